@@ -1,0 +1,169 @@
+"""The environment contract: a text world that can be rewound.
+
+`trl_3spo.testing.check_environment` proves that a class keeps it. Nothing here knows of 3SPO, of a policy or of torch.
+"""
+
+import abc
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Key = str | bytes | int | float | bool | tuple[Any, ...] | None
+"""A hashable built of strings, bytes, numbers, booleans, None and tuples of these, so that its `repr` is the same in
+every process: histories are saved under it."""
+
+Message = dict[str, str]
+"""One chat message with the keys `role` and `content`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem an environment can be reset to.
+
+    Args:
+        id: Unique among the environment's tasks and stable from run to run; panels are hashed over it.
+        kind: Task type by which evaluations are broken down; empty where there is only one.
+        data: Whatever the environment needs to start the task. Not part of the task's identity.
+    """
+
+    id: str
+    kind: str = ""
+    data: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is shown to the policy in a state, and the names that state is known by.
+
+    Args:
+        text: What the policy reads.
+        state_key: Exact identity of the state, task included: two observations have equal keys if and only if the same
+            actions have the same consequences in both. Step counters and the past do not belong in it.
+        admissible_actions: The actions that do something here; empty means free text.
+        score_keys: Names of the state from fine to coarse; the history of success backs off along them. Defaults to
+            the state key alone.
+    """
+
+    text: str
+    state_key: Key
+    admissible_actions: tuple[str, ...] = ()
+    score_keys: tuple[Key, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.score_keys:
+            object.__setattr__(self, "score_keys", (self.state_key,))
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The consequence of one action.
+
+    Args:
+        observation: The state the action led to.
+        reward: Reward of this transition, in the environment's own unit; logged, not trained on.
+        terminated: The task itself has ended here, won or lost.
+        truncated: A limit from outside the task, such as a number of steps, has ended the episode.
+        success: The task is solved. Only a terminated step can be a success.
+        info: Diagnostics. Nothing depends on it.
+    """
+
+    observation: Observation
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    success: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the episode ends with this step."""
+        return self.terminated or self.truncated
+
+
+class Turn(NamedTuple):
+    """One past step as the policy saw it: the observation's text and the action taken on it."""
+
+    observation: str
+    action: str
+
+
+class Environment(abc.ABC):
+    """A world that tells where it is, goes on from there, and can be put back.
+
+    One instance serves many search trees at once: a snapshot may be restored at any time, after any other task, any
+    number of times, and the same action then gives the same result. `prompt` and `parse_action` have defaults that suit
+    a plain text world; override them where a benchmark has its own form.
+    """
+
+    @abc.abstractmethod
+    def tasks(self, split: str | None = None) -> Sequence[Task]:
+        """Return the tasks of a split, in a fixed order; `None` is the environment's own choice of split.
+
+        Raises:
+            ValueError: There is no such split.
+        """
+
+    @abc.abstractmethod
+    def reset(self, task: Task) -> Observation:
+        """Start a task and return its first observation.
+
+        Raises:
+            ValueError: The task is not one of this environment's.
+        """
+
+    @abc.abstractmethod
+    def step(self, action: str) -> StepResult:
+        """Take one action. Any string is accepted: one that means nothing here leaves the state as it is.
+
+        Raises:
+            RuntimeError: The episode has ended or never began.
+        """
+
+    @abc.abstractmethod
+    def snapshot(self) -> Hashable | Any:
+        """Return the present state as an opaque value that `restore` accepts and that later steps do not change."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: Any) -> Observation:
+        """Go back to a snapshot taken by this instance and return the observation of that state."""
+
+    def close(self) -> None:
+        """Free what the environment holds. The default holds nothing."""
+
+    def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
+        """Return the chat messages that ask the policy for its next action.
+
+        A pure function of its arguments: it is asked for states the environment is not in at the moment.
+
+        Args:
+            task: The episode's task.
+            observation: The present one.
+            turns: The episode so far, oldest first.
+        """
+        lines = [f"{turn.observation}\n> {turn.action}" for turn in turns[-4:]]
+        lines.append(observation.text)
+        if observation.admissible_actions:
+            lines.append("Admissible actions: " + ", ".join(observation.admissible_actions))
+        return [{"role": "user", "content": "\n".join(lines)}]
+
+    def parse_action(self, completion: str) -> str:
+        """Return the action a completion names. Total: any text gives some string, it never raises.
+
+        The default reads `<action>…</action>` (the last one, closed or cut off) and otherwise takes the whole text.
+        """
+        return parse_action(completion)
+
+
+MAX_ACTION_CHARACTERS = 1000
+"""Longer actions are cut: no environment here has an admissible one of a tenth of this."""
+
+_ACTION = re.compile(r"<action>(.*?)(?:</action>|$)", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
+
+
+def parse_action(completion: str) -> str:
+    """Read an action out of a completion; see `Environment.parse_action`."""
+    tagged = _ACTION.findall(completion)
+    text = tagged[-1] if tagged else completion.rpartition("</think>")[2]
+    return _UNPRINTABLE.sub(" ", text[:MAX_ACTION_CHARACTERS]).strip()
