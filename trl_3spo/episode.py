@@ -1,0 +1,133 @@
+"""Frozen records of what the search has done: visits, transitions, groups, episodes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trl_3spo.environments.base import Environment, Observation, StepResult, Task, Turn
+from trl_3spo.history import digest
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One arrival at a state in a search tree, linked to the visit it came from.
+
+    Args:
+        task: Root only knows it first-hand; every visit of a tree carries the same one.
+        result: What the environment said on arrival. The root's has nothing but the first observation.
+        snapshot: The environment's snapshot of the state, None where the episode has ended.
+        parent: The visit before, None at the root.
+        action: The action that led here, None at the root.
+        depth: Environment steps since the root.
+    """
+
+    task: Task
+    result: StepResult
+    snapshot: Any
+    parent: "Visit | None" = None
+    action: str | None = None
+    depth: int = 0
+
+    @property
+    def observation(self) -> Observation:
+        """What is shown here."""
+        return self.result.observation
+
+    @cached_property
+    def keys(self) -> tuple[int, ...]:
+        """Digests of the score keys, finest first: the state's names in the history."""
+        return tuple(digest(key) for key in self.observation.score_keys)
+
+    @cached_property
+    def state_digest(self) -> int:
+        """Digest of the exact state."""
+        first = self.observation.score_keys[0]
+        return self.keys[0] if first is self.observation.state_key else digest(self.observation.state_key)
+
+    def path(self) -> "list[Visit]":
+        """All visits from the root to this one."""
+        visits = [self, *self._ancestors()]
+        return visits[::-1]
+
+    def actions(self) -> list[str]:
+        """The actions that led here from the root."""
+        return [visit.action for visit in self.path() if visit.action is not None]
+
+    def turns(self) -> list[Turn]:
+        """The episode so far as the policy saw it, oldest first, without the present observation."""
+        path = self.path()
+        return [Turn(a.observation.text, b.action or "") for a, b in zip(path, path[1:], strict=False)]
+
+    def _ancestors(self) -> "Iterator[Visit]":
+        visit = self.parent
+        while visit is not None:
+            yield visit
+            visit = visit.parent
+
+
+def first_visit(env: Environment, task: Task) -> Visit:
+    """Start a task: the root of a tree or of an episode."""
+    return Visit(task, StepResult(env.reset(task)), env.snapshot())
+
+
+def next_visit(env: Environment, origin: Visit, action: str) -> Visit:
+    """Put the environment back to a visit and take one action there."""
+    env.restore(origin.snapshot)
+    result = env.step(action)
+    return Visit(origin.task, result, None if result.is_final else env.snapshot(), origin, action, origin.depth + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """One sampled action and where it led.
+
+    Args:
+        visit: The state reached.
+        reward: R of Eq. 2.
+        advantage: Relative to the group.
+    """
+
+    visit: Visit
+    reward: float
+    advantage: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The n(s) transitions sampled from one state, in the order they were sampled.
+
+    Args:
+        origin: The state they were sampled from.
+        transitions: n(s) ≥ 1 of them.
+        has_signal: Whether their advantages differ from zero.
+    """
+
+    origin: Visit
+    transitions: tuple[Transition, ...]
+    has_signal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One path from a root to an end.
+
+    Args:
+        end: The last visit.
+    """
+
+    end: Visit
+
+    @property
+    def success(self) -> bool:
+        """Whether it solved its task."""
+        return self.end.result.success
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps from the root."""
+        return self.end.depth
+
+    def keys(self) -> set[int]:
+        """Digests of all score keys on the path, each once: what the history observes."""
+        return {key for visit in self.end.path() for key in visit.keys}

@@ -1,0 +1,129 @@
+"""What has happened in each state so far: visits and successes of completed episodes, per score key."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from trl_3spo.environments.base import Key
+
+EPSILON = 1e-8
+"""ε of p = N_success / (N_total + ε): makes the rate of an unseen state zero."""
+
+
+class Estimate(NamedTuple):
+    """What the history knows of one state.
+
+    Args:
+        success_rate: p(s) in [0, 1], backed off along the score keys.
+        num_visits: N(s) of the finest key; fractional where counts fade.
+        num_failures: N_fail(s) of the finest key.
+    """
+
+    success_rate: float
+    num_visits: float
+    num_failures: float
+
+
+def digest(key: Key) -> int:
+    """Name a key by 64 bits that are the same in every process (a million keys collide with probability 3e-8)."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+
+
+class StateHistory:
+    """Success counts per score key, with back-off from fine to coarse keys and optional fading.
+
+    A state goes by the digests of its score keys k₁ (finest) … k_m. Its success rate is p = p₁ with
+    p_j = (successes_j + κ · p_{j+1}) / (visits_j + κ) and p_{m+1} = 0, so that a state seen often speaks for itself, a
+    state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The source has
+    one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
+
+    Args:
+        half_life: Number of completed episodes after which a count has faded to one half, because it tells of an old
+            policy; None keeps counts for ever, as in the source.
+        backoff_strength: κ ≥ 0, in visits.
+    """
+
+    def __init__(self, *, half_life: float | None = None, backoff_strength: float = 0.0) -> None:
+        self.num_episodes = 0
+        self._half_life = half_life
+        self._backoff_strength = backoff_strength
+        self._rows: dict[int, int] = {}
+        self._visits = array("d")
+        self._successes = array("d")
+        self._updated = array("q")  # num_episodes at the last visit: fading is applied when a row is next looked at
+
+    def __len__(self) -> int:
+        """Number of score keys ever seen."""
+        return len(self._rows)
+
+    def observe(self, keys: Iterable[int], success: bool) -> None:
+        """Write the end of one episode back to every state on its path.
+
+        Args:
+            keys: Digests of the score keys of all states on the path, each once however often it was passed.
+            success: Whether the episode solved its task.
+        """
+        self.num_episodes += 1
+        for key in keys:
+            row = self._rows.get(key)
+            if row is None:
+                self._rows[key] = len(self._rows)
+                self._visits.append(1.0)
+                self._successes.append(float(success))
+                self._updated.append(self.num_episodes)
+            else:
+                fading = self._fading(row)
+                self._visits[row] = self._visits[row] * fading + 1.0
+                self._successes[row] = self._successes[row] * fading + success
+                self._updated[row] = self.num_episodes
+
+    def estimate(self, keys: Sequence[int]) -> Estimate:
+        """Return what is known of the state whose score keys have these digests, finest first."""
+        rate, visits, successes = 0.0, 0.0, 0.0
+        for key in reversed(keys):
+            visits, successes = self._counts(key)
+            weight = visits + self._backoff_strength
+            rate = (successes + self._backoff_strength * rate) / (weight + EPSILON)
+        return Estimate(rate, visits, visits - successes)
+
+    def has_seen(self, key: int) -> bool:
+        """Whether any completed episode passed through a state with this digest."""
+        return key in self._rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything `load_state_dict` needs; the arrays are copies."""
+        return {
+            "num_episodes": self.num_episodes,
+            "keys": array("Q", self._rows),
+            "visits": self._visits[:],
+            "successes": self._successes[:],
+            "updated": self._updated[:],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the present counts by those of a `state_dict`; half-life and back-off stay this object's own.
+
+        Raises:
+            ValueError: The arrays do not belong together.
+        """
+        lengths = {name: len(state[name]) for name in ("keys", "visits", "successes", "updated")}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"The saved history's arrays have lengths {lengths}; they must be equal. The file is damaged.")
+        self.num_episodes = int(state["num_episodes"])
+        self._rows = {int(key): row for row, key in enumerate(state["keys"])}
+        self._visits = array("d", state["visits"])
+        self._successes = array("d", state["successes"])
+        self._updated = array("q", (int(value) for value in state["updated"]))
+
+    def _counts(self, key: int) -> tuple[float, float]:
+        row = self._rows.get(key)
+        if row is None:
+            return 0.0, 0.0
+        fading = self._fading(row)
+        return self._visits[row] * fading, self._successes[row] * fading
+
+    def _fading(self, row: int) -> float:
+        if self._half_life is None:
+            return 1.0
+        return float(2.0 ** ((self._updated[row] - self.num_episodes) / self._half_life))

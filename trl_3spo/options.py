@@ -1,0 +1,113 @@
+"""3SPO's own options: the part of the configuration that needs neither torch nor TRL."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+NOVELTIES = ("episode", "changed", "training")
+
+
+@dataclass
+class ThreeSPOOptions:
+    r"""
+    Options of scores, rewards, search and history; [`ThreeSPOConfig`] adds them to GRPOConfig's.
+
+    Parameters:
+        score_sharpness (`float`, *optional*, defaults to `2.0`):
+            λ₀ ≥ 0 of S(s) = exp(−λ(t) · p(s)), λ(t) = λ₀ + α · ln t. The paper's is 0.
+        score_annealing_rate (`float`, *optional*, defaults to `0.0`):
+            α ≥ 0. The paper's 50 makes every group size 0, 1 or G_max; see docs/algorithm.md.
+        max_failures (`float`, *optional*):
+            ξ > 0: a state with this many failures and a success rate of at most ζ is pruned (n = 0). `None` prunes
+            nothing. First states of a task are never pruned.
+        min_success_rate (`float`, *optional*, defaults to `0.1`):
+            ζ in [0, 1].
+        novelty (`str`, *optional*, defaults to `"episode"`):
+            In which sense a state is new: `"episode"` (first time on this path), `"changed"` (differs from the state
+            before; the authors' code), `"training"` (in no completed episode so far; the paper's figure 9).
+        novelty_weight (`float`, *optional*, defaults to `0.0`):
+            ω₀ in [0, 0.5], the weight of novelty in a state never visited. The paper's is 0.5.
+        novelty_decay_rate (`float`, *optional*, defaults to `0.1`):
+            ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N).
+        novelty_key (`int`, *optional*, defaults to `1`):
+            Which score key novelty is judged by, 0 the finest; the coarsest where there are fewer.
+        score_difference_weight (`float`, *optional*, defaults to `1.0`):
+            Factor ≥ 0 on S(s) − S(s') in the reward; 0 leaves success and novelty.
+        advantage_delta (`float`, *optional*, defaults to `0.1`):
+            δ > 0 of A = (R − mean R) / (std R + δ). Small values blow groups whose rewards hardly differ up to
+            full-size advantages; GRPO's is 1e-4.
+        min_group_size (`int`, *optional*, defaults to `2`):
+            Floor on n(s), from 0 to `num_generations`. The paper's is 0.
+        has_adaptive_group_size (`bool`, *optional*, defaults to `True`):
+            Whether n(s) follows the score; `False` samples `num_generations` actions from every state.
+        max_episodes_per_tree (`int`, *optional*, defaults to `4`):
+            Ended walks after which a task's tree is finished, at least 1; `None` goes on until the frontier is empty
+            (the paper).
+        has_backtracking (`bool`, *optional*, defaults to `True`):
+            Whether a tree returns to the states its groups reached but its walk did not take.
+        history_half_life (`float`, *optional*, defaults to `2000.0`):
+            Completed episodes after which a count has faded to one half; `None` keeps counts for ever (the paper).
+        backoff_strength (`float`, *optional*, defaults to `4.0`):
+            κ ≥ 0, how many visits of a state outweigh what is known of its coarser kin; 0 uses no kin where a state
+            has been seen.
+    """
+
+    score_sharpness: float = field(default=2.0, metadata={"help": "λ₀ of S = exp(−(λ₀ + α · ln t) · p)."})
+    score_annealing_rate: float = field(default=0.0, metadata={"help": "α of S = exp(−(λ₀ + α · ln t) · p)."})
+    max_failures: float | None = field(
+        default=None, metadata={"help": "ξ: failures after which a state is pruned. None prunes nothing."}
+    )
+    min_success_rate: float = field(default=0.1, metadata={"help": "ζ: success rate above which no state is pruned."})
+    novelty: str = field(
+        default="episode", metadata={"help": "Sense of new: 'episode', 'changed' or 'training'.", "choices": NOVELTIES}
+    )
+    novelty_weight: float = field(default=0.0, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
+    novelty_decay_rate: float = field(default=0.1, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
+    novelty_key: int = field(default=1, metadata={"help": "Score key novelty is judged by; 0 is the finest."})
+    score_difference_weight: float = field(default=1.0, metadata={"help": "Factor on S(s) − S(s') in the reward."})
+    advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
+    min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
+    has_adaptive_group_size: bool = field(default=True, metadata={"help": "Whether n(s) follows the state score."})
+    max_episodes_per_tree: int | None = field(
+        default=4, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
+    )
+    has_backtracking: bool = field(default=True, metadata={"help": "Whether trees return to states not walked on from."})
+    history_half_life: float | None = field(
+        default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
+    )
+    backoff_strength: float = field(default=4.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+
+    def check_options(self, max_group_size: int) -> None:
+        """Check ranges and consistency.
+
+        Args:
+            max_group_size: G_max.
+
+        Raises:
+            ValueError: With the option, its value, what is required and what to do.
+        """
+        for name in ("score_sharpness", "score_annealing_rate", "novelty_decay_rate", "score_difference_weight"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("novelty_key", "backoff_strength"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("max_failures", "history_half_life"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "above 0, or None to switch it off")
+        _require(self.advantage_delta > 0, "advantage_delta", self.advantage_delta, "above 0; GRPO uses 1e-4")
+        _require(0 <= self.min_success_rate <= 1, "min_success_rate", self.min_success_rate, "between 0 and 1")
+        _require(0 <= self.novelty_weight <= 0.5, "novelty_weight", self.novelty_weight, "between 0 and 0.5")
+        _require(self.novelty in NOVELTIES, "novelty", self.novelty, f"one of {', '.join(NOVELTIES)}")
+        episodes = self.max_episodes_per_tree
+        _require(episodes is None or episodes >= 1, "max_episodes_per_tree", episodes, "at least 1, or None")
+        self._check_group_sizes(max_group_size)
+
+    def _check_group_sizes(self, max_group_size: int) -> None:
+        allowed = f"between 0 and num_generations ({max_group_size})"
+        _require(0 <= self.min_group_size <= max_group_size, "min_group_size", self.min_group_size, allowed)
+        has_score = self.score_sharpness > 0 or self.score_annealing_rate > 0
+        remedy = "above 0 together with score_annealing_rate, or has_adaptive_group_size=False to sample without scores"
+        _require(has_score or not self.has_adaptive_group_size, "score_sharpness", self.score_sharpness, remedy)
+
+
+def _require(is_met: bool, name: str, value: Any, requirement: str) -> None:
+    if not is_met:
+        raise ValueError(f"{name} is {value!r}; it must be {requirement}.")

@@ -1,0 +1,220 @@
+"""The collecting phase: which states to sample from next, and what became of the samples."""
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trl_3spo.advantages import group_relative, has_signal
+from trl_3spo.environments.base import Environment, Task
+from trl_3spo.episode import Episode, Group, Transition, Visit, first_visit, next_visit
+from trl_3spo.history import StateHistory
+from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.search import TreeSearch
+from trl_3spo.state_scorer import StateScorer
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """A state to sample actions from.
+
+    Args:
+        tree: Whose head the state is.
+        visit: The state.
+        num_samples: n(s) ≥ 1.
+    """
+
+    tree: TreeSearch
+    visit: Visit
+    num_samples: int
+
+
+class Rollout:
+    """Many search trees over one environment, advanced together.
+
+    Passive, like the search: `plan` names the states to sample from and `record` takes the actions sampled there. The
+    episodes this ends wait in `take_ended` until the caller writes them to `history`: groups recorded until then are
+    judged by the history before, so no group is judged by its own outcome.
+
+    Args:
+        env: Serves all trees; it is put back with `restore` for every action.
+        options: Checked options.
+        tasks: To be trained on, at least one.
+        max_group_size: G_max.
+        seed: Of the order of tasks, which is reshuffled on every pass.
+        rank: This process among `num_ranks`, which share the tasks out between them.
+        is_scaled: Whether advantages are divided by their group's spread.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        options: ThreeSPOOptions,
+        tasks: Sequence[Task],
+        *,
+        max_group_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
+        is_scaled: bool = True,
+    ) -> None:
+        if not tasks:
+            raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
+        self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
+        self.scorer = StateScorer(options, self.history, max_group_size)
+        self.trees: deque[TreeSearch] = deque()
+        self.counts: Counter[str] = Counter()
+        self._env = env
+        self._options = options
+        self._tasks = tasks
+        self._seed = seed
+        self._is_scaled = is_scaled
+        self._next_task = rank
+        self._num_ranks = num_ranks
+        self._ended: list[Episode] = []
+        self._states: set[int] = set()
+
+    def plan(self, capacity: int) -> list[Expansion]:
+        """Choose states to sample from next: at most one of every tree, whole groups, at most `capacity` actions.
+
+        New trees are started while the living ones do not fill the capacity. Trees that had to wait come first next
+        time.
+
+        Args:
+            capacity: Number of actions, at least G_max so that any group fits.
+        """
+        plan: list[Expansion] = []
+        waiting: deque[TreeSearch] = deque()
+        for expansion in self._candidates():
+            if expansion.num_samples > capacity:
+                waiting.append(expansion.tree)
+                break
+            capacity -= expansion.num_samples
+            plan.append(expansion)
+        waiting += self.trees
+        self.trees = waiting + deque(expansion.tree for expansion in plan)
+        return plan
+
+    def _candidates(self) -> Iterator[Expansion]:
+        while True:
+            tree = self.trees.popleft() if self.trees else self._new_tree()
+            size = self._settle(tree)
+            if tree.head is not None:
+                yield Expansion(tree, tree.head, size)
+
+    def _settle(self, tree: TreeSearch) -> int:
+        while tree.head is not None:
+            size = self.scorer.group_size(tree.head)
+            if size > 0:
+                return size
+            self.counts["pruned"] += 1
+            self._ended += tree.prune()
+        return 0
+
+    def _new_tree(self) -> TreeSearch:
+        task = self._task(self._next_task)
+        self._next_task += self._num_ranks
+        return self._tree(first_visit(self._env, task))
+
+    def _tree(self, root: Visit) -> TreeSearch:
+        options = self._options
+        return TreeSearch(
+            root, max_episodes=options.max_episodes_per_tree, has_backtracking=options.has_backtracking
+        )
+
+    def _task(self, position: int) -> Task:
+        """Return the task at a position of the endless sequence of reshuffled passes."""
+        num_pass, index = divmod(position, len(self._tasks))
+        order = list(range(len(self._tasks)))
+        random.Random(f"{self._seed}/{num_pass}").shuffle(order)
+        return self._tasks[order[index]]
+
+    def record(self, plan: Sequence[Expansion], actions: Sequence[Sequence[str]]) -> list[Group]:
+        """Take the sampled actions in the environment, judge where they led, and advance the trees.
+
+        Args:
+            plan: What `plan` returned, or a part of it.
+            actions: For every expansion its n(s) actions, in sampling order.
+
+        Returns:
+            One group for every expansion, in the plan's order.
+        """
+        groups = []
+        for expansion, sampled in zip(plan, actions, strict=True):
+            group = self._group(expansion.visit, sampled)
+            self._count(group)
+            self._ended += expansion.tree.record(group)
+            groups.append(group)
+        return groups
+
+    def _group(self, origin: Visit, actions: Sequence[str]) -> Group:
+        # The environment is deterministic, so equal actions share one step.
+        reached = {action: next_visit(self._env, origin, action) for action in dict.fromkeys(actions)}
+        visits = [reached[action] for action in actions]
+        rewards = [self.scorer.reward(origin, visit) for visit in visits]
+        advantages = group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
+        transitions = tuple(
+            Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True)
+        )
+        return Group(origin, transitions, has_signal(advantages))
+
+    def _count(self, group: Group) -> None:
+        size = len(group.transitions)
+        self.counts.update({"groups": 1, "sampled_actions": size, f"size_{size}": 1})
+        self._states.update(transition.visit.state_digest for transition in group.transitions)
+        self.counts["groups_without_signal"] += not group.has_signal
+        self.counts["revisited_states"] += self.history.has_seen(group.origin.state_digest)
+
+    def take_ended(self) -> list[Episode]:
+        """Return the episodes that have ended since the last call, for the history to observe."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    @property
+    def num_states(self) -> int:
+        """Distinct exact states reached so far."""
+        return len(self._states)
+
+    @property
+    def num_waiting(self) -> int:
+        """States on the frontiers of all living trees."""
+        return sum(len(tree.frontier) for tree in self.trees)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return history, trees and place in the order of tasks as plain data."""
+        return {
+            "history": self.history.state_dict(),
+            "trees": [tree.state_dict() for tree in self.trees if tree.head is not None],
+            "next_task": self._next_task,
+            "states": sorted(self._states),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a `state_dict` left off; the environment replays the way to every waiting state.
+
+        Raises:
+            ValueError: A tree's task is not among the tasks.
+        """
+        self.history.load_state_dict(state["history"])
+        self._next_task = state["next_task"]
+        self._states = set(state["states"])
+        tasks = {task.id: task for task in self._tasks}
+        self.trees = deque(self._load_tree(tasks, saved) for saved in state["trees"])
+
+    def _load_tree(self, tasks: dict[str, Task], saved: dict[str, Any]) -> TreeSearch:
+        if saved["task"] not in tasks:
+            raise ValueError(
+                f"The checkpoint holds a search on task {saved['task']!r}, which is not among the {len(tasks)} training "
+                "tasks; resume with the environment and split it was saved with."
+            )
+        root = first_visit(self._env, tasks[saved["task"]])
+        tree = self._tree(root)
+        tree.load_state_dict(saved, lambda actions: self._replay(root, actions))
+        return tree
+
+    def _replay(self, root: Visit, actions: Sequence[str]) -> Visit:
+        visit = root
+        for action in actions:
+            visit = next_visit(self._env, visit, action)
+        return visit

@@ -1,0 +1,79 @@
+"""Scores, budgets and rewards of states: the equations applied to what the history knows."""
+
+from trl_3spo import scoring
+from trl_3spo.episode import Visit
+from trl_3spo.history import Estimate, StateHistory
+from trl_3spo.options import ThreeSPOOptions
+
+
+class StateScorer:
+    """Answers, for a visit, what its state is worth, how many samples it gets and what a step into it earns.
+
+    Args:
+        options: Checked options.
+        history: Completed episodes so far; read, never written.
+        max_group_size: G_max.
+    """
+
+    def __init__(self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int) -> None:
+        self._options = options
+        self._history = history
+        self._max_group_size = max_group_size
+
+    def score(self, visit: Visit) -> float:
+        """Return S(s) in [0, 1]; ended states have `scoring.terminal_score`.
+
+        A truncated walk has not ended its task: the state it stopped in keeps its own score.
+        """
+        if visit.result.terminated:
+            return scoring.terminal_score(visit.result.success)
+        return self._score(self._history.estimate(visit.keys))
+
+    def group_size(self, visit: Visit) -> int:
+        """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
+        options = self._options
+        estimate = self._history.estimate(visit.keys)
+        if visit.parent is not None and self._is_hopeless(estimate):
+            return 0
+        if not options.has_adaptive_group_size:
+            return self._max_group_size
+        size = scoring.group_size(self._score(estimate), self._max_group_size, options.min_group_size)
+        return max(size, 1)
+
+    def reward(self, origin: Visit, reached: Visit) -> float:
+        """Return R of Eq. 2 for the step from one visit to another."""
+        options = self._options
+        num_visits = self._history.estimate(origin.keys).num_visits
+        weight = scoring.novelty_weight(num_visits, options.novelty_decay_rate, options.novelty_weight)
+        return scoring.transition_reward(
+            self.score(origin),
+            self.score(reached),
+            is_novel=weight > 0 and self._is_novel(origin, reached),
+            success=reached.result.success,
+            novelty_weight=weight,
+            difference_weight=options.score_difference_weight,
+        )
+
+    def _score(self, estimate: Estimate) -> float:
+        options = self._options
+        sharpness = scoring.sharpness(
+            self._history.num_episodes, options.score_sharpness, options.score_annealing_rate
+        )
+        return scoring.state_score(estimate.success_rate, sharpness)
+
+    def _is_hopeless(self, estimate: Estimate) -> bool:
+        options = self._options
+        return scoring.is_hopeless(
+            estimate.num_failures, estimate.success_rate, options.max_failures, options.min_success_rate
+        )
+
+    def _is_novel(self, origin: Visit, reached: Visit) -> bool:
+        key = self._novelty_key(reached)
+        if self._options.novelty == "changed":
+            return key != self._novelty_key(origin)
+        if self._options.novelty == "training":
+            return not self._history.has_seen(key)
+        return all(key != self._novelty_key(visit) for visit in origin.path())
+
+    def _novelty_key(self, visit: Visit) -> int:
+        return visit.keys[min(self._options.novelty_key, len(visit.keys) - 1)]

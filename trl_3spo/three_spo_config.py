@@ -1,0 +1,107 @@
+"""Configuration of [`ThreeSPOTrainer`]."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from trl_3spo.options import ThreeSPOOptions
+
+
+@dataclass
+class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
+    r"""
+    Configuration class for the [`ThreeSPOTrainer`].
+
+    Everything of [`~trl.GRPOConfig`] keeps its name and meaning; `num_generations` is G_max, and a generation batch
+    holds whole state groups of n(s) ≤ G_max rows. [`~trl_3spo.options.ThreeSPOOptions`] documents the options of
+    scores, rewards, search and history. With `max_steps` unset, an epoch is as many optimizer steps as GRPO would make
+    over the training tasks.
+
+    Parameters:
+        min_batch_fill (`float`, *optional*, defaults to `0.5`):
+            Share in [0, 1] of the generation batch that groups with signal must fill before the policy is updated.
+            Groups with equal rewards teach nothing and never enter it. At 0 the update follows the first group that
+            has signal.
+        max_idle_rounds (`int`, *optional*, defaults to `100`):
+            Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
+            these tasks, or never succeeds.
+        prefix_sharing (`str`, *optional*, defaults to `"auto"`):
+            `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
+        train_split (`str`, *optional*):
+            Split of the environment's tasks to train on; `None` is the environment's own choice.
+        eval_split (`str`, *optional*):
+            Split to evaluate on; `None` is the environment's own choice.
+        num_eval_tasks (`int`, *optional*, defaults to `100`):
+            Size of the evaluation panel: the first so many tasks of the split.
+        eval_temperature (`float`, *optional*, defaults to `0.0`):
+            Sampling temperature in evaluations, at least 0; 0 is greedy.
+    """
+
+    min_batch_fill: float = field(
+        default=0.5, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
+    )
+    max_idle_rounds: int = field(
+        default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
+    )
+    prefix_sharing: str = field(
+        default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}
+    )
+    train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
+    num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
+    eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_options(self.num_generations)
+        self._check_batch()
+        if not 0 <= self.min_batch_fill <= 1:
+            raise ValueError(f"min_batch_fill is {self.min_batch_fill!r}; it must be between 0 and 1.")
+        if self.prefix_sharing not in ("auto", "off"):
+            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto' or 'off'.")
+        for name in ("max_idle_rounds", "num_eval_tasks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.eval_temperature < 0:
+            raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
+
+    def _check_batch(self) -> None:
+        rows = self.per_device_train_batch_size * self.steps_per_generation
+        if rows < self.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size × steps_per_generation is {rows}; it must be at least num_generations "
+                f"({self.num_generations}), so that any state group fits on one device. Raise "
+                "per_device_train_batch_size or gradient_accumulation_steps, or lower num_generations."
+            )
+        if self.scale_rewards == "batch":
+            raise ValueError(
+                "scale_rewards is 'batch'; it must be 'group' or 'none', because a state group is judged by itself."
+            )
+
+    @classmethod
+    def published(cls, **overrides: Any) -> "ThreeSPOConfig":
+        """Return the numbers of the paper (arXiv 2606.09961); keyword arguments override any of them.
+
+        Three of its choices are not numbers and stay as this package has them (docs/algorithm.md says why): the
+        indicator of Eq. 1 prunes but does not enter rewards, ended states have a score, first states are not pruned.
+        """
+        numbers: dict[str, Any] = {
+            "num_generations": 8,
+            "score_sharpness": 0.0,
+            "score_annealing_rate": 50.0,
+            "max_failures": 10.0,
+            "min_success_rate": 0.1,
+            "novelty": "changed",
+            "novelty_key": 0,
+            "novelty_weight": 0.5,
+            "novelty_decay_rate": 0.1,
+            "advantage_delta": 1e-4,
+            "min_group_size": 0,
+            "max_episodes_per_tree": None,
+            "history_half_life": None,
+            "backoff_strength": 0.0,
+            "learning_rate": 1e-6,
+            "beta": 0.01,
+        }
+        return cls(**(numbers | overrides))

@@ -1,0 +1,399 @@
+"""[`ThreeSPOTrainer`]: GRPOTrainer with state groups from a search in place of prompts from a dataset."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+from transformers import GenerationConfig, PreTrainedModel
+from torch import Tensor
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from trl_3spo.batch import Row, pad_rows, rollout_output, with_credit
+from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.episode import Group
+from trl_3spo.evaluation import Evaluation, evaluate_policy, summarize
+from trl_3spo.rollout import Expansion, Rollout
+from trl_3spo.shared_prefix import (
+    MIN_ROWS_PER_PROMPT,
+    can_share,
+    completion_outputs,
+    generate_shared,
+    owners_of_prompts,
+)
+from trl_3spo.three_spo_config import ThreeSPOConfig
+
+logger = logging.getLogger(__name__)
+
+HISTORY_FILE = "three_spo_history.npz"
+SEARCH_FILE = "three_spo_search_{}.json"  # one for every rank
+
+
+def state_score_reward(transition_reward: list[float], **_: Any) -> list[float]:
+    """Pass the transitions' rewards on, for TRL's logs; the advantages are those of the state groups."""
+    return transition_reward
+
+
+class ThreeSPOTrainer(GRPOTrainer):
+    """
+    Trainer for State-Score-Supervised Policy Optimization (3SPO, arXiv 2606.09961).
+
+    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every optimizer step it asks the
+    search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates the policy
+    on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types, PEFT, vLLM,
+    accelerate) is GRPOTrainer's.
+
+    Overridden hooks: `_generate_and_score_completions` (collect state groups, hand them to the original through TRL's
+    own `rollout_func`, put in their advantages), `evaluate` (full episodes on a panel of tasks), and
+    `_save_checkpoint` / `_load_optimizer_and_scheduler` (history and search beside the rest).
+
+    Args:
+        model (`str` or [`~transformers.PreTrainedModel`]):
+            As in GRPOTrainer. With `beta` above 0 pass a name or path, from which the reference model is loaded.
+        env ([`~trl_3spo.environments.base.Environment`] or callable without arguments that makes one):
+            The world to train in. One instance serves all search trees of a process.
+        args ([`ThreeSPOConfig`], *optional*):
+            Configuration.
+        train_tasks, eval_tasks (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
+            In place of the environment's own tasks of `args.train_split` and `args.eval_split`.
+        **kwargs:
+            GRPOTrainer's keyword arguments except those the environment takes the place of: `reward_funcs`,
+            `train_dataset`, `eval_dataset`, `rollout_func`, `tools`, `environment_factory`.
+    """
+
+    _tag_names = ["trl", "3spo"]
+    _name = "3SPO"
+    _paper = {
+        "title": "State-Score-Supervised Policy Optimization",
+        "id": "2606.09961",
+    }
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        env: Environment | Callable[[], Environment],
+        args: ThreeSPOConfig | None = None,
+        *,
+        train_tasks: Sequence[Task] | None = None,
+        eval_tasks: Sequence[Task] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse(kwargs)
+        args = args or ThreeSPOConfig(f"{_model_name(model)}-3SPO")
+        self.env = env if isinstance(env, Environment) else env()
+        tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
+        self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
+        super().__init__(model, state_score_reward, args=args, train_dataset=_clock(tasks, args), **kwargs)
+        if self._tokenizer.chat_template is None:
+            raise ValueError(
+                f"The tokenizer of {_model_name(model)} has no chat template; environments ask in chat messages. Use an "
+                "instruction-tuned model, or set tokenizer.chat_template and pass it as processing_class."
+            )
+        self.rollout_func = self._hand_over
+        self.rollout = Rollout(
+            self.env,
+            args,
+            tasks,
+            max_group_size=args.num_generations,
+            seed=args.seed,
+            rank=self.accelerator.process_index,
+            num_ranks=self.accelerator.num_processes,
+            is_scaled=args.scale_rewards == "group",
+        )
+        self._rows: list[Row] = []
+        self._seconds = {"generation": 0.0, "environment": 0.0}
+        self._update_began: float | None = None
+
+    def _panel(self, args: ThreeSPOConfig) -> Sequence[Task]:
+        return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
+
+    # -- one training step -------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        rows = self._collect(capacity=len(inputs))
+        # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
+        size = _round_up(max(self._gather(len(rows))), self.args.steps_per_generation)
+        # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
+        self._rows = pad_rows(rows, _round_up(size, self.num_generations))
+        batch = super()._generate_and_score_completions([{"prompt": row.prompt} for row in self._rows])
+        self._update_began = time.perf_counter()
+        return with_credit(batch, self._rows[:size])
+
+    def _hand_over(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
+        return rollout_output(self._rows)
+
+    def _collect(self, capacity: int) -> list[Row]:
+        """Sample state groups until those with signal fill the batch far enough, the same rounds on every rank."""
+        started = time.perf_counter()
+        if self._update_began is not None:
+            self._log_metric_now("seconds/update", started - self._update_began)
+        rows: list[Row] = []
+        for _ in range(self.args.max_idle_rounds):
+            rows += self._sample_round(capacity - len(rows))
+            num_rows = self._gather(len(rows))
+            # Where one rank has no room for another group, none goes on.
+            if sum(num_rows) >= self._wanted(capacity) or max(num_rows) > capacity - self.num_generations:
+                break
+        if sum(num_rows) == 0:
+            self._stop_without_signal()
+        self._log_collected(sum(num_rows) / (capacity * len(num_rows)))
+        return rows or [self._spare_row]
+
+    def _wanted(self, capacity: int) -> float:
+        return max(self.args.min_batch_fill * capacity * self.accelerator.num_processes, 1)
+
+    def _sample_round(self, capacity: int) -> list[Row]:
+        began = time.perf_counter()
+        plan = self.rollout.plan(capacity)
+        prompts = [self.env.prompt(x.visit.task, x.visit.observation, x.visit.turns()) for x in plan]
+        planned = time.perf_counter()
+        samples = self._sample(plan, prompts)
+        generated = time.perf_counter()
+        groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
+        self._observe_episodes()
+        self._spare_row = replace(samples[0][0], is_padding=True)
+        self._seconds["generation"] += generated - planned
+        self._seconds["environment"] += planned - began + time.perf_counter() - generated
+        return [row for sampled, group in zip(samples, groups, strict=True) for row in _credited(sampled, group)]
+
+    def _sample(self, plan: Sequence[Expansion], prompts: list[list[Message]]) -> list[list[Row]]:
+        """Return n(s) rows, still without credit, for every state of the plan."""
+        prompt_ids, _, _ = self._tokenize_prompts(prompts)
+        owners = [i for i, expansion in enumerate(plan) for _ in range(expansion.num_samples)]
+        completions, logps = self._generate_single_turn([prompt_ids[i] for i in owners], None, {}, 1)
+        samples: list[list[Row]] = [[] for _ in plan]
+        for row, i in enumerate(owners):
+            row_logps = None if logps is None else logps[row]
+            samples[i].append(Row(prompts[i], prompt_ids[i], completions[row], row_logps))
+        return samples
+
+    def _actions(self, sampled: Sequence[Row]) -> list[str]:
+        ids = [row.completion_ids for row in sampled]
+        return [self.env.parse_action(x) for x in self.processing_class.batch_decode(ids, skip_special_tokens=True)]
+
+    def _observe_episodes(self) -> None:
+        """Write ended episodes to the history: those of all ranks, in the same order everywhere."""
+        ended = [(sorted(x.keys()), x.success, x.num_steps) for x in self.rollout.take_ended()]
+        for keys, success, num_steps in gather_object(ended):
+            self.rollout.history.observe(keys, success)
+            self._log_metric_now("success_rate", success)
+            self._log_metric_now("episode_length", num_steps)
+
+    def _stop_without_signal(self) -> None:
+        logger.warning(
+            "No state group of the last %d sampling rounds had rewards that differ, so there is nothing to learn from "
+            "and training ends. If the success rate is near 0, start from a better policy or easier tasks; if it is "
+            "near 1, the tasks are solved.",
+            self.args.max_idle_rounds,
+        )
+        self.control.should_training_stop = True
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+
+    # -- shared prompts ----------------------------------------------------------------------------------------------
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[list[list[int]], Any]:
+        is_plain = self.use_vllm or self.use_transformers_continuous_batching or images is not None or multimodal_fields
+        if is_plain or not self._shares_prompts(self.model, len(set(map(tuple, prompt_ids))), len(prompt_ids)):
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *args, **kwargs)
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped, self.accelerator, generation_kwargs=self.generation_kwargs
+            ) as model,
+            torch.no_grad(),
+        ):
+            return generate_shared(model, prompt_ids, self.generation_config), None
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        prompt_ids, prompt_mask = input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep]
+        first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
+        is_plain = kwargs.get("pixel_values") is not None or kwargs.get("compute_aux_loss")
+        if is_plain or not self._shares_prompts(model, len(first_rows), len(owners)):
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        with self.accelerator.autocast():
+            outputs = completion_outputs(model, input_ids, attention_mask, logits_to_keep, first_rows, owners)
+        return *outputs, None
+
+    def _shares_prompts(self, model: Any, num_prompts: int, num_rows: int) -> bool:
+        # A model wrapped for data parallelism expects one forward pass before each backward pass.
+        is_wrapped = self.accelerator.unwrap_model(model) is not model or self.accelerator.num_processes > 1
+        is_wanted = self.args.prefix_sharing == "auto" and num_rows >= MIN_ROWS_PER_PROMPT * num_prompts
+        return is_wanted and not is_wrapped and can_share(self.accelerator.unwrap_model(model))
+
+    # -- logging -----------------------------------------------------------------------------------------------------
+
+    def _log_metric_now(self, name: str, value: float) -> None:
+        self._metrics["train"][name].append(float(value))
+
+    def _log_collected(self, batch_fill: float) -> None:
+        counts, self.rollout.counts = self.rollout.counts, Counter()
+        sizes = [f"size_{n}" for n in range(1, self.num_generations + 1)]
+        names = ["groups", "groups_without_signal", "revisited_states", "pruned", "sampled_actions", *sizes]
+        total = dict(zip(names, np.sum(gather_object([[counts[name] for name in names]]), axis=0), strict=True))
+        num_groups = max(total["groups"], 1)
+        self._log_metric_now("batch_fill", batch_fill)
+        self._log_metric_now("sampled_actions", total["sampled_actions"])
+        self._log_metric_now("pruned_states", total["pruned"])
+        self._log_metric_now("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
+        self._log_metric_now("frac_states_revisited", total["revisited_states"] / num_groups)
+        for n, size in enumerate(sizes, start=1):
+            self._log_metric_now(f"group_size/{n}", total[size] / num_groups)
+        self._log_metric_now("unique_states", sum(self._gather(self.rollout.num_states)))
+        self._log_metric_now("frontier_size", sum(self._gather(self.rollout.num_waiting)))
+        for phase, seconds in self._seconds.items():
+            self._log_metric_now(f"seconds/{phase}", seconds)
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+
+    def _gather(self, value: int) -> list[int]:
+        return [int(x) for x in gather_object([value])]
+
+    # -- evaluation --------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        eval_dataset: Sequence[Task] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """
+        Play the evaluation panel and return its metrics: success rate with a 95 % interval, also by task type.
+
+        Args:
+            eval_dataset (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
+                In place of the trainer's panel.
+            ignore_keys (`list[str]`, *optional*):
+                Accepted for compatibility; nothing is ignored.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
+                Prefix of the metrics' names.
+        """
+        evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(evaluation).items()}
+        self.model.eval()
+        self.log(metrics)
+        self.model.train()
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
+        """Play every task once with `args.eval_temperature`, the ranks sharing them out, and summarize.
+
+        Leaves the random generators as they were, so that evaluating does not change the training that follows.
+        """
+        rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
+        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self._evaluation_sampling():
+            torch.manual_seed(self.args.seed + rank)
+            results = evaluate_policy(
+                self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
+            )
+        by_id = {result.task: result for result in gather_object(results)}
+        return summarize([by_id[task.id] for task in tasks])
+
+    def _complete(self, prompts: list[list[Message]]) -> list[str]:
+        prompt_ids, _, _ = self._tokenize_prompts(prompts)
+        completions, _ = self._generate_single_turn(prompt_ids, None, {}, 1)
+        return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
+
+    @contextmanager
+    def _evaluation_sampling(self) -> Iterator[None]:
+        """Switch the model to evaluation and the generation to the evaluation's temperature."""
+        temperature = self.args.eval_temperature
+        was_training, config, kwargs = self.model.training, self.generation_config, self.generation_kwargs
+        changes = {"do_sample": temperature > 0, "temperature": temperature if temperature > 0 else 1.0}
+        self.generation_kwargs = kwargs | changes
+        self.generation_config = GenerationConfig(**self.generation_kwargs, disable_compile=True)
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.generation_config, self.generation_kwargs = config, kwargs
+            self.model.train(was_training)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        state = self.rollout.state_dict()
+        if self.accelerator.is_main_process:
+            np.savez(folder / HISTORY_FILE, **state["history"])
+        searches = {name: value for name, value in state.items() if name != "history"}
+        (folder / SEARCH_FILE.format(self.accelerator.process_index)).write_text(json.dumps(searches))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        searches = Path(checkpoint) / SEARCH_FILE.format(self.accelerator.process_index)
+        if not searches.exists():
+            logger.warning("%s holds no 3SPO state; history and search start afresh.", checkpoint)
+            return
+        with np.load(Path(checkpoint) / HISTORY_FILE) as history:
+            self.rollout.load_state_dict(json.loads(searches.read_text()) | {"history": dict(history)})
+
+
+def _refuse(kwargs: dict[str, Any]) -> None:
+    taken = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
+    refused = sorted(taken & kwargs.keys())
+    if refused:
+        raise TypeError(
+            f"ThreeSPOTrainer does not take {', '.join(refused)}: tasks, observations and rewards come from the "
+            "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
+            "environment_factory with trl_3spo.environments.tool_environment."
+        )
+
+
+def _model_name(model: str | PreTrainedModel) -> str:
+    return (model if isinstance(model, str) else str(model.config._name_or_path)).rstrip("/").split("/")[-1]
+
+
+def _clock(tasks: Sequence[Task], args: ThreeSPOConfig) -> Dataset:
+    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
+
+    Only its length matters. Which task is trained when is the rollout's to say.
+    """
+    num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
+    ids = islice(cycle(task.id for task in tasks), num_rows)
+    return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
+
+
+def _credited(sampled: Sequence[Row], group: Group) -> list[Row]:
+    if not group.has_signal:
+        return []
+    credits = zip(sampled, group.transitions, strict=True)
+    return [replace(row, reward=x.reward, advantage=x.advantage) for row, x in credits]
+
+
+def _flat(evaluation: Evaluation) -> dict[str, float]:
+    success = evaluation.success
+    by_kind = {f"success_rate/{kind}": x.rate for kind, x in evaluation.success_by_kind.items() if kind}
+    return {
+        "success_rate": success.rate,
+        "success_rate_low": success.low,
+        "success_rate_high": success.high,
+        "mean_steps": evaluation.mean_steps,
+        "inadmissible_share": evaluation.inadmissible_share,
+        **by_kind,
+    }
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
