@@ -24,10 +24,10 @@ def group_relative(rewards: Sequence[float], *, delta: float = 1e-4, is_scaled: 
         (G,) advantages; they sum to zero.
     """
     values = np.asarray(rewards, dtype=np.float64)
-    centred = values - values.mean()
-    if len(values) < 2 or not is_scaled:
-        return centred
-    return centred / (values.std(ddof=1) + delta)
+    centred: NDArray[np.float64] = values - values.mean()
+    if len(values) > 1 and is_scaled:
+        centred /= values.std(ddof=1) + delta
+    return centred
 
 
 def has_signal(advantages: NDArray[np.float64]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task, Turn
@@ -56,8 +57,7 @@ class Visit:
 
     def turns(self) -> list[Turn]:
         """The episode so far as the policy saw it, oldest first, without the present observation."""
-        path = self.path()
-        return [Turn(a.observation.text, b.action or "") for a, b in zip(path, path[1:], strict=False)]
+        return [Turn(before.observation.text, after.action or "") for before, after in pairwise(self.path())]
 
     def _ancestors(self) -> "Iterator[Visit]":
         visit = self.parent

@@ -35,8 +35,8 @@ class StateHistory:
 
     A state goes by the digests of its score keys k₁ (finest) … k_m. Its success rate is p = p₁ with
     p_j = (successes_j + κ · p_{j+1}) / (visits_j + κ) and p_{m+1} = 0, so that a state seen often speaks for itself, a
-    state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The source has
-    one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
+    state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The source
+    has one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
 
     Args:
         half_life: Number of completed episodes after which a count has faded to one half, because it tells of an old
@@ -109,7 +109,9 @@ class StateHistory:
         """
         lengths = {name: len(state[name]) for name in ("keys", "visits", "successes", "updated")}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"The saved history's arrays have lengths {lengths}; they must be equal. The file is damaged.")
+            raise ValueError(
+                f"The saved history's arrays have lengths {lengths}; they must be equal. The file is damaged."
+            )
         self.num_episodes = int(state["num_episodes"])
         self._rows = {int(key): row for row, key in enumerate(state["keys"])}
         self._visits = array("d", state["visits"])

@@ -70,7 +70,9 @@ class ThreeSPOOptions:
     max_episodes_per_tree: int | None = field(
         default=4, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
     )
-    has_backtracking: bool = field(default=True, metadata={"help": "Whether trees return to states not walked on from."})
+    has_backtracking: bool = field(
+        default=True, metadata={"help": "Whether trees return to states not walked on from."}
+    )
     history_half_life: float | None = field(
         default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
     )

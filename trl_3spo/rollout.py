@@ -119,9 +119,7 @@ class Rollout:
 
     def _tree(self, root: Visit) -> TreeSearch:
         options = self._options
-        return TreeSearch(
-            root, max_episodes=options.max_episodes_per_tree, has_backtracking=options.has_backtracking
-        )
+        return TreeSearch(root, max_episodes=options.max_episodes_per_tree, has_backtracking=options.has_backtracking)
 
     def _task(self, position: int) -> Task:
         """Return the task at a position of the endless sequence of reshuffled passes."""
@@ -154,9 +152,7 @@ class Rollout:
         visits = [reached[action] for action in actions]
         rewards = [self.scorer.reward(origin, visit) for visit in visits]
         advantages = group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
-        transitions = tuple(
-            Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True)
-        )
+        transitions = tuple(Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True))
         return Group(origin, transitions, has_signal(advantages))
 
     def _count(self, group: Group) -> None:
@@ -205,8 +201,8 @@ class Rollout:
     def _load_tree(self, tasks: dict[str, Task], saved: dict[str, Any]) -> TreeSearch:
         if saved["task"] not in tasks:
             raise ValueError(
-                f"The checkpoint holds a search on task {saved['task']!r}, which is not among the {len(tasks)} training "
-                "tasks; resume with the environment and split it was saved with."
+                f"The checkpoint holds a search on task {saved['task']!r}, which is not among the {len(tasks)} tasks "
+                "trained on; resume with the environment and split it was saved with."
             )
         root = first_visit(self._env, tasks[saved["task"]])
         tree = self._tree(root)

@@ -1,7 +1,7 @@
 """3SPO's equations (arXiv 2606.09961) as pure functions on floats: no history, no torch, no I/O.
 
-Symbols: N visits of a state in completed episodes, p its success rate, S(s) its score, t completed episodes. A score near
-one says that there is still something to learn, a score near zero that the state is mastered.
+Symbols: N visits of a state in completed episodes, p its success rate, S(s) its score, t completed episodes. A score
+near one says that there is still something to learn, a score near zero that the state is mastered.
 """
 
 import math
@@ -13,8 +13,8 @@ NOVELTY_SHARE = 0.5
 def sharpness(num_episodes: int, base: float, annealing_rate: float) -> float:
     """Sharpness of the score, λ(t) = λ₀ + α · ln t, in Eq. 1.
 
-    Differs from the source by λ₀, which is 0 there: with α alone the first episodes have no score at all (ln 1 = 0), and
-    a score that keeps getting sharper turns every budget into all or nothing.
+    Differs from the source by λ₀, which is 0 there: with α alone the first episodes have no score at all (ln 1 = 0),
+    and a score that keeps getting sharper turns every budget into all or nothing.
 
     Args:
         num_episodes: t, completed episodes; 0 counts as 1.
@@ -65,7 +65,13 @@ def novelty_weight(num_visits: float, decay_rate: float, initial_weight: float =
 
 
 def transition_reward(
-    score: float, next_score: float, *, is_novel: bool, success: bool, novelty_weight: float, difference_weight: float = 1.0
+    score: float,
+    next_score: float,
+    *,
+    is_novel: bool,
+    success: bool,
+    novelty_weight: float,
+    difference_weight: float = 1.0,
 ) -> float:
     """Reward of one transition, R = ω · R_novel + (0.5 − ω) · (S(s) − S(s')) + 0.5 · R_success (Eq. 2), in [−0.5, 1].
 

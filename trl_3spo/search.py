@@ -20,7 +20,8 @@ class TreeSearch:
 
     Args:
         root: First visit of the task.
-        max_episodes: Ended walks after which the tree is finished, at least 1; None empties the frontier, as the source does.
+        max_episodes: Ended walks after which the tree is finished, at least 1; None empties the frontier, as the source
+            does.
         has_backtracking: Whether there is a frontier at all; without one the tree is a single walk.
     """
 
@@ -40,7 +41,9 @@ class TreeSearch:
             ValueError: The group was not sampled at the head.
         """
         if group.origin is not self.head:
-            raise ValueError("A group can be recorded only at the head of its tree, which has moved on since it was asked for.")
+            raise ValueError(
+                "A group can be recorded only at the head of its tree, which has moved on since it was asked for."
+            )
         best, *others = rank(group)
         if self._has_backtracking:
             self.frontier += [visit for visit in reversed(others) if visit.state_digest not in self._seen]

@@ -46,10 +46,14 @@ def can_share(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
     is_checkpointing = model.training and any(getattr(x, "gradient_checkpointing", False) for x in model.modules())
-    return layer_types == {"full_attention"} and not getattr(config, "is_encoder_decoder", False) and not is_checkpointing
+    return (
+        layer_types == {"full_attention"} and not getattr(config, "is_encoder_decoder", False) and not is_checkpointing
+    )
 
 
-def prefill(model: Any, prompt_ids: Tensor, prompt_mask: Tensor, owners: Tensor) -> DynamicCache:
+def prefill(
+    model: Any, prompt_ids: Tensor, prompt_mask: Tensor, owners: Tensor, position_ids: Tensor | None = None
+) -> DynamicCache:
     """Return the cache of all prompt tokens but the last, expanded to one row for every owner.
 
     The last token stays out: its hidden state predicts the first completion token, so every row computes it anew.
@@ -59,11 +63,14 @@ def prefill(model: Any, prompt_ids: Tensor, prompt_mask: Tensor, owners: Tensor)
         prompt_ids: (U, P) distinct prompts, left-padded, P ≥ 2.
         prompt_mask: (U, P).
         owners: (B,) indices into the U prompts.
+        position_ids: (U, P) where they are not simply 0 to P − 1 in every row. They must continue those that the
+            completions will have.
     """
     cache = DynamicCache()
     model(
         input_ids=prompt_ids[:, :-1],
         attention_mask=prompt_mask[:, :-1],
+        position_ids=None if position_ids is None else position_ids[:, :-1],
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
@@ -113,7 +120,10 @@ def generate_shared(model: Any, prompts: list[list[int]], generation_config: Gen
     device = model.device
     input_ids, attention_mask = _left_padded(prompts, generation_config.pad_token_id, device)
     first_rows, owners = owners_of_prompts(input_ids, attention_mask)
-    cache = prefill(model, input_ids[first_rows], attention_mask[first_rows], owners)
+    prompt_mask = attention_mask[first_rows]
+    # `generate` counts positions from the first token that is not padding.
+    position_ids = (prompt_mask.cumsum(1) - 1).clamp(min=0)
+    cache = prefill(model, input_ids[first_rows], prompt_mask, owners, position_ids)
     sequences = model.generate(
         input_ids=input_ids,
         attention_mask=attention_mask,

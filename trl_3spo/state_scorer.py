@@ -56,9 +56,7 @@ class StateScorer:
 
     def _score(self, estimate: Estimate) -> float:
         options = self._options
-        sharpness = scoring.sharpness(
-            self._history.num_episodes, options.score_sharpness, options.score_annealing_rate
-        )
+        sharpness = scoring.sharpness(self._history.num_episodes, options.score_sharpness, options.score_annealing_rate)
         return scoring.state_score(estimate.success_rate, sharpness)
 
     def _is_hopeless(self, estimate: Estimate) -> bool:

@@ -83,8 +83,9 @@ def check_environment(
         _check_return(env, visit)
         _check_prompt(env, visit, prompts[index])
         _check_again(env, visit)
-        _check_junk(env, visit, rng.choice(JUNK_ACTIONS))
     num_revisits = _check_revisits(env, visits, rng)
+    for visit in visits:
+        _check_junk(env, visit, rng.choice(JUNK_ACTIONS))
     _check_parser(env, visits)
     results = [visit.result for visit in visits if visit.result is not None]
     num_ends, num_successes = sum(result.is_final for result in results), sum(result.success for result in results)

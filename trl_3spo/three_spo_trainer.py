@@ -2,6 +2,7 @@
 
 import json
 import logging
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedModel
 from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -25,6 +26,7 @@ from trl_3spo.batch import Row, pad_rows, rollout_output, with_credit
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.episode import Group
 from trl_3spo.evaluation import Evaluation, evaluate_policy, summarize
+from trl_3spo.model_card import environment_section
 from trl_3spo.rollout import Expansion, Rollout
 from trl_3spo.shared_prefix import (
     MIN_ROWS_PER_PROMPT,
@@ -50,10 +52,10 @@ class ThreeSPOTrainer(GRPOTrainer):
     """
     Trainer for State-Score-Supervised Policy Optimization (3SPO, arXiv 2606.09961).
 
-    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every optimizer step it asks the
-    search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates the policy
-    on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types, PEFT, vLLM,
-    accelerate) is GRPOTrainer's.
+    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every optimizer step it asks
+    the search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates the
+    policy on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types, PEFT,
+    vLLM, accelerate) is GRPOTrainer's.
 
     Overridden hooks: `_generate_and_score_completions` (collect state groups, hand them to the original through TRL's
     own `rollout_func`, put in their advantages), `evaluate` (full episodes on a panel of tasks), and
@@ -73,11 +75,22 @@ class ThreeSPOTrainer(GRPOTrainer):
             `train_dataset`, `eval_dataset`, `rollout_func`, `tools`, `environment_factory`.
     """
 
+    # GRPOTrainer's attributes that are assigned here; its package is untyped.
+    control: Any
+    generation_config: GenerationConfig
+    generation_kwargs: dict[str, Any]
+
     _tag_names = ["trl", "3spo"]
     _name = "3SPO"
     _paper = {
         "title": "State-Score-Supervised Policy Optimization",
         "id": "2606.09961",
+        "citation": textwrap.dedent("""\
+            @article{threespo2026,
+                title  = {{State-Score-Supervised Policy Optimization}},
+                year   = 2026,
+                eprint = {arXiv:2606.09961},
+            }"""),
     }
 
     def __init__(
@@ -95,11 +108,13 @@ class ThreeSPOTrainer(GRPOTrainer):
         self.env = env if isinstance(env, Environment) else env()
         tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
         self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
-        super().__init__(model, state_score_reward, args=args, train_dataset=_clock(tasks, args), **kwargs)
+        self.evaluation: Evaluation | None = None
+        clocks = {"train_dataset": _clock(tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
+        super().__init__(model, state_score_reward, args=args, **clocks, **kwargs)
         if self._tokenizer.chat_template is None:
             raise ValueError(
-                f"The tokenizer of {_model_name(model)} has no chat template; environments ask in chat messages. Use an "
-                "instruction-tuned model, or set tokenizer.chat_template and pass it as processing_class."
+                f"The tokenizer of {_model_name(model)} has no chat template; environments ask in chat messages. Use "
+                "an instruction-tuned model, or set tokenizer.chat_template and pass it as processing_class."
             )
         self.rollout_func = self._hand_over
         self.rollout = Rollout(
@@ -119,7 +134,7 @@ class ThreeSPOTrainer(GRPOTrainer):
     def _panel(self, args: ThreeSPOConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
-    # -- one training step -------------------------------------------------------------------------------------------
+    # -- one training step ---------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = self._collect(capacity=len(inputs))
@@ -152,7 +167,7 @@ class ThreeSPOTrainer(GRPOTrainer):
         return rows or [self._spare_row]
 
     def _wanted(self, capacity: int) -> float:
-        return max(self.args.min_batch_fill * capacity * self.accelerator.num_processes, 1)
+        return float(max(self.args.min_batch_fill * capacity * self.accelerator.num_processes, 1))
 
     def _sample_round(self, capacity: int) -> list[Row]:
         began = time.perf_counter()
@@ -202,14 +217,17 @@ class ThreeSPOTrainer(GRPOTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
 
-    # -- shared prompts ----------------------------------------------------------------------------------------------
+    # -- shared prompts ------------------------------------------------------------------------------------------------
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], Any]:
         is_plain = self.use_vllm or self.use_transformers_continuous_batching or images is not None or multimodal_fields
         if is_plain or not self._shares_prompts(self.model, len(set(map(tuple, prompt_ids))), len(prompt_ids)):
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *args, **kwargs)
+            plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, *args, **kwargs
+            )
+            return plain
         with (
             unwrap_model_for_generation(
                 self.model_wrapped, self.accelerator, generation_kwargs=self.generation_kwargs
@@ -225,9 +243,10 @@ class ThreeSPOTrainer(GRPOTrainer):
         first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
         is_plain = kwargs.get("pixel_values") is not None or kwargs.get("compute_aux_loss")
         if is_plain or not self._shares_prompts(model, len(first_rows), len(owners)):
-            return super()._get_per_token_logps_and_entropies(  # type: ignore[no-any-return]
+            plain: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
+            return plain
         with self.accelerator.autocast():
             outputs = completion_outputs(model, input_ids, attention_mask, logits_to_keep, first_rows, owners)
         return *outputs, None
@@ -238,7 +257,7 @@ class ThreeSPOTrainer(GRPOTrainer):
         is_wanted = self.args.prefix_sharing == "auto" and num_rows >= MIN_ROWS_PER_PROMPT * num_prompts
         return is_wanted and not is_wrapped and can_share(self.accelerator.unwrap_model(model))
 
-    # -- logging -----------------------------------------------------------------------------------------------------
+    # -- logging -------------------------------------------------------------------------------------------------------
 
     def _log_metric_now(self, name: str, value: float) -> None:
         self._metrics["train"][name].append(float(value))
@@ -265,7 +284,7 @@ class ThreeSPOTrainer(GRPOTrainer):
     def _gather(self, value: int) -> list[int]:
         return [int(x) for x in gather_object([value])]
 
-    # -- evaluation --------------------------------------------------------------------------------------------------
+    # -- evaluation ----------------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -284,8 +303,8 @@ class ThreeSPOTrainer(GRPOTrainer):
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
                 Prefix of the metrics' names.
         """
-        evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(evaluation).items()}
+        self.evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(self.evaluation).items()}
         self.model.eval()
         self.log(metrics)
         self.model.train()
@@ -327,7 +346,14 @@ class ThreeSPOTrainer(GRPOTrainer):
             self.generation_config, self.generation_kwargs = config, kwargs
             self.model.train(was_training)
 
-    # -- checkpoints -------------------------------------------------------------------------------------------------
+    # -- model card and checkpoints ------------------------------------------------------------------------------------
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
+        super().create_model_card(*args, **kwargs)
+        if self.is_world_process_zero():
+            card = Path(self.args.output_dir) / "README.md"
+            card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

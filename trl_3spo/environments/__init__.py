@@ -1,0 +1,1 @@
+"""Worlds to train in, and adapters for worlds written for others."""

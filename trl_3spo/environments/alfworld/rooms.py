@@ -1,0 +1,193 @@
+"""The rooms games are made of: which furniture stands in them, which things lie there and what can be done to them.
+
+The names and the facts (what fits where; what can be cleaned, heated, cooled, sliced) are those of ALFRED and ALFWorld
+(MIT); the sizes of the rooms and the likely places follow the released games.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+TABLES = ("CounterTop", "DiningTable", "CoffeeTable", "SideTable")
+"""Receptacle types that accept whatever can be put down on any of them."""
+
+OPENABLE = frozenset({"Cabinet", "Drawer", "Fridge", "Microwave", "Safe"})
+"""Receptacle types that are closed at first."""
+
+
+class ObjectType(NamedTuple):
+    """What holds for all objects of a type.
+
+    Args:
+        found_in: Receptacle types it may lie in at first, the likeliest first.
+        fits: Receptacle types that accept it.
+        traits: The PDDL predicates that hold of it.
+    """
+
+    found_in: tuple[str, ...]
+    fits: frozenset[str]
+    traits: tuple[str, ...]
+
+
+class Room(NamedTuple):
+    """A kind of room.
+
+    Args:
+        receptacles: Receptacle type -> least and greatest number of it.
+        objects: Object type -> least and greatest number of it.
+        lamp: The lamp to look at things under; empty where there is none.
+    """
+
+    receptacles: dict[str, tuple[int, int]]
+    objects: dict[str, tuple[int, int]]
+    lamp: str = ""
+
+
+def find_weights(found_in: Sequence[str]) -> dict[str, float]:
+    """Return how likely an object lies in each receptacle type: 1 / rank, unnormalized."""
+    return {receptacle: 1.0 / rank for rank, receptacle in enumerate(found_in, start=1)}
+
+
+_TRAITS = {"c": "cleanable", "h": "heatable", "k": "coolable", "s": "sliceable", "r": "isReceptacleObject"}
+
+
+def _thing(found_in: str, also_fits: str = "", traits: str = "") -> ObjectType:
+    places = tuple(found_in.split())
+    fits = {*places, *also_fits.split()}
+    if fits & set(TABLES):
+        fits |= set(TABLES)
+    return ObjectType(places, frozenset(fits), ("pickupable", *(_TRAITS[letter] for letter in traits)))
+
+
+def _fixture(found_in: str, *traits: str) -> ObjectType:
+    """A thing no receptacle accepts: it stays where it is or, once taken, stays in the hand for good."""
+    return ObjectType(tuple(found_in.split()), frozenset(), traits)
+
+
+OBJECTS: dict[str, ObjectType] = {
+    "AlarmClock": _thing("Desk Shelf SideTable DiningTable Dresser"),
+    "Apple": _thing("Fridge CounterTop DiningTable Microwave GarbageCan SinkBasin", "", "chks"),
+    "BaseballBat": _thing("Bed DiningTable SideTable CoffeeTable"),
+    "BasketBall": _thing("Bed Desk ArmChair Sofa Dresser", "CoffeeTable"),
+    "Book": _thing("Bed Desk Sofa CoffeeTable SideTable Drawer Shelf", "Cabinet Dresser ArmChair Ottoman"),
+    "Bowl": _thing(
+        "Cabinet CounterTop Fridge Desk Shelf DiningTable CoffeeTable", "Microwave SinkBasin Dresser", "ckr"
+    ),
+    "Box": _thing("CoffeeTable Sofa Cabinet Dresser ArmChair DiningTable", "Shelf Desk Ottoman", "r"),
+    "Bread": _thing("CounterTop DiningTable Fridge", "Microwave GarbageCan", "hks"),
+    "ButterKnife": _thing("CounterTop Drawer DiningTable SinkBasin", "", "c"),
+    "CD": _thing("Desk Drawer Shelf SideTable GarbageCan", "Safe Dresser Cabinet"),
+    "Candle": _thing("CounterTop Toilet Cabinet Drawer SideTable", "Shelf Cart Desk Dresser"),
+    "CellPhone": _thing("CounterTop Desk Bed Drawer Shelf Sofa CoffeeTable", "Safe Dresser ArmChair Ottoman"),
+    "Cloth": _thing("BathtubBasin Cabinet CounterTop Drawer SideTable", "SinkBasin GarbageCan Toilet Shelf", "c"),
+    "CreditCard": _thing("Drawer Desk CounterTop Sofa Shelf Dresser CoffeeTable ArmChair", "Safe Ottoman"),
+    "Cup": _thing("Cabinet CounterTop DiningTable Fridge SinkBasin Microwave", "Shelf Desk Dresser", "chkr"),
+    "DeskLamp": _fixture("Desk SideTable Shelf Dresser DiningTable", "toggleable"),
+    "DishSponge": _thing(
+        "SinkBasin CounterTop Cabinet Drawer DiningTable Shelf", "GarbageCan Toilet BathtubBasin", "c"
+    ),
+    "Egg": _thing("Fridge CounterTop Microwave GarbageCan SinkBasin DiningTable", "", "chks"),
+    "FloorLamp": _fixture("SideTable Dresser Shelf CoffeeTable", "toggleable"),
+    "Fork": _thing("CounterTop Drawer DiningTable SinkBasin", "", "c"),
+    "Glassbottle": _thing("CounterTop Cabinet Shelf SinkBasin", "Fridge Microwave Desk Dresser"),
+    "HandTowel": _thing("HandTowelHolder CounterTop", "Cabinet Drawer SinkBasin GarbageCan Toilet BathtubBasin Shelf"),
+    "HousePlant": _fixture("CounterTop Shelf DiningTable CoffeeTable SideTable"),
+    "Kettle": _thing("StoveBurner CounterTop DiningTable Cabinet", "SinkBasin Shelf", "c"),
+    "KeyChain": _thing("Drawer SideTable Shelf CoffeeTable Safe Sofa Dresser ArmChair Desk", "Ottoman"),
+    "Knife": _thing("CounterTop Drawer DiningTable SinkBasin", "", "c"),
+    "Ladle": _thing("CounterTop Cabinet Drawer DiningTable SinkBasin", "", "c"),
+    "Laptop": _thing("Bed Desk Sofa CoffeeTable DiningTable Dresser ArmChair", "Ottoman"),
+    "Lettuce": _thing("CounterTop Fridge DiningTable GarbageCan SinkBasin", "", "cks"),
+    "Mug": _thing(
+        "CounterTop Cabinet Desk CoffeeMachine Shelf Fridge Microwave DiningTable", "SinkBasin Dresser", "chkr"
+    ),
+    "Newspaper": _thing("CoffeeTable Sofa SideTable ArmChair Drawer Shelf", "Cabinet GarbageCan Bed Dresser Ottoman"),
+    "Pan": _thing("StoveBurner CounterTop Fridge Cabinet DiningTable", "SinkBasin", "ckr"),
+    "PaperTowelRoll": _fixture("CounterTop GarbageCan DiningTable Toilet", "pickupable"),
+    "Pen": _thing("Desk Drawer SideTable DiningTable CounterTop GarbageCan", "Shelf Dresser"),
+    "Pencil": _thing("Desk Drawer SideTable Shelf GarbageCan DiningTable", "Dresser"),
+    "PepperShaker": _thing("CounterTop Cabinet Drawer DiningTable Shelf"),
+    "Pillow": _thing("Bed Sofa ArmChair", "Ottoman"),
+    "Plate": _thing("Cabinet CounterTop Fridge DiningTable Shelf SinkBasin", "Microwave Desk Dresser", "chkr"),
+    "Plunger": _thing("Cabinet", "Cart"),
+    "Pot": _thing("StoveBurner CounterTop Shelf DiningTable Fridge Cabinet", "SinkBasin", "ckr"),
+    "Potato": _thing("Fridge CounterTop DiningTable SinkBasin Microwave GarbageCan", "", "chks"),
+    "RemoteControl": _thing("Sofa ArmChair CoffeeTable SideTable Dresser Drawer", "Shelf Desk Ottoman"),
+    "SaltShaker": _thing("CounterTop Cabinet Drawer DiningTable Shelf"),
+    "SoapBar": _thing("Toilet SinkBasin BathtubBasin CounterTop Drawer Cabinet GarbageCan", "Shelf Cart", "c"),
+    "SoapBottle": _thing("CounterTop Cabinet Toilet GarbageCan DiningTable Drawer", "Shelf Desk Cart"),
+    "Spatula": _thing("CounterTop Drawer DiningTable SinkBasin", "", "c"),
+    "Spoon": _thing("CounterTop Drawer DiningTable SinkBasin", "", "c"),
+    "SprayBottle": _thing("Cabinet SideTable Toilet CounterTop Drawer GarbageCan", "Shelf Desk Dresser Cart"),
+    "Statue": _thing("Shelf CounterTop Dresser CoffeeTable SideTable Safe", "Desk Cart"),
+    "TeddyBear": _fixture("Bed Desk", "pickupable"),
+    "TennisRacket": _thing("Bed Desk", "SideTable"),
+    "TissueBox": _thing("SideTable Desk Cabinet CoffeeTable Toilet Shelf Drawer", "Dresser GarbageCan TVStand Cart"),
+    "ToiletPaper": _thing("ToiletPaperHanger Toilet Cabinet CounterTop Drawer", "Shelf Desk Dresser GarbageCan Cart"),
+    "Tomato": _thing("CounterTop Fridge GarbageCan DiningTable SinkBasin Microwave", "", "chks"),
+    "Towel": _thing("TowelHolder"),
+    "Vase": _thing("Shelf Cabinet CounterTop CoffeeTable SideTable Safe Dresser", "Desk Cart"),
+    "Watch": _thing("Dresser Drawer CoffeeTable SideTable Shelf Safe", "Desk"),
+}
+"""Every type of object, by its name in the released games."""
+
+
+def _ranges(text: str) -> dict[str, tuple[int, int]]:
+    """Read lines such as "Sofa 1, Drawer 2-6"."""
+    ranges = {}
+    for entry in text.replace("\n", ",").split(","):
+        if entry.strip():
+            name, numbers = entry.split()
+            low, _, high = numbers.partition("-")
+            ranges[name] = (int(low), int(high or low))
+    return ranges
+
+
+ROOMS: dict[str, Room] = {
+    "Kitchen": Room(
+        _ranges("""
+            Cabinet 3-20, Drawer 2-9, CounterTop 1-4, StoveBurner 2-4, Shelf 0-6, DiningTable 0-2, SideTable 0-1
+            SinkBasin 1, Fridge 1, Microwave 1, CoffeeMachine 1, Toaster 1, GarbageCan 1
+        """),
+        _ranges("""
+            Apple 1-3, Bowl 1-3, Bread 1-3, ButterKnife 1-3, CellPhone 0-2, CreditCard 0-2, Cup 1-3, DishSponge 1-3
+            Egg 1-3, Fork 1-3, Glassbottle 0-2, HousePlant 0-1, Kettle 0-2, Knife 1-3, Ladle 0-2, Lettuce 1-3, Mug 1-3
+            Pan 1-2, PaperTowelRoll 0-1, Pen 0-1, PepperShaker 1-3, Plate 1-3, Potato 1-3, Pot 1-2, SaltShaker 1-3
+            SoapBottle 1-3, Spatula 1-3, Spoon 1-3, Statue 0-2, Tomato 1-3, Vase 0-2
+        """),
+    ),
+    "LivingRoom": Room(
+        _ranges("""
+            Sofa 1, ArmChair 1-2, CoffeeTable 0-2, SideTable 1-3, Drawer 1-14, Shelf 0-14, Dresser 0-1, Cabinet 0-8
+            DiningTable 0-1, TVStand 0-1, Safe 0-1, GarbageCan 1, Ottoman 0-1
+        """),
+        _ranges("""
+            Book 0-2, Bowl 0-1, Box 1-3, CellPhone 0-3, CreditCard 1-3, HousePlant 1, KeyChain 1-3, Laptop 1-2
+            Newspaper 1-3, Pen 0-1, Pencil 0-1, Pillow 1-3, Plate 0-1, RemoteControl 1-3, Statue 1-3, TissueBox 0-3
+            Vase 1-3, Watch 1-3
+        """),
+        lamp="FloorLamp",
+    ),
+    "Bedroom": Room(
+        _ranges("""
+            Bed 1, Desk 1-2, Drawer 2-14, Shelf 1-12, SideTable 1-2, Dresser 0-1, DiningTable 0-1, ArmChair 0-1
+            Safe 0-1, GarbageCan 1, LaundryHamper 0-1
+        """),
+        _ranges("""
+            AlarmClock 1-3, BaseballBat 0-1, BasketBall 0-1, Book 1-3, Bowl 0-2, Box 0-1, CD 1-3, CellPhone 1-3
+            CreditCard 1-3, HousePlant 0-1, KeyChain 1-3, Laptop 1-2, Mug 0-3, Pen 1-3, Pencil 1-3, Pillow 1-3
+            TeddyBear 0-1, TennisRacket 0-1, TissueBox 0-2, Vase 0-1, Watch 0-2
+        """),
+        lamp="DeskLamp",
+    ),
+    "Bathroom": Room(
+        _ranges("""
+            SinkBasin 1-2, BathtubBasin 0-1, Cabinet 1-12, CounterTop 1-2, Drawer 0-10, Shelf 0-6, SideTable 0-1
+            Toilet 1, ToiletPaperHanger 1, HandTowelHolder 1-2, TowelHolder 1, GarbageCan 1, Cart 0-1
+        """),
+        _ranges("""
+            Candle 1-3, Cloth 1-3, DishSponge 0-2, HandTowel 1-2, PaperTowelRoll 0-1, Plunger 0-1, SoapBar 1-4
+            SoapBottle 1-3, SprayBottle 1-3, TissueBox 0-2, ToiletPaper 2-4, Towel 1
+        """),
+    ),
+}
+"""Every kind of room."""

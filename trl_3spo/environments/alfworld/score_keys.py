@@ -1,0 +1,161 @@
+"""The names an ALFWorld state is known by, from fine to coarse: what successes are counted under."""
+
+from trl_3spo.environments.alfworld.assignment import KINDS, LOOK, Assignment
+from trl_3spo.environments.alfworld.game import Game
+from trl_3spo.environments.alfworld.state import GameState, Receptacle
+from trl_3spo.environments.base import Key
+
+STEPS_PER_BUCKET = 10
+
+
+class ScoreKeys:
+    """Names the states of one game.
+
+    Args:
+        task_id: Part of the finest key, since other games number their things alike.
+        game: The game.
+    """
+
+    def __init__(self, task_id: str, game: Game) -> None:
+        self._task_id = task_id
+        self._game = game
+        self._object_types = tuple(thing.type for thing in game.objects)
+        self._room = tuple(sorted(receptacle.type for receptacle in game.receptacles))
+        assignment = _read_assignment(game)
+        self._features = Features(game, assignment) if assignment else None
+
+    def exact(self, state: GameState) -> Key:
+        """Return the exact identity of a state."""
+        return (self._task_id, state.key)
+
+    def keys(self, state: GameState, num_steps: int) -> tuple[Key, ...]:
+        """Return the keys of a state, from fine to coarse.
+
+        1. The exact state.
+        2. Task sentence, type of the held object, and what is seen here, without instance numbers: shared by all games
+           with this sentence. It is not the observation's text, which differs with the action that led here.
+        3. How far the task has come (`Features`): shared by all games of this type. The task sentence takes its place
+           where the game does not say what it is about.
+
+        1 and 2 depend on the state alone, and equal states are equal in both; 3 also knows about how long it took.
+
+        Args:
+            state: The state.
+            num_steps: Environment steps taken so far.
+        """
+        bucket = num_steps // STEPS_PER_BUCKET
+        coarse = (self._game.task,) if self._features is None else self._features.of(state)
+        described = (self._game.task, self._types(state.held), self._view(state))
+        return (self.exact(state), described, (*coarse, bucket))
+
+    def _view(self, state: GameState) -> Key:
+        """Return type, openness and visible contents of each receptacle here; in mid-room the types in the room."""
+        here = self._game.receptacles_at(state.location)
+        return tuple(self._look_at(state, receptacle) for receptacle in here) if here else self._room
+
+    def _look_at(self, state: GameState, receptacle: int) -> Key:
+        is_accessible = self._game.is_accessible(state, receptacle)
+        contents = self._types(state.contents[receptacle]) if is_accessible else ()
+        return (self._game.receptacles[receptacle].type, is_accessible, contents)
+
+    def _types(self, things: tuple[int, ...]) -> tuple[str, ...]:
+        return tuple([self._object_types[thing] for thing in things])
+
+
+def _read_assignment(game: Game) -> Assignment | None:
+    try:
+        if game.kind in KINDS and game.parameters.get("object_target"):
+            return Assignment.from_parameters(game.kind, game.parameters)
+        return Assignment.from_text(game.task)
+    except (AttributeError, KeyError, ValueError):
+        return None
+
+
+class Features:
+    """How far a task has come, in words that fit every game of its type.
+
+    Args:
+        game: The game.
+        assignment: What it asks for.
+    """
+
+    def __init__(self, game: Game, assignment: Assignment) -> None:
+        self._game = game
+        self._kind = assignment.kind
+        self._num_targets = assignment.num_targets
+        self._targets = _objects_of_type(game, assignment.target)
+        self._lamps = _objects_of_type(game, assignment.lamp)
+        self._treated_part = assignment.treatment.adjective if assignment.treatment else ""
+        self._destinations = frozenset(i for i, r in enumerate(game.receptacles) if r.type == assignment.destination)
+        self._appliances = frozenset(i for i, r in enumerate(game.receptacles) if self._can_treat(r))
+        self._openable = frozenset(i for i, r in enumerate(game.receptacles) if r.openable)
+        self._counted_contents: tuple[tuple[int, ...], ...] | None = None
+        self._num_placed = 0
+
+    def of(self, state: GameState) -> tuple[Key, ...]:
+        """Return the features of a state.
+
+        These are: task type; what is held (`nothing`, `target` or `other`); whether a target has been cleaned, heated,
+        cooled or lit as the task wants it; number of targets in one destination; whether a target is in view; whether
+        a destination and whether the needed appliance is here; whether what is here is `open` or `closed`, if anything.
+        """
+        here = self._game.receptacles_at(state.location)
+        return (
+            self._kind,
+            self._holding(state),
+            self._is_treated(state),
+            self._count_placed(state),
+            self._shows_target(state, here),
+            not self._destinations.isdisjoint(here),
+            not self._appliances.isdisjoint(here),
+            self._openness(state, here),
+        )
+
+    def _can_treat(self, receptacle: Receptacle) -> bool:
+        can_treat = {"clean": receptacle.is_sink, "hot": receptacle.is_microwave, "cool": receptacle.is_fridge}
+        return can_treat.get(self._treated_part, False)
+
+    def _holding(self, state: GameState) -> str:
+        if not state.held:
+            return "nothing"
+        return "target" if state.held[0] in self._targets else "other"
+
+    def _is_treated(self, state: GameState) -> bool:
+        if self._kind == LOOK:
+            return _has_any(state.toggled, self._lamps)
+        if not self._treated_part:
+            return False
+        # The target in the hand is the one that counts; what was done to another is of no use to it.
+        held_targets = self._targets.intersection(state.held)
+        return _has_any(getattr(state, self._treated_part), held_targets or self._targets)
+
+    def _count_placed(self, state: GameState) -> int:
+        # States share their contents until something is taken or moved.
+        if state.contents is not self._counted_contents:
+            counts = [len(self._targets.intersection(state.contents[receptacle])) for receptacle in self._destinations]
+            self._num_placed = min(max(counts, default=0), self._num_targets)
+            self._counted_contents = state.contents
+        return self._num_placed
+
+    def _shows_target(self, state: GameState, here: tuple[int, ...]) -> bool:
+        for receptacle in here:
+            if not self._targets.isdisjoint(state.contents[receptacle]) and self._game.is_accessible(state, receptacle):
+                return True
+        return False
+
+    def _openness(self, state: GameState, here: tuple[int, ...]) -> str:
+        openness = "none"
+        for receptacle in here:
+            if receptacle in self._openable:
+                if not state.opened >> receptacle & 1:
+                    return "closed"
+                openness = "open"
+        return openness
+
+
+def _objects_of_type(game: Game, type_name: str) -> frozenset[int]:
+    return frozenset(i for i, thing in enumerate(game.objects) if type_name and thing.type == type_name)
+
+
+def _has_any(mask: int, things: frozenset[int]) -> bool:
+    return any(mask >> thing & 1 for thing in things)
