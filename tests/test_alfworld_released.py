@@ -2,7 +2,7 @@
 
 The released games are not part of the repository. They are taken from $ALFWORLD_TEST_GAMES (a folder that holds
 json_2.1.1), or from an archive beside the checkout. $ALFWORLD_LOCKSTEP_STATES sets how many states of each of them are
-compared with textworld, which takes 40 to 200 ms for each; generated games are compared in more. The defaults make 3,040.
+compared with textworld, at 40 to 200 ms each; generated games are compared in more. The defaults make 3,040 in all.
 """
 
 import json

@@ -289,6 +289,13 @@ def test_model_card_names_method_environment_panel_and_result(tmp_path):
     assert "DeepSeekMath" not in card
 
 
+def test_budgets_that_do_not_adapt_are_pointed_out(tmp_path, caplog):
+    corridor_trainer(tmp_path / "default")
+    assert "whatever its success rate" not in caplog.text
+    corridor_trainer(tmp_path / "published", score_annealing_rate=50.0)
+    assert "n = 2 samples, whatever its success rate" in caplog.text
+
+
 def test_environments_may_be_given_as_callables(tmp_path):
     env = CorridorEnv(length=4)
     tokenizer = tokenizer_for(env)

@@ -92,6 +92,8 @@ class Rollout:
                 break
             capacity -= expansion.num_samples
             plan.append(expansion)
+            if capacity == 0:
+                break
         waiting += self.trees
         self.trees = waiting + deque(expansion.tree for expansion in plan)
         return plan

@@ -5,6 +5,18 @@ from trl_3spo.episode import Visit
 from trl_3spo.history import Estimate, StateHistory
 from trl_3spo.options import ThreeSPOOptions
 
+RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Success rates a budget is shown for, between never and always."""
+
+
+def group_sizes(options: ThreeSPOOptions, max_group_size: int, num_episodes: int) -> list[int]:
+    """Return n for each of `RATES` after so many episodes, pruning aside: what a configuration makes of success."""
+    sharpness = scoring.sharpness(num_episodes, options.score_sharpness, options.score_annealing_rate)
+    sizes = [
+        scoring.group_size(scoring.state_score(p, sharpness), max_group_size, options.min_group_size) for p in RATES
+    ]
+    return [max(size, 1) for size in sizes]
+
 
 class StateScorer:
     """Answers, for a visit, what its state is worth, how many samples it gets and what a step into it earns.

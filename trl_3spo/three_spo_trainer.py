@@ -35,6 +35,7 @@ from trl_3spo.shared_prefix import (
     generate_shared,
     owners_of_prompts,
 )
+from trl_3spo.state_scorer import group_sizes
 from trl_3spo.three_spo_config import ThreeSPOConfig
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ class ThreeSPOTrainer(GRPOTrainer):
             num_ranks=self.accelerator.num_processes,
             is_scaled=args.scale_rewards == "group",
         )
+        _warn_of_equal_budgets(args)
         self._rows: list[Row] = []
         self._seconds = {"generation": 0.0, "environment": 0.0}
         self._update_began: float | None = None
@@ -384,6 +386,18 @@ def _refuse(kwargs: dict[str, Any]) -> None:
             f"ThreeSPOTrainer does not take {', '.join(refused)}: tasks, observations and rewards come from the "
             "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
             "environment_factory with trl_3spo.environments.tool_environment."
+        )
+
+
+def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
+    sizes = group_sizes(args, args.num_generations, num_episodes=100)
+    if args.has_adaptive_group_size and len(set(sizes)) == 1:
+        logger.warning(
+            "After 100 episodes every state that ever succeeded gets n = %d samples, whatever its success rate. For "
+            "sizes in between lower score_annealing_rate (%s) or score_sharpness (%s).",
+            sizes[0],
+            args.score_annealing_rate,
+            args.score_sharpness,
         )
 
 

@@ -1,0 +1,174 @@
+"""The collecting phase: budgets, order, lag, resume."""
+
+import json
+from array import array
+
+import pytest
+
+from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.history import digest
+from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.rollout import Rollout
+
+
+def rollout(env=None, *, max_group_size=8, tasks=None, rank=0, num_ranks=1, **options):
+    env = env or CorridorEnv(length=5, max_steps=6)
+    return Rollout(
+        env,
+        ThreeSPOOptions(**options),
+        env.tasks() if tasks is None else tasks,
+        max_group_size=max_group_size,
+        rank=rank,
+        num_ranks=num_ranks,
+    )
+
+
+def advance(collecting, capacity, rng_actions=("left", "right", "open")):
+    """Take one round with actions in rotation, and write its episodes back."""
+    plan = collecting.plan(capacity)
+    actions = [[rng_actions[i % len(rng_actions)] for i in range(expansion.num_samples)] for expansion in plan]
+    groups = collecting.record(plan, actions)
+    observe(collecting)
+    return plan, groups
+
+
+def observe(collecting):
+    ended = collecting.take_ended()
+    for episode in ended:
+        collecting.history.observe(episode.keys(), episode.success)
+    return ended
+
+
+def test_plans_fill_the_capacity_with_whole_groups():
+    collecting = rollout()
+    for _ in range(30):
+        plan, _ = advance(collecting, 32)
+        sizes = [expansion.num_samples for expansion in plan]
+        assert 32 - 8 < sum(sizes) <= 32
+        assert len({id(expansion.tree) for expansion in plan}) == len(plan)
+
+
+def test_unseen_states_get_the_whole_budget():
+    assert [expansion.num_samples for expansion in rollout().plan(20)] == [8, 8]
+
+
+def test_known_states_get_less_and_never_less_than_the_floor():
+    env = CorridorEnv(length=5)
+    collecting = rollout(env, min_group_size=3, score_sharpness=5.0, backoff_strength=0.0)
+    task = env.tasks()[0]
+    keys = {digest(key) for key in env.reset(task).score_keys}
+    for _ in range(50):
+        collecting.history.observe(keys, success=True)
+    sizes = {x.visit.task.id: x.num_samples for x in collecting.plan(8 * len(env.tasks()))}
+    # S = e^(−5) = 0.0067, n = ⌈8 · S⌉ = 1, and the floor is 3
+    assert sizes[task.id] == 3
+    assert 8 in sizes.values()
+
+
+def test_fixed_group_sizes():
+    collecting = rollout(has_adaptive_group_size=False)
+    for _ in range(20):
+        plan, _ = advance(collecting, 32)
+        assert {expansion.num_samples for expansion in plan} == {8}
+
+
+def test_hopeless_states_are_pruned_and_first_states_are_not():
+    env = CorridorEnv(length=5)
+    collecting = rollout(env, max_failures=2.0, backoff_strength=0.0, tasks=env.tasks()[:1])
+    for _ in range(60):
+        plan, _ = advance(collecting, 8, rng_actions=("dance",))
+        assert plan
+    # Every walk dances at the first state until it is truncated: hopeless by now, and still sampled as a first state,
+    # but no longer after one step.
+    assert {expansion.visit.depth for expansion in plan} == {0}
+    assert collecting.counts["pruned"] > 10
+
+
+def test_groups_are_judged_by_the_history_before_their_round():
+    env = CorridorEnv(length=3, max_steps=2)
+    collecting = rollout(env, tasks=env.tasks()[:1])
+    plan = collecting.plan(8)
+    (door,) = {expansion.visit.task.kind for expansion in plan}
+    collecting.record(plan, [[door] * 8])
+    observe(collecting)
+    plan = collecting.plan(8)
+    before = collecting.history.num_episodes
+    (group,) = collecting.record(plan, [["open"] * 4 + ["dance"] * 4])
+    assert collecting.history.num_episodes == before
+    won, lost = group.transitions[0], group.transitions[-1]
+    # S(s) = 1 for the unseen state; 0.5 · (1 − 0) + 0.5 for the way out, 0.5 · (1 − 1) for staying.
+    assert (won.reward, lost.reward) == (pytest.approx(1.0), pytest.approx(0.0))
+    assert won.advantage == pytest.approx(-lost.advantage)
+    assert observe(collecting)
+    assert collecting.history.num_episodes > before
+
+
+def test_equal_actions_share_their_consequence():
+    collecting = rollout()
+    plan = collecting.plan(8)
+    (group,) = collecting.record(plan, [["left"] * 4 + ["right"] * 4])
+    assert len({id(transition.visit) for transition in group.transitions}) == 2
+
+
+def test_every_pass_takes_every_task_once_in_a_new_order():
+    env = CorridorEnv(length=9)
+    collecting = rollout(env)
+    count = len(env.tasks())
+    passes = [[collecting._task(position).id for position in range(n * count, (n + 1) * count)] for n in range(3)]
+    assert all(sorted(one) == sorted(task.id for task in env.tasks()) for one in passes)
+    assert passes[0] != passes[1] != passes[2]
+
+
+def test_ranks_share_the_tasks_out():
+    roots = [
+        {x.visit.task.id for x in rollout(CorridorEnv(length=9), rank=rank, num_ranks=2).plan(8 * 3)} for rank in (0, 1)
+    ]
+    assert len(roots[0] | roots[1]) == 6
+
+
+@pytest.mark.parametrize("novelty", ["episode", "changed", "training"])
+def test_senses_of_novelty(novelty):
+    env = CorridorEnv(length=5)
+    tasks = [task for task in env.tasks() if task.data[1] == 3][:1]
+    options = {"novelty": novelty, "novelty_weight": 0.5, "novelty_decay_rate": 0.0, "novelty_key": 0}
+    collecting = rollout(env, tasks=tasks, score_difference_weight=0.0, max_episodes_per_tree=1, **options)
+    plan = collecting.plan(8)
+    collecting.record(plan, [["left"] * 8])
+    plan = collecting.plan(8)
+    (group,) = collecting.record(plan, [["right"] * 4 + ["dance"] * 4])
+    back, stayed = group.transitions[0].reward, group.transitions[-1].reward
+    # Going back is a change, but the place has been on this path; no episode has ended, so all is new in training.
+    expected = {"episode": (0.0, 0.0), "changed": (0.5, 0.0), "training": (0.5, 0.5)}
+    assert (back, stayed) == expected[novelty]
+
+
+def test_resumes_where_it_was():
+    def state_of(collecting):
+        return json.dumps(collecting.state_dict(), default=lambda value: value.tolist())
+
+    one = rollout(max_failures=5.0)
+    for _ in range(15):
+        advance(one, 32)
+    saved = one.state_dict()
+    trees = json.loads(json.dumps({name: value for name, value in saved.items() if name != "history"}))
+    other = rollout(max_failures=5.0)
+    other.load_state_dict(trees | {"history": saved["history"]})
+    assert state_of(other) == state_of(one)
+    for _ in range(10):
+        plans = [advance(collecting, 32)[0] for collecting in (one, other)]
+        seen = [[(x.visit.task.id, x.visit.actions(), x.num_samples) for x in plan] for plan in plans]
+        assert seen[0] == seen[1]
+    assert state_of(other) == state_of(one)
+    assert isinstance(saved["history"]["visits"], array)
+
+
+def test_trees_of_other_tasks_are_refused():
+    one = rollout(CorridorEnv(length=9))
+    advance(one, 32)
+    with pytest.raises(ValueError, match=r"not among the 5 tasks"):
+        rollout(CorridorEnv(length=5)).load_state_dict(one.state_dict())
+
+
+def test_no_tasks_are_refused():
+    with pytest.raises(ValueError, match="no tasks to train on"):
+        rollout(tasks=[])

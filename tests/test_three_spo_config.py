@@ -1,0 +1,85 @@
+"""Options that cannot work say so, and the published preset is the paper's."""
+
+import pytest
+from transformers import HfArgumentParser
+
+from training import config_for
+from trl_3spo import ThreeSPOConfig
+from trl_3spo.options import ThreeSPOOptions
+
+BAD = {
+    "score_sharpness": -1.0,
+    "score_annealing_rate": -0.1,
+    "max_failures": 0.0,
+    "min_success_rate": 1.5,
+    "novelty": "sometimes",
+    "novelty_weight": 0.6,
+    "novelty_decay_rate": -1.0,
+    "novelty_key": -1,
+    "score_difference_weight": -1.0,
+    "advantage_delta": 0.0,
+    "min_group_size": 9,
+    "max_episodes_per_tree": 0,
+    "history_half_life": 0.0,
+    "backoff_strength": -1.0,
+    "min_batch_fill": 1.1,
+    "max_idle_rounds": 0,
+    "num_eval_tasks": 0,
+    "eval_temperature": -0.5,
+    "prefix_sharing": "maybe",
+    "scale_rewards": "batch",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_named_with_what_is_required(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name} is .*{BAD[name]}.*must be "):
+        config_for(tmp_path, **{name: BAD[name]})
+
+
+def test_adaptive_groups_need_scores(tmp_path):
+    with pytest.raises(ValueError, match="has_adaptive_group_size=False"):
+        config_for(tmp_path, score_sharpness=0.0, score_annealing_rate=0.0)
+    config_for(tmp_path, score_sharpness=0.0, score_annealing_rate=0.0, has_adaptive_group_size=False)
+
+
+def test_a_group_must_fit_on_a_device(tmp_path):
+    config = config_for(tmp_path, per_device_train_batch_size=8, num_generations=8)
+    config.per_device_train_batch_size = 4  # what each of two processes has of the same generation batch
+    with pytest.raises(ValueError, match=r"is 4; it must be at least num_generations \(8\)"):
+        config._check_batch()
+
+
+def test_published_numbers(tmp_path):
+    config = ThreeSPOConfig.published(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    assert config.num_generations == 8
+    assert (config.score_sharpness, config.score_annealing_rate) == (0.0, 50.0)
+    assert (config.max_failures, config.min_success_rate) == (10.0, 0.1)
+    assert (config.novelty_weight, config.novelty_decay_rate) == (0.5, 0.1)
+    assert (config.learning_rate, config.beta) == (1e-6, 0.01)
+    assert (config.min_group_size, config.max_episodes_per_tree) == (0, None)
+    assert (config.history_half_life, config.backoff_strength) == (None, 0.0)
+
+
+def test_published_numbers_can_be_overridden(tmp_path):
+    config = ThreeSPOConfig.published(output_dir=str(tmp_path), use_cpu=True, bf16=False, score_annealing_rate=0.5)
+    assert config.score_annealing_rate == 0.5
+
+
+def test_every_option_has_help_and_can_be_given_on_the_command_line(tmp_path):
+    for name, option in ThreeSPOOptions.__dataclass_fields__.items():
+        assert option.metadata["help"], name
+    (config,) = HfArgumentParser(ThreeSPOConfig).parse_args_into_dataclasses(
+        [
+            "--output_dir",
+            str(tmp_path),
+            "--use_cpu",
+            "--bf16",
+            "false",
+            "--score_sharpness",
+            "3",
+            "--novelty",
+            "changed",
+        ]
+    )
+    assert (config.score_sharpness, config.novelty) == (3.0, "changed")

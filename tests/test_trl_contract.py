@@ -1,0 +1,52 @@
+"""What this package takes for granted of TRL. A failure here says which hook changed before anything else breaks."""
+
+import inspect
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from training import corridor_trainer
+
+HOOKS = {
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_generate_single_turn": [
+        "self",
+        "prompt_ids",
+        "images",
+        "multimodal_fields",
+        "num_generations",
+        "has_tool_images",
+    ],
+    "_get_per_token_logps_and_entropies": ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
+    "_tokenize_prompts": ["self", "prompts"],
+    "_save_checkpoint": ["self", "model", "trial"],
+    "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "evaluate": ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"],
+    "create_model_card": ["self", "model_name", "dataset_name", "tags"],
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks_exist_with_their_arguments(name):
+    hook = getattr(GRPOTrainer, name, None)
+    assert hook is not None, f"GRPOTrainer.{name} is gone; ThreeSPOTrainer overrides or calls it."
+    found = list(inspect.signature(hook).parameters)[: len(HOOKS[name])]
+    assert found == HOOKS[name], f"GRPOTrainer.{name} now takes {found}; ThreeSPOTrainer was written for {HOOKS[name]}."
+
+
+def test_batches_carry_what_the_loss_reads(tmp_path):
+    trainer = corridor_trainer(tmp_path, novelty_weight=0.3)
+    batches = []
+    plain = trainer._compute_loss
+    trainer._compute_loss = lambda model, inputs: batches.append(inputs) or plain(model, inputs)
+    trainer.train()
+    (batch,) = batches
+    keys = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch"}
+    assert keys <= set(batch), f"GRPOTrainer's batch lost {sorted(keys - set(batch))}; batch.py builds on them."
+    assert set(batch) - keys <= {"tool_mask"}, (
+        f"GRPOTrainer's batch gained {sorted(set(batch) - keys)}; look at batch.py."
+    )
+    assert len({len(batch[name]) for name in keys - {"num_items_in_batch"}}) == 1
+    assert batch["advantages"].abs().sum() > 0
+    assert batch["num_items_in_batch"] == (batch["completion_mask"] * batch.get("tool_mask", torch.tensor(1))).sum()
