@@ -232,6 +232,17 @@ def test_features_know_other_things_held_and_how_many_steps_it_took(env: Alfworl
     assert {key[-1] for key in keys} == {0, 1, 2, 3, 4, 5}  # type: ignore[index]
 
 
+def test_features_judge_the_target_in_the_hand() -> None:
+    (data,) = generate_games(1, seed=4, kinds=["pick_two_obj_and_place"])
+    game = Game(data, kind="pick_heat_then_place_in_recep", parameters=data["parameters"])
+    target = data["parameters"]["object_target"].lower()
+    first, second = [i for i, thing in enumerate(game.objects) if thing.type == target][:2]
+    heated = game.initial._replace(hot=1 << first)
+    for held, is_treated in (((), True), ((first,), True), ((second,), False)):
+        features: Any = ScoreKeys("task", game).keys(heated._replace(held=held), 0)[2]
+        assert features[2] is is_treated
+
+
 def test_foreign_tasks_fall_back_to_their_sentence() -> None:
     data = {**generate_games(1, seed=4)[0], "task": "tidy up, please."}
     for kind, parameters in (

@@ -5,11 +5,15 @@ json_2.1.1), or from an archive beside the checkout. $ALFWORLD_LOCKSTEP_STATES s
 compared with textworld, at 40 to 200 ms each; generated games are compared in more. The defaults make 3,040 in all.
 """
 
+import importlib.util
 import json
 import os
 import random
+import subprocess
+import sys
 import tarfile
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from trl_3spo.environments.alfworld.generator import generate_games, to_textworl
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld" / "games.tar.xz"
 NUM_RELEASED = 24
 NUM_STATES = int(os.environ.get("ALFWORLD_LOCKSTEP_STATES", "40"))
+Reference = subprocess.Popen[str]
 NONSENSE = ("go to the moon", "take", "", "open open", "GO TO FRIDGE 1", "put it down")
 
 
@@ -82,59 +87,69 @@ def test_loaded_games_are_small(released: list[Path]) -> None:
     assert size / len(games) < 200_000
 
 
-# Without coverage: tracing slows textworld down by far more than it slows the few lines under test.
-@pytest.mark.no_cover
+@pytest.fixture(scope="session")
+def reference() -> Iterator[Reference]:
+    if not all(importlib.util.find_spec(name) for name in ("alfworld", "textworld")):
+        pytest.skip("the alfworld extra is not installed")
+    script = [sys.executable, str(Path(__file__).with_name("alfworld_reference.py"))]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
 @pytest.mark.textworld
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(NUM_RELEASED))
-def test_released_game_equals_textworld(released: list[Path], index: int) -> None:
-    compare_with_textworld(released[index], NUM_STATES, seed=index)
+def test_released_game_equals_textworld(reference: Reference, released: list[Path], index: int) -> None:
+    compare(reference, released[index], NUM_STATES, seed=index)
 
 
-@pytest.mark.no_cover
 @pytest.mark.textworld
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(6))
-def test_generated_game_equals_textworld(tmp_path: Path, index: int) -> None:
+def test_generated_game_equals_textworld(reference: Reference, tmp_path: Path, index: int) -> None:
     path = write_generated_game(generate_games(6, seed=7)[index], tmp_path)
-    compare_with_textworld(path, 2 * NUM_STATES, seed=index)
+    compare(reference, path, 2 * NUM_STATES, seed=index)
 
 
-@pytest.mark.no_cover
 @pytest.mark.textworld
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(16))
-def test_small_generated_game_equals_textworld(tmp_path: Path, index: int) -> None:
+def test_small_generated_game_equals_textworld(reference: Reference, tmp_path: Path, index: int) -> None:
     games = generate_games(16, seed=7, num_receptacles=(5, 9), num_objects=(6, 16))
     path = write_generated_game(games[index], tmp_path)
-    compare_with_textworld(path, 5 * NUM_STATES // 2, seed=index)
+    compare(reference, path, 5 * NUM_STATES // 2, seed=index)
 
 
 def write_generated_game(game: dict[str, Any], folder: Path) -> Path:
-    info = pytest.importorskip("alfworld.info", reason="the alfworld extra is not installed")
-    domain, grammar = Path(info.ALFRED_PDDL_PATH).read_text(), Path(info.ALFRED_TWL2_PATH).read_text()
+    from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
+
+    domain, grammar = Path(ALFRED_PDDL_PATH).read_text(), Path(ALFRED_TWL2_PATH).read_text()
     path = folder / "game.tw-pddl"
     path.write_text(json.dumps(to_textworld(game, domain, grammar)))
     return path
 
 
-def compare_with_textworld(path: Path, num_states: int, seed: int) -> None:
-    """Play the walkthrough, then wander on, in both engines side by side."""
-    textworld = pytest.importorskip("textworld", reason="the alfworld extra is not installed")
-    wrappers = pytest.importorskip("alfworld.agents.environment.alfred_tw_env")
-    infos = textworld.EnvInfos(admissible_commands=True, won=True)
-    reference = textworld.start(str(path), infos, wrappers=[wrappers.AlfredDemangler])
+def compare(reference: Reference, path: Path, num_states: int, seed: int) -> None:
+    """Play the walkthrough and wander on, then have textworld take the same actions."""
     game, rng = Game(json.loads(path.read_text())), random.Random(seed)
-    expected, state, text = reference.reset(), game.initial, game.introduction()
+    state, said, actions = game.initial, [tell(game, game.initial, game.introduction())], []
+    plan = game.walkthrough or ()
+    for i in range(num_states - 1):
+        actions.append(plan[i] if i < len(plan) else wander(game, state, rng))
+        state, text = game.step(state, actions[-1])
+        said.append(tell(game, state, text))
+    assert reference.stdin is not None
+    assert reference.stdout is not None
+    print(json.dumps([str(path), actions]), file=reference.stdin, flush=True)
+    expected = json.loads(reference.stdout.readline())
+    assert len(expected) == num_states
     for i in range(num_states):
-        where = f"{path} after {i} actions"
-        assert text == expected["feedback"], where
-        assert sorted(game.admissible(state)) == sorted(expected["admissible_commands"]), where
-        assert game.is_won(state) == expected["won"], where
-        action = (game.walkthrough or ())[i] if i < len(game.walkthrough or ()) else wander(game, state, rng)
-        state, text = game.step(state, action)
-        expected, _, _ = reference.step(action)
-    reference.close()
+        assert said[i] == expected[i], f"{path} after {actions[:i]}"
+
+
+def tell(game: Game, state: GameState, text: str) -> list[Any]:
+    return [text, sorted(game.admissible(state)), game.is_won(state)]
 
 
 def wander(game: Game, state: GameState, rng: random.Random) -> str:

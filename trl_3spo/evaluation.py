@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.episode import first_visit, next_visit
+from trl_3spo.episode import Episode, Visit, first_visit, next_visit
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -73,53 +73,49 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate_policy(
-    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64
-) -> list[EpisodeResult]:
-    """Play every task once, many at a time on one environment.
+def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
+    """Play every task once with a policy, many at a time on one environment.
 
     Args:
         generate: The policy.
         env: Must end its episodes itself.
-        tasks: The panel.
+        tasks: To play.
         batch_size: Number of episodes that are advanced together.
 
     Returns:
-        One result per task, in the order of the tasks. `summarize` makes the rates.
+        One episode per task, in the order of the tasks.
     """
-    results: dict[int, EpisodeResult] = {}
+    ends: dict[int, Visit] = {}
     waiting = list(enumerate(tasks))[::-1]
-    playing: list[_Play] = []
+    playing: dict[int, Visit] = {}
     while waiting or playing:
         while waiting and len(playing) < batch_size:
-            playing.append(_Play(env, *waiting.pop()))
-        completions = generate([play.prompt() for play in playing])
-        for play, completion in zip(playing, completions, strict=True):
-            play.step(completion)
-        results |= {play.index: play.result() for play in playing if play.visit.result.is_final}
-        playing = [play for play in playing if play.index not in results]
-    return [results[index] for index in range(len(tasks))]
+            index, task = waiting.pop()
+            playing[index] = first_visit(env, task)
+        prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in playing.values()]
+        for (index, visit), completion in zip(list(playing.items()), generate(prompts), strict=True):
+            reached = next_visit(env, visit, env.parse_action(completion))
+            if reached.result.is_final:
+                ends[index] = reached
+                del playing[index]
+            else:
+                playing[index] = reached
+    return [Episode(ends[index]) for index in range(len(tasks))]
 
 
-class _Play:
-    def __init__(self, env: Environment, index: int, task: Task) -> None:
-        self.index = index
-        self.visit = first_visit(env, task)
-        self._env = env
-        self._num_inadmissible = 0
+def evaluate_policy(
+    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64
+) -> list[EpisodeResult]:
+    """Play every task of a panel once, as `play` does, and return what became of each; `summarize` makes the rates."""
+    return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size)]
 
-    def prompt(self) -> list[Message]:
-        return self._env.prompt(self.visit.task, self.visit.observation, self.visit.turns())
 
-    def step(self, completion: str) -> None:
-        action = self._env.parse_action(completion)
-        admissible = self.visit.observation.admissible_actions
-        self._num_inadmissible += bool(admissible) and action not in admissible
-        self.visit = next_visit(self._env, self.visit, action)
-
-    def result(self) -> EpisodeResult:
-        visit = self.visit
-        return EpisodeResult(visit.task.id, visit.task.kind, visit.result.success, visit.depth, self._num_inadmissible)
+def _result(episode: Episode) -> EpisodeResult:
+    task, path = episode.end.task, episode.end.path()
+    admissible = [before.observation.admissible_actions for before in path[:-1]]
+    actions = [after.action for after in path[1:]]
+    num_inadmissible = sum(bool(x) and action not in x for x, action in zip(admissible, actions, strict=True))
+    return EpisodeResult(task.id, task.kind, episode.success, episode.num_steps, num_inadmissible)
 
 
 def summarize(results: Sequence[EpisodeResult]) -> Evaluation:

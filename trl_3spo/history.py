@@ -34,9 +34,9 @@ class StateHistory:
     """Success counts per score key, with back-off from fine to coarse keys and optional fading.
 
     A state goes by the digests of its score keys k₁ (finest) … k_m. Its success rate is p = p₁ with
-    p_j = (successes_j + κ · p_{j+1}) / (visits_j + κ) and p_{m+1} = 0, so that a state seen often speaks for itself, a
-    state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The source
-    has one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
+    p_m = successes_m / visits_m and p_j = (successes_j + κ · p_{j+1}) / (visits_j + κ): a state seen often speaks for
+    itself, a state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The
+    source has one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
 
     Args:
         half_life: Number of completed episodes after which a count has faded to one half, because it tells of an old
@@ -80,11 +80,11 @@ class StateHistory:
 
     def estimate(self, keys: Sequence[int]) -> Estimate:
         """Return what is known of the state whose score keys have these digests, finest first."""
-        rate, visits, successes = 0.0, 0.0, 0.0
-        for key in reversed(keys):
+        visits, successes = self._counts(keys[-1])
+        rate = successes / (visits + EPSILON)
+        for key in reversed(keys[:-1]):
             visits, successes = self._counts(key)
-            weight = visits + self._backoff_strength
-            rate = (successes + self._backoff_strength * rate) / (weight + EPSILON)
+            rate = (successes + self._backoff_strength * rate) / (visits + self._backoff_strength + EPSILON)
         return Estimate(rate, visits, visits - successes)
 
     def has_seen(self, key: int) -> bool:

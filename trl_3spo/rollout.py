@@ -114,9 +114,16 @@ class Rollout:
             self._ended += tree.prune()
         return 0
 
+    def next_tasks(self, count: int) -> list[Task]:
+        """Take this rank's next tasks off the order."""
+        tasks = []
+        for _ in range(count):
+            tasks.append(self._task(self._next_task))
+            self._next_task += self._num_ranks
+        return tasks
+
     def _new_tree(self) -> TreeSearch:
-        task = self._task(self._next_task)
-        self._next_task += self._num_ranks
+        (task,) = self.next_tasks(1)
         return self._tree(first_visit(self._env, task))
 
     def _tree(self, root: Visit) -> TreeSearch:

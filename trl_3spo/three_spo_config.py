@@ -26,6 +26,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
+        num_initial_episodes (`int`, *optional*, defaults to `128`):
+            Whole episodes the initial policy plays, without training, to begin the history of success with; at least
+            0. Without them the first scores come from the episodes that end first, which are the quick successes.
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
             `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
         train_split (`str`, *optional*):
@@ -43,6 +46,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
     )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
+    )
+    num_initial_episodes: int = field(
+        default=128, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
     )
     prefix_sharing: str = field(
         default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}
@@ -63,6 +69,8 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         for name in ("max_idle_rounds", "num_eval_tasks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.num_initial_episodes < 0:
+            raise ValueError(f"num_initial_episodes is {self.num_initial_episodes!r}; it must be at least 0.")
         if self.eval_temperature < 0:
             raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 

@@ -24,8 +24,8 @@ from trl.models import unwrap_model_for_generation
 
 from trl_3spo.batch import Row, pad_rows, rollout_output, with_credit
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.episode import Group
-from trl_3spo.evaluation import Evaluation, evaluate_policy, summarize
+from trl_3spo.episode import Episode, Group
+from trl_3spo.evaluation import Evaluation, evaluate_policy, play, summarize
 from trl_3spo.model_card import environment_section
 from trl_3spo.rollout import Expansion, Rollout
 from trl_3spo.shared_prefix import (
@@ -139,6 +139,8 @@ class ThreeSPOTrainer(GRPOTrainer):
     # -- one training step ---------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.rollout.history.num_episodes == 0:
+            self._begin_history()
         rows = self._collect(capacity=len(inputs))
         # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
         size = _round_up(max(self._gather(len(rows))), self.args.steps_per_generation)
@@ -147,6 +149,15 @@ class ThreeSPOTrainer(GRPOTrainer):
         batch = super()._generate_and_score_completions([{"prompt": row.prompt} for row in self._rows])
         self._update_began = time.perf_counter()
         return with_credit(batch, self._rows[:size])
+
+    def _begin_history(self) -> None:
+        """Let the initial policy play, so that the first groups are judged by what usually happens.
+
+        Without it the first episodes to end decide, and those are the quick successes.
+        """
+        tasks = self.rollout.next_tasks(self.args.num_initial_episodes // self.accelerator.num_processes)
+        episodes = play(self._complete, self.env, tasks, batch_size=self.args.per_device_eval_batch_size)
+        self._observe_episodes(episodes)
 
     def _hand_over(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
         return rollout_output(self._rows)
@@ -179,7 +190,7 @@ class ThreeSPOTrainer(GRPOTrainer):
         samples = self._sample(plan, prompts)
         generated = time.perf_counter()
         groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
-        self._observe_episodes()
+        self._observe_episodes(self.rollout.take_ended())
         self._spare_row = replace(samples[0][0], is_padding=True)
         self._seconds["generation"] += generated - planned
         self._seconds["environment"] += planned - began + time.perf_counter() - generated
@@ -200,9 +211,9 @@ class ThreeSPOTrainer(GRPOTrainer):
         ids = [row.completion_ids for row in sampled]
         return [self.env.parse_action(x) for x in self.processing_class.batch_decode(ids, skip_special_tokens=True)]
 
-    def _observe_episodes(self) -> None:
+    def _observe_episodes(self, episodes: Sequence[Episode]) -> None:
         """Write ended episodes to the history: those of all ranks, in the same order everywhere."""
-        ended = [(sorted(x.keys()), x.success, x.num_steps) for x in self.rollout.take_ended()]
+        ended = [(sorted(x.keys()), x.success, x.num_steps) for x in episodes]
         for keys, success, num_steps in gather_object(ended):
             self.rollout.history.observe(keys, success)
             self._log_metric_now("success_rate", success)

@@ -10,7 +10,7 @@ step is a function of state and action, so that going back to a state costs noth
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_3spo.environments.alfworld import text
@@ -71,7 +71,7 @@ class Game:
         self.kind = kind
         self.parameters = dict(parameters or {})
         self.task = _read_task(data)
-        self.walkthrough = tuple(map(str, data["walkthrough"])) if data.get("walkthrough") else None
+        self.walkthrough = _read_walkthrough(data.get("walkthrough"))
         self.receptacles, self.objects, self.accepts, self.initial, _ = scene
         self._goal = compile_goal(problem, scene.numbering)
         self._examines_contents = rules.examines_contents
@@ -276,6 +276,10 @@ def _outline(data: Any) -> str:
     if isinstance(data, Mapping):
         return f"the keys {', '.join(sorted(map(str, data))) or '(none)'}"
     return f"is of type {type(data).__name__}"
+
+
+def _read_walkthrough(actions: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, actions)) if isinstance(actions, Sequence) and actions else None
 
 
 def _read_task(data: Mapping[str, Any]) -> str:
