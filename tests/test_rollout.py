@@ -130,7 +130,7 @@ def test_ranks_share_the_tasks_out():
 def test_senses_of_novelty(novelty):
     env = CorridorEnv(length=5)
     tasks = [task for task in env.tasks() if task.data[1] == 3][:1]
-    options = {"novelty": novelty, "novelty_weight": 0.5, "novelty_decay_rate": 0.0, "novelty_key": 0}
+    options = {"novelty": novelty, "novelty_weight": 0.5, "novelty_decay_rate": 0.0}
     collecting = rollout(env, tasks=tasks, score_difference_weight=0.0, max_episodes_per_tree=1, **options)
     plan = collecting.plan(8)
     collecting.record(plan, [["left"] * 8])

@@ -117,7 +117,7 @@ def test_layers_that_forget_are_not_shared():
     assert not can_share(Qwen2ForCausalLM(sliding))
     model = MODELS["qwen2"]()
     assert can_share(model)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     assert not can_share(model.train())
     assert can_share(model.eval())
 

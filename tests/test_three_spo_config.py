@@ -15,7 +15,6 @@ BAD = {
     "novelty": "sometimes",
     "novelty_weight": 0.6,
     "novelty_decay_rate": -1.0,
-    "novelty_key": -1,
     "score_difference_weight": -1.0,
     "advantage_delta": 0.0,
     "min_group_size": 9,

@@ -60,6 +60,7 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         tmp_path / "ours",
         per_device_train_batch_size=32 // accumulation,
         gradient_accumulation_steps=accumulation,
+        scale_rewards="group",
         advantage_delta=1e-4,
         novelty_weight=0.3,
         min_batch_fill=0.8,
@@ -104,6 +105,9 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     config = config_for(
         tmp_path / "ours",
         score_difference_weight=0.0,
+        novelty_weight=0.0,
+        num_initial_episodes=0,
+        scale_rewards="group",
         has_adaptive_group_size=False,
         prefix_sharing="off",
         min_batch_fill=1.0,

@@ -64,6 +64,7 @@ def config_for(folder, **changes):
         "report_to": "none",
         "disable_tqdm": True,
         "seed": 7,
+        "num_initial_episodes": 8,
     }
     return ThreeSPOConfig(**(settings | changes))
 

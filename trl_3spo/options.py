@@ -4,6 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NOVELTIES = ("episode", "changed", "training")
+NOT_NEGATIVE = (
+    "score_sharpness",
+    "score_annealing_rate",
+    "novelty_decay_rate",
+    "score_difference_weight",
+    "backoff_strength",
+)
 
 
 @dataclass
@@ -23,18 +30,18 @@ class ThreeSPOOptions:
             ζ in [0, 1].
         novelty (`str`, *optional*, defaults to `"episode"`):
             In which sense a state is new: `"episode"` (first time on this path), `"changed"` (differs from the state
-            before; the authors' code), `"training"` (in no completed episode so far; the paper's figure 9).
-        novelty_weight (`float`, *optional*, defaults to `0.0`):
-            ω₀ in [0, 0.5], the weight of novelty in a state never visited. The paper's is 0.5.
+            before; the authors' code), `"training"` (its finest score key is in no completed episode so far; the
+            paper's figure 9).
+        novelty_weight (`float`, *optional*, defaults to `0.05`):
+            ω₀ in [0, 0.5], the weight of novelty in a state never visited. A little of it keeps actions that change
+            nothing from paying. The paper's is 0.5.
         novelty_decay_rate (`float`, *optional*, defaults to `0.1`):
             ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N).
-        novelty_key (`int`, *optional*, defaults to `1`):
-            Which score key novelty is judged by, 0 the finest; the coarsest where there are fewer.
         score_difference_weight (`float`, *optional*, defaults to `1.0`):
             Factor ≥ 0 on S(s) − S(s') in the reward; 0 leaves success and novelty.
         advantage_delta (`float`, *optional*, defaults to `0.1`):
-            δ > 0 of A = (R − mean R) / (std R + δ). Small values blow groups whose rewards hardly differ up to
-            full-size advantages; GRPO's is 1e-4.
+            δ > 0 of A = (R − mean R) / (std R + δ), with `scale_rewards="group"`. Small values blow groups whose
+            rewards hardly differ up to full-size advantages; GRPO's is 1e-4.
         min_group_size (`int`, *optional*, defaults to `2`):
             Floor on n(s), from 0 to `num_generations`. The paper's is 0.
         has_adaptive_group_size (`bool`, *optional*, defaults to `True`):
@@ -46,7 +53,7 @@ class ThreeSPOOptions:
             Whether a tree returns to the states its groups reached but its walk did not take.
         history_half_life (`float`, *optional*, defaults to `2000.0`):
             Completed episodes after which a count has faded to one half; `None` keeps counts for ever (the paper).
-        backoff_strength (`float`, *optional*, defaults to `4.0`):
+        backoff_strength (`float`, *optional*, defaults to `8.0`):
             κ ≥ 0, how many visits of a state outweigh what is known of its coarser kin; 0 uses no kin where a state
             has been seen.
     """
@@ -60,9 +67,8 @@ class ThreeSPOOptions:
     novelty: str = field(
         default="episode", metadata={"help": "Sense of new: 'episode', 'changed' or 'training'.", "choices": NOVELTIES}
     )
-    novelty_weight: float = field(default=0.0, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
+    novelty_weight: float = field(default=0.05, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
     novelty_decay_rate: float = field(default=0.1, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
-    novelty_key: int = field(default=1, metadata={"help": "Score key novelty is judged by; 0 is the finest."})
     score_difference_weight: float = field(default=1.0, metadata={"help": "Factor on S(s) − S(s') in the reward."})
     advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
     min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
@@ -76,7 +82,7 @@ class ThreeSPOOptions:
     history_half_life: float | None = field(
         default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
     )
-    backoff_strength: float = field(default=4.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+    backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
 
     def check_options(self, max_group_size: int) -> None:
         """Check ranges and consistency.
@@ -87,9 +93,7 @@ class ThreeSPOOptions:
         Raises:
             ValueError: With the option, its value, what is required and what to do.
         """
-        for name in ("score_sharpness", "score_annealing_rate", "novelty_decay_rate", "score_difference_weight"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("novelty_key", "backoff_strength"):
+        for name in NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("max_failures", "history_half_life"):
             value = getattr(self, name)

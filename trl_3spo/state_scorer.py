@@ -78,12 +78,9 @@ class StateScorer:
         )
 
     def _is_novel(self, origin: Visit, reached: Visit) -> bool:
-        key = self._novelty_key(reached)
+        state = reached.state_digest
         if self._options.novelty == "changed":
-            return key != self._novelty_key(origin)
+            return state != origin.state_digest
         if self._options.novelty == "training":
-            return not self._history.has_seen(key)
-        return all(key != self._novelty_key(visit) for visit in origin.path())
-
-    def _novelty_key(self, visit: Visit) -> int:
-        return visit.keys[min(self._options.novelty_key, len(visit.keys) - 1)]
+            return not self._history.has_seen(reached.keys[0])
+        return all(state != visit.state_digest for visit in origin.path())

@@ -19,6 +19,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
     over the training tasks.
 
     Parameters:
+        scale_rewards (`str` or `bool`, *optional*, defaults to `"none"`):
+            As in GRPOConfig, where it is `"group"`: `"none"` leaves advantages undivided, so that groups whose actions
+            differ much count for more than groups whose actions hardly differ. `"batch"` is refused.
         min_batch_fill (`float`, *optional*, defaults to `0.5`):
             Share in [0, 1] of the generation batch that groups with signal must fill before the policy is updated.
             Groups with equal rewards teach nothing and never enter it. At 0 the update follows the first group that
@@ -41,6 +44,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
     """
 
+    scale_rewards: str = field(
+        default="none", metadata={"help": "'none' or 'group': whether advantages are divided by their group's spread."}
+    )
     min_batch_fill: float = field(
         default=0.5, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
     )
@@ -101,14 +107,15 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
             "max_failures": 10.0,
             "min_success_rate": 0.1,
             "novelty": "changed",
-            "novelty_key": 0,
             "novelty_weight": 0.5,
             "novelty_decay_rate": 0.1,
+            "scale_rewards": "group",
             "advantage_delta": 1e-4,
             "min_group_size": 0,
             "max_episodes_per_tree": None,
             "history_half_life": None,
             "backoff_strength": 0.0,
+            "num_initial_episodes": 0,
             "learning_rate": 1e-6,
             "beta": 0.01,
         }

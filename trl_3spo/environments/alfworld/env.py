@@ -11,6 +11,9 @@ from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.state import GameState
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
 
+TIMES_PER_EPISODE = 10
+"""Into how many spans of time score keys divide an episode."""
+
 
 class Snapshot(NamedTuple):
     """A moment of an episode. The observation is in it because its text tells of the action before."""
@@ -207,8 +210,8 @@ class AlfworldEnv(Environment):
 
     def _observe(self, task_id: str, state: GameState, text: str, num_steps: int) -> Observation:
         game, names = self._opened[task_id]
-        keys = names.keys(state, num_steps)
-        return Observation(text, keys[0], tuple(game.admissible(state)), keys)
+        keys = names.keys(state, num_steps * TIMES_PER_EPISODE // self.max_steps)
+        return Observation(text, names.exact(state), tuple(game.admissible(state)), keys)
 
 
 def _check_source(**sources: object) -> None:

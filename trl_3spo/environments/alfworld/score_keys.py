@@ -5,8 +5,6 @@ from trl_3spo.environments.alfworld.game import Game
 from trl_3spo.environments.alfworld.state import GameState, Receptacle
 from trl_3spo.environments.base import Key
 
-STEPS_PER_BUCKET = 10
-
 
 class ScoreKeys:
     """Names the states of one game.
@@ -28,8 +26,12 @@ class ScoreKeys:
         """Return the exact identity of a state."""
         return (self._task_id, state.key)
 
-    def keys(self, state: GameState, num_steps: int) -> tuple[Key, ...]:
+    def keys(self, state: GameState, time: int) -> tuple[Key, ...]:
         """Return the keys of a state, from fine to coarse.
+
+        Each holds the time. What a state is worth falls with every step of a limited episode: without the time a state
+        met early, such as the first one, would be credited with more than it can still give, and staying there would
+        pay.
 
         1. The exact state.
         2. Task sentence, type of the held object, and what is seen here, without instance numbers: shared by all games
@@ -37,16 +39,13 @@ class ScoreKeys:
         3. How far the task has come (`Features`): shared by all games of this type. The task sentence takes its place
            where the game does not say what it is about.
 
-        1 and 2 depend on the state alone, and equal states are equal in both; 3 also knows about how long it took.
-
         Args:
             state: The state.
-            num_steps: Environment steps taken so far.
+            time: How far the episode has come; how finely is the caller's to say.
         """
-        bucket = num_steps // STEPS_PER_BUCKET
         coarse = (self._game.task,) if self._features is None else self._features.of(state)
         described = (self._game.task, self._types(state.held), self._view(state))
-        return (self.exact(state), described, (*coarse, bucket))
+        return ((self.exact(state), time), (*described, time), (*coarse, time))
 
     def _view(self, state: GameState) -> Key:
         """Return type, openness and visible contents of each receptacle here; in mid-room the types in the room."""
