@@ -35,12 +35,12 @@ def test_back_off_worked():
     for success in (True, True, True, False):
         history.observe({20}, success)
     history.observe({10, 20}, success=False)
-    # coarse: (3 + 4 · 0) / (5 + 4) = 1/3; fine: (0 + 4 · 1/3) / (1 + 4) = 4/15
-    assert history.estimate([20]).success_rate == pytest.approx(1 / 3)
-    assert history.estimate([10, 20]).success_rate == pytest.approx(4 / 15)
+    # coarse: 3 / 5; fine: (0 + 4 · 3/5) / (1 + 4) = 12/25
+    assert history.estimate([20]).success_rate == pytest.approx(3 / 5)
+    assert history.estimate([10, 20]).success_rate == pytest.approx(12 / 25)
     # a state never seen is judged by its kin alone, and counts as unvisited
     unseen = history.estimate([11, 20])
-    assert unseen.success_rate == pytest.approx(1 / 3)
+    assert unseen.success_rate == pytest.approx(3 / 5)
     assert (unseen.num_visits, unseen.num_failures) == (0, 0)
 
 

@@ -167,9 +167,10 @@ class Rollout:
     def _count(self, group: Group) -> None:
         size = len(group.transitions)
         self.counts.update({"groups": 1, "sampled_actions": size, f"size_{size}": 1})
-        self._states.update(transition.visit.state_digest for transition in group.transitions)
+        reached = [transition.visit.state_digest for transition in group.transitions]
+        self.counts["revisits"] += sum(state in self._states for state in reached)
+        self._states.update(reached)
         self.counts["groups_without_signal"] += not group.has_signal
-        self.counts["revisited_states"] += self.history.has_seen(group.origin.state_digest)
 
     def take_ended(self) -> list[Episode]:
         """Return the episodes that have ended since the last call, for the history to observe."""

@@ -5,36 +5,23 @@ import logging
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
-from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
 
+from trl_3spo.agent_trainer import AgentTrainer, model_name
 from trl_3spo.batch import Row, pad_rows, rollout_output, with_credit
-from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.base import Environment, Message
 from trl_3spo.episode import Episode, Group
-from trl_3spo.evaluation import Evaluation, evaluate_policy, play, summarize
-from trl_3spo.model_card import environment_section
+from trl_3spo.evaluation import play
 from trl_3spo.rollout import Expansion, Rollout
-from trl_3spo.shared_prefix import (
-    MIN_ROWS_PER_PROMPT,
-    can_share,
-    completion_outputs,
-    generate_shared,
-    owners_of_prompts,
-)
 from trl_3spo.state_scorer import group_sizes
 from trl_3spo.three_spo_config import ThreeSPOConfig
 
@@ -49,7 +36,7 @@ def state_score_reward(transition_reward: list[float], **_: Any) -> list[float]:
     return transition_reward
 
 
-class ThreeSPOTrainer(GRPOTrainer):
+class ThreeSPOTrainer(AgentTrainer):
     """
     Trainer for State-Score-Supervised Policy Optimization (3SPO, arXiv 2606.09961).
 
@@ -59,8 +46,9 @@ class ThreeSPOTrainer(GRPOTrainer):
     vLLM, accelerate) is GRPOTrainer's.
 
     Overridden hooks: `_generate_and_score_completions` (collect state groups, hand them to the original through TRL's
-    own `rollout_func`, put in their advantages), `evaluate` (full episodes on a panel of tasks), and
-    `_save_checkpoint` / `_load_optimizer_and_scheduler` (history and search beside the rest).
+    own `rollout_func`, put in their advantages) and `_save_checkpoint` / `_load_optimizer_and_scheduler` (history and
+    search beside the rest). [`AgentTrainer`] overrides `evaluate` (full episodes on a panel of tasks),
+    `create_model_card`, and `_generate_single_turn` / `_get_per_token_logps_and_entropies` (equal prompts once).
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -75,11 +63,6 @@ class ThreeSPOTrainer(GRPOTrainer):
             GRPOTrainer's keyword arguments except those the environment takes the place of: `reward_funcs`,
             `train_dataset`, `eval_dataset`, `rollout_func`, `tools`, `environment_factory`.
     """
-
-    # GRPOTrainer's attributes that are assigned here; its package is untyped.
-    control: Any
-    generation_config: GenerationConfig
-    generation_kwargs: dict[str, Any]
 
     _tag_names = ["trl", "3spo"]
     _name = "3SPO"
@@ -99,29 +82,15 @@ class ThreeSPOTrainer(GRPOTrainer):
         model: str | PreTrainedModel,
         env: Environment | Callable[[], Environment],
         args: ThreeSPOConfig | None = None,
-        *,
-        train_tasks: Sequence[Task] | None = None,
-        eval_tasks: Sequence[Task] | None = None,
         **kwargs: Any,
     ) -> None:
-        _refuse(kwargs)
-        args = args or ThreeSPOConfig(f"{_model_name(model)}-3SPO")
-        self.env = env if isinstance(env, Environment) else env()
-        tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
-        self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
-        self.evaluation: Evaluation | None = None
-        clocks = {"train_dataset": _clock(tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
-        super().__init__(model, state_score_reward, args=args, **clocks, **kwargs)
-        if self._tokenizer.chat_template is None:
-            raise ValueError(
-                f"The tokenizer of {_model_name(model)} has no chat template; environments ask in chat messages. Use "
-                "an instruction-tuned model, or set tokenizer.chat_template and pass it as processing_class."
-            )
+        args = args or ThreeSPOConfig(f"{model_name(model)}-3SPO")
+        super().__init__(model, env, args, reward_func=state_score_reward, **kwargs)
         self.rollout_func = self._hand_over
         self.rollout = Rollout(
             self.env,
             args,
-            tasks,
+            self.train_tasks,
             max_group_size=args.num_generations,
             seed=args.seed,
             rank=self.accelerator.process_index,
@@ -132,9 +101,6 @@ class ThreeSPOTrainer(GRPOTrainer):
         self._rows: list[Row] = []
         self._seconds = {"generation": 0.0, "environment": 0.0}
         self._update_began: float | None = None
-
-    def _panel(self, args: ThreeSPOConfig) -> Sequence[Task]:
-        return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
     # -- one training step ---------------------------------------------------------------------------------------------
 
@@ -230,46 +196,6 @@ class ThreeSPOTrainer(GRPOTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
 
-    # -- shared prompts ------------------------------------------------------------------------------------------------
-
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> tuple[list[list[int]], Any]:
-        is_plain = self.use_vllm or self.use_transformers_continuous_batching or images is not None or multimodal_fields
-        if is_plain or not self._shares_prompts(self.model, len(set(map(tuple, prompt_ids))), len(prompt_ids)):
-            plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, *args, **kwargs
-            )
-            return plain
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped, self.accelerator, generation_kwargs=self.generation_kwargs
-            ) as model,
-            torch.no_grad(),
-        ):
-            return generate_shared(model, prompt_ids, self.generation_config), None
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        prompt_ids, prompt_mask = input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep]
-        first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
-        is_plain = kwargs.get("pixel_values") is not None or kwargs.get("compute_aux_loss")
-        if is_plain or not self._shares_prompts(model, len(first_rows), len(owners)):
-            plain: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-            return plain
-        with self.accelerator.autocast():
-            outputs = completion_outputs(model, input_ids, attention_mask, logits_to_keep, first_rows, owners)
-        return *outputs, None
-
-    def _shares_prompts(self, model: Any, num_prompts: int, num_rows: int) -> bool:
-        # A model wrapped for data parallelism expects one forward pass before each backward pass.
-        is_wrapped = self.accelerator.unwrap_model(model) is not model or self.accelerator.num_processes > 1
-        is_wanted = self.args.prefix_sharing == "auto" and num_rows >= MIN_ROWS_PER_PROMPT * num_prompts
-        return is_wanted and not is_wrapped and can_share(self.accelerator.unwrap_model(model))
-
     # -- logging -------------------------------------------------------------------------------------------------------
 
     def _log_metric_now(self, name: str, value: float) -> None:
@@ -278,14 +204,14 @@ class ThreeSPOTrainer(GRPOTrainer):
     def _log_collected(self, batch_fill: float) -> None:
         counts, self.rollout.counts = self.rollout.counts, Counter()
         sizes = [f"size_{n}" for n in range(1, self.num_generations + 1)]
-        names = ["groups", "groups_without_signal", "revisited_states", "pruned", "sampled_actions", *sizes]
+        names = ["groups", "groups_without_signal", "revisits", "pruned", "sampled_actions", *sizes]
         total = dict(zip(names, np.sum(gather_object([[counts[name] for name in names]]), axis=0), strict=True))
         num_groups = max(total["groups"], 1)
         self._log_metric_now("batch_fill", batch_fill)
         self._log_metric_now("sampled_actions", total["sampled_actions"])
         self._log_metric_now("pruned_states", total["pruned"])
         self._log_metric_now("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
-        self._log_metric_now("frac_states_revisited", total["revisited_states"] / num_groups)
+        self._log_metric_now("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
         for n, size in enumerate(sizes, start=1):
             self._log_metric_now(f"group_size/{n}", total[size] / num_groups)
         self._log_metric_now("unique_states", sum(self._gather(self.rollout.num_states)))
@@ -297,76 +223,7 @@ class ThreeSPOTrainer(GRPOTrainer):
     def _gather(self, value: int) -> list[int]:
         return [int(x) for x in gather_object([value])]
 
-    # -- evaluation ----------------------------------------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        eval_dataset: Sequence[Task] | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """
-        Play the evaluation panel and return its metrics: success rate with a 95 % interval, also by task type.
-
-        Args:
-            eval_dataset (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
-                In place of the trainer's panel.
-            ignore_keys (`list[str]`, *optional*):
-                Accepted for compatibility; nothing is ignored.
-            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics' names.
-        """
-        self.evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(self.evaluation).items()}
-        self.model.eval()
-        self.log(metrics)
-        self.model.train()
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
-        """Play every task once with `args.eval_temperature`, the ranks sharing them out, and summarize.
-
-        Leaves the random generators as they were, so that evaluating does not change the training that follows.
-        """
-        rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._evaluation_sampling():
-            torch.manual_seed(self.args.seed + rank)
-            results = evaluate_policy(
-                self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
-            )
-        by_id = {result.task: result for result in gather_object(results)}
-        return summarize([by_id[task.id] for task in tasks])
-
-    def _complete(self, prompts: list[list[Message]]) -> list[str]:
-        prompt_ids, _, _ = self._tokenize_prompts(prompts)
-        completions, _ = self._generate_single_turn(prompt_ids, None, {}, 1)
-        return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
-
-    @contextmanager
-    def _evaluation_sampling(self) -> Iterator[None]:
-        """Switch the model to evaluation and the generation to the evaluation's temperature."""
-        temperature = self.args.eval_temperature
-        was_training, config, kwargs = self.model.training, self.generation_config, self.generation_kwargs
-        changes = {"do_sample": temperature > 0, "temperature": temperature if temperature > 0 else 1.0}
-        self.generation_kwargs = kwargs | changes
-        self.generation_config = GenerationConfig(**self.generation_kwargs, disable_compile=True)
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.generation_config, self.generation_kwargs = config, kwargs
-            self.model.train(was_training)
-
-    # -- model card and checkpoints ------------------------------------------------------------------------------------
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
-        super().create_model_card(*args, **kwargs)
-        if self.is_world_process_zero():
-            card = Path(self.args.output_dir) / "README.md"
-            card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
+    # -- checkpoints ------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -389,17 +246,6 @@ class ThreeSPOTrainer(GRPOTrainer):
             self.rollout.load_state_dict(json.loads(searches.read_text()) | {"history": dict(history)})
 
 
-def _refuse(kwargs: dict[str, Any]) -> None:
-    taken = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
-    refused = sorted(taken & kwargs.keys())
-    if refused:
-        raise TypeError(
-            f"ThreeSPOTrainer does not take {', '.join(refused)}: tasks, observations and rewards come from the "
-            "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
-            "environment_factory with trl_3spo.environments.tool_environment."
-        )
-
-
 def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
     sizes = group_sizes(args, args.num_generations, num_episodes=100)
     if args.has_adaptive_group_size and len(set(sizes)) == 1:
@@ -412,38 +258,11 @@ def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
         )
 
 
-def _model_name(model: str | PreTrainedModel) -> str:
-    return (model if isinstance(model, str) else str(model.config._name_or_path)).rstrip("/").split("/")[-1]
-
-
-def _clock(tasks: Sequence[Task], args: ThreeSPOConfig) -> Dataset:
-    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
-
-    Only its length matters. Which task is trained when is the rollout's to say.
-    """
-    num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(task.id for task in tasks), num_rows)
-    return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
-
-
 def _credited(sampled: Sequence[Row], group: Group) -> list[Row]:
     if not group.has_signal:
         return []
     credits = zip(sampled, group.transitions, strict=True)
     return [replace(row, reward=x.reward, advantage=x.advantage) for row, x in credits]
-
-
-def _flat(evaluation: Evaluation) -> dict[str, float]:
-    success = evaluation.success
-    by_kind = {f"success_rate/{kind}": x.rate for kind, x in evaluation.success_by_kind.items() if kind}
-    return {
-        "success_rate": success.rate,
-        "success_rate_low": success.low,
-        "success_rate_high": success.high,
-        "mean_steps": evaluation.mean_steps,
-        "inadmissible_share": evaluation.inadmissible_share,
-        **by_kind,
-    }
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -237,7 +237,8 @@ def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSou
     from trl_3spo.environments.alfworld.generator import generate_games
 
     games = generate_games(count, seed, **options)
-    return [files.source_from_data(game, f"generated/{seed}/{i}") for i, game in enumerate(games)]
+    # Named by content: equal games of other calls have equal names, and a panel's hash tells what was played.
+    return [files.source_from_data(game, f"generated/{game['id']}") for game in games]
 
 
 def _sources_given(games: Sequence[str | Path | Mapping[str, Any]]) -> list[GameSource]:
