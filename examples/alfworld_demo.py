@@ -22,8 +22,8 @@ from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.evaluation import Evaluation
 
-WARM_START = Path(__file__).parent / "alfworld_warm_start"
-NUM_UNSEEN, NUM_TRAIN = 200, 2000
+WARM_START = Path(__file__).parent / "warm_start"
+NUM_UNSEEN, NUM_TRAIN = 200, 4000
 
 
 class SuccessCurve(TrainerCallback):
@@ -55,11 +55,14 @@ def make_trainer(folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
         max_steps=max_steps,
         learning_rate=1e-4,
         lr_scheduler_type="constant",
-        per_device_train_batch_size=64,
+        per_device_train_batch_size=192,
+        num_initial_episodes=200,
+        novelty_decay_rate=0.0,
+        has_backtracking=False,  # nearly every mistake in these games can be undone by the next action
         per_device_eval_batch_size=NUM_UNSEEN,
         max_completion_length=10,
         eval_strategy="steps",
-        eval_steps=max_steps // 10,
+        eval_steps=max_steps // 7,
         eval_temperature=1.0,
         logging_steps=10,
         save_strategy="no",
@@ -111,7 +114,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_demo"))
-    parser.add_argument("--max-steps", type=int, default=400)
+    parser.add_argument("--max-steps", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

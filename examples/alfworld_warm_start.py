@@ -1,6 +1,6 @@
 """Make the demo's starting point: a small Qwen2 that has imitated a hesitant expert on fresh ALFWorld-style games.
 
-    python examples/alfworld_warm_start.py --output-dir examples/alfworld_warm_start
+    python examples/alfworld_warm_start.py --output-dir examples/warm_start
 
 Model and tokenizer are built from scratch and trained with TRL's SFTTrainer. Every demonstration comes from a game of
 its own, so the model has to learn how such games are played; epochs over few games only teach those games. The expert
@@ -8,6 +8,8 @@ takes a random action at the given share of its steps, which is what reinforceme
 """
 
 import argparse
+from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from datasets import Dataset
@@ -26,30 +28,52 @@ WORLD = {
 }
 """Small games in few tokens."""
 
-SEEDS = (101, 102)
-"""Of the games to read and of the games to act in; the demo's own games have others."""
+FIRST_SEED = 101
+"""Of the first phase's games, the next ones following; the demo's own games have 0."""
 
 
-NAMES = r"[a-z]+ [0-9]+"
-"""Numbered things are one token each: naming one is then copying one token."""
+@dataclass(frozen=True)
+class Phase:
+    """One pass over fresh games.
+
+    Args:
+        games: How many; every one is played once.
+        noise: Share of random actions, taken and demonstrated.
+        learning_rate: At its highest.
+        completion_only_loss: Whether prompts are not learned.
+    """
+
+    games: int
+    noise: float
+    learning_rate: float
+    completion_only_loss: bool
 
 
-def demonstrations(num_games: int, noise: float, seed: int) -> Dataset:
-    """Return the steps of one noisy expert episode on each of so many games."""
-    env = AlfworldEnv(generated=num_games, seed=seed, **WORLD)
-    return Dataset.from_list(list(demonstrate(env, env.tasks(), noise=noise, seed=seed)))
+PHASES = (
+    # Prompts repeat their own words: reading them teaches to copy long before actions alone would.
+    Phase(games=4000, noise=0.6, learning_rate=2e-3, completion_only_loss=False),
+    Phase(games=5000, noise=0.2, learning_rate=1e-3, completion_only_loss=True),
+    # An agent that hesitates: half of what it is shown are random actions.
+    Phase(games=4000, noise=0.5, learning_rate=1e-3, completion_only_loss=True),
+)
 
 
-def imitate(model, tokenizer, dataset: Dataset, folder: str, learning_rate: float, completion_only_loss: bool) -> None:
+def demonstrations(phase: Phase, seed: int, share: float) -> Dataset:
+    """Return the steps of one expert episode on each of the phase's games."""
+    env = AlfworldEnv(generated=round(phase.games * share), seed=seed, **WORLD)
+    return Dataset.from_list(list(demonstrate(env, env.tasks(), noise=phase.noise, demonstrates_noise=True, seed=seed)))
+
+
+def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> None:
     """Train one epoch."""
     config = SFTConfig(
         output_dir=folder,
         num_train_epochs=1,
         per_device_train_batch_size=32,
-        learning_rate=learning_rate,
+        learning_rate=phase.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=50,
-        completion_only_loss=completion_only_loss,
+        completion_only_loss=phase.completion_only_loss,
         train_sampling_strategy="group_by_length",
         logging_steps=50,
         save_strategy="no",
@@ -65,18 +89,16 @@ def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", required=True)
-    parser.add_argument("--games", type=int, nargs=2, default=(1500, 5000), help="for reading and for acting")
-    parser.add_argument("--noise", type=float, default=0.5)
+    parser.add_argument("--share", type=float, default=1.0, help="of the games; less is quicker and worse")
     options = parser.parse_args()
 
-    reading, acting = (demonstrations(n, options.noise, seed) for n, seed in zip(options.games, SEEDS, strict=True))
-    texts = (row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in (*reading, *acting))
-    tokenizer = word_tokenizer(texts, unit=NAMES)
+    datasets = [demonstrations(phase, FIRST_SEED + i, options.share) for i, phase in enumerate(PHASES)]
+    rows = chain.from_iterable(datasets)
+    tokenizer = word_tokenizer(row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
     model = tiny_model(tokenizer, hidden_size=128, num_layers=3)
-    print(f"{len(reading)} + {len(acting)} steps, {len(tokenizer)} words, {model.num_parameters():,} parameters")
-    # Prompts repeat their own words: reading them teaches to copy long before actions alone would.
-    imitate(model, tokenizer, reading, options.output_dir, 2e-3, completion_only_loss=False)
-    imitate(model, tokenizer, acting, options.output_dir, 1e-3, completion_only_loss=True)
+    print(f"{sum(map(len, datasets))} steps, {len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
+    for phase, dataset in zip(PHASES, datasets, strict=True):
+        imitate(model, tokenizer, dataset, options.output_dir, phase)
     model.save_pretrained(options.output_dir)
     tokenizer.save_pretrained(options.output_dir)
 

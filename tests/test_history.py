@@ -44,6 +44,14 @@ def test_back_off_worked():
     assert (unseen.num_visits, unseen.num_failures) == (0, 0)
 
 
+def test_without_strength_kin_only_speak_for_unseen_states():
+    history = StateHistory(backoff_strength=0.0)
+    history.observe({10, 20}, success=False)
+    history.observe({20}, success=True)
+    assert history.estimate([10, 20]).success_rate == 0
+    assert history.estimate([11, 20]).success_rate == pytest.approx(1 / 2)
+
+
 def test_counts_fade_by_half_in_a_half_life():
     history = StateHistory(half_life=10)
     history.observe({1}, success=True)

@@ -101,6 +101,17 @@ def test_budget_of_episodes_ends_the_tree(env):
     assert tree.head is None
 
 
+def test_many_ended_states_in_a_row():
+    """No recursion: a frontier of thousands of ended states is worked off one by one."""
+    env = CorridorEnv(length=3, max_steps=1)
+    root = first_visit(env, env.tasks()[0])
+    end = next_visit(env, root, "dance")
+    tree = TreeSearch(root, max_episodes=None)
+    tree.frontier = [end] * 5000
+    assert len(tree.prune()) == 5000
+    assert tree.head is None
+
+
 def test_without_backtracking_a_tree_is_a_walk(env):
     tree = TreeSearch(start(env), max_episodes=None, has_backtracking=False)
     expand(env, tree, left=0.9, right=0.1)

@@ -66,6 +66,13 @@ class AgentTrainer(GRPOTrainer):
             raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
         clocks = {"train_dataset": _clock(self.train_tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
         super().__init__(model, reward_func, args=args, **clocks, **kwargs)
+        is_engine_shared = self.vllm_mode == "server" or self.vllm_tensor_parallel_size > 1
+        if self.use_vllm and is_engine_shared and self.accelerator.num_processes > 1:
+            raise ValueError(
+                "With several processes vllm_mode='server' and vllm_tensor_parallel_size > 1 are not supported: they "
+                "need equally many prompts of every process, and state groups differ in number. Use "
+                "vllm_mode='colocate' with vllm_tensor_parallel_size=1."
+            )
         if self._tokenizer.chat_template is None:
             raise ValueError(
                 f"The tokenizer of {model_name(model)} has no chat template; environments ask in chat messages. Use "
@@ -80,7 +87,8 @@ class AgentTrainer(GRPOTrainer):
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], Any]:
-        is_plain = self.use_vllm or self.use_transformers_continuous_batching or images is not None or multimodal_fields
+        has_own_cache = self.use_vllm or self.use_transformers_continuous_batching or self.args.cache_implementation
+        is_plain = has_own_cache or images is not None or multimodal_fields
         if is_plain or not self._shares_prompts(self.model, len(set(map(tuple, prompt_ids))), len(prompt_ids)):
             plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, *args, **kwargs
@@ -97,17 +105,20 @@ class AgentTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        prompt_ids, prompt_mask = input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep]
-        first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
+        prompts = input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep]
+        first_rows, owners = owners_of_prompts(*prompts)
         is_plain = kwargs.get("pixel_values") is not None or kwargs.get("compute_aux_loss")
         if is_plain or not self._shares_prompts(model, len(first_rows), len(owners)):
             plain: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
             return plain
+        size = kwargs.get("batch_size") or len(input_ids)
+        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
         with self.accelerator.autocast():
-            outputs = completion_outputs(model, input_ids, attention_mask, logits_to_keep, first_rows, owners)
-        return *outputs, None
+            outputs = [completion_outputs(model, input_ids[x], attention_mask[x], logits_to_keep) for x in chunks]
+        logps, entropies = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return logps, entropies, None
 
     def _shares_prompts(self, model: Any, num_prompts: int, num_rows: int) -> bool:
         # A model wrapped for data parallelism expects one forward pass before each backward pass.
@@ -136,9 +147,10 @@ class AgentTrainer(GRPOTrainer):
         """
         self.evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(self.evaluation).items()}
-        self.model.eval()
+        was_training = self.model.training
+        self.model.eval()  # GRPOTrainer logs by the model's mode
         self.log(metrics)
-        self.model.train()
+        self.model.train(was_training)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -154,18 +166,34 @@ class AgentTrainer(GRPOTrainer):
             results = evaluate_policy(
                 self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
             )
-        by_id = {result.task: result for result in gather_object(results)}
-        return summarize([by_id[task.id] for task in tasks])
+        by_index = dict(gather_object(list(zip(range(rank, len(tasks), num_ranks), results, strict=True))))
+        return summarize([by_index[index] for index in range(len(tasks))])
+
+    def _prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
+        """Tokenize prompts, or say which does not fit the model together with its answer."""
+        prompt_ids: list[list[int]] = self._tokenize_prompts(prompts)[0]
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        size = max(map(len, prompt_ids)) + self.max_completion_length
+        if limit is not None and size > limit:
+            raise ValueError(
+                f"A prompt and its completion need {size} tokens; the model has positions for {limit}. Shorten the "
+                "environment's prompts (fewer past turns or admissible actions) or lower max_completion_length "
+                f"({self.max_completion_length})."
+            )
+        return prompt_ids
 
     def _complete(self, prompts: list[list[Message]]) -> list[str]:
-        prompt_ids, _, _ = self._tokenize_prompts(prompts)
-        completions, _ = self._generate_single_turn(prompt_ids, None, {}, 1)
+        completions, _ = self._generate_single_turn(self._prompt_ids(prompts), None, {}, 1)
         return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
 
     @contextmanager
     def _evaluation_sampling(self) -> Iterator[None]:
         """Switch the model to evaluation and the generation to the evaluation's temperature."""
         temperature = self.args.eval_temperature
+        if self.use_vllm:
+            with self._vllm_temperature(temperature):
+                yield
+            return
         was_training, config, kwargs = self.model.training, self.generation_config, self.generation_kwargs
         changes = {"do_sample": temperature > 0, "temperature": temperature if temperature > 0 else 1.0}
         self.generation_kwargs = kwargs | changes
@@ -175,6 +203,17 @@ class AgentTrainer(GRPOTrainer):
             yield
         finally:
             self.generation_config, self.generation_kwargs = config, kwargs
+            self.model.train(was_training)
+
+    @contextmanager
+    def _vllm_temperature(self, temperature: float) -> Iterator[None]:
+        was_training, usual = self.model.training, self.vllm_generation.temperature
+        self.vllm_generation.temperature = temperature
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.vllm_generation.temperature = usual
             self.model.train(was_training)
 
     # -- model card ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ class StateHistory:
         rate = successes / (visits + EPSILON)
         for key in reversed(keys[:-1]):
             visits, successes = self._counts(key)
-            rate = (successes + self._backoff_strength * rate) / (visits + self._backoff_strength + EPSILON)
+            if visits > 0:
+                rate = (successes + self._backoff_strength * rate) / (visits + self._backoff_strength)
         return Estimate(rate, visits, visits - successes)
 
     def has_seen(self, key: int) -> bool:

@@ -48,25 +48,25 @@ class TreeSearch:
         if self._has_backtracking:
             self.frontier += [visit for visit in reversed(others) if visit.state_digest not in self._seen]
         self._seen.update(visit.state_digest for visit in (best, *others))
-        return self._walk_on(best)
+        self.head = best
+        return self._end_walks()
 
     def prune(self) -> list[Episode]:
         """Give the walk up at the head without an outcome, backtrack, and return the episodes this has ended."""
-        return self._backtrack()
+        self._backtrack()
+        return self._end_walks()
 
-    def _walk_on(self, visit: Visit) -> list[Episode]:
-        if not visit.result.is_final:
-            self.head = visit
-            return []
-        self.num_episodes += 1
-        return [Episode(visit), *self._backtrack()]
+    def _end_walks(self) -> list[Episode]:
+        ended = []
+        while self.head is not None and self.head.result.is_final:
+            ended.append(Episode(self.head))
+            self.num_episodes += 1
+            self._backtrack()
+        return ended
 
-    def _backtrack(self) -> list[Episode]:
+    def _backtrack(self) -> None:
         has_budget = self._max_episodes is None or self.num_episodes < self._max_episodes
-        if self.frontier and has_budget:
-            return self._walk_on(self.frontier.pop())
-        self.head = None
-        return []
+        self.head = self.frontier.pop() if self.frontier and has_budget else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tree as plain data: every waiting visit as the actions that lead to it."""

@@ -44,6 +44,8 @@ def can_share(model: PreTrainedModel) -> bool:
     Recurrent and sliding-window layers keep other or less state, and activation checkpointing drops the cache.
     """
     config = model.config.get_text_config()
+    if getattr(model, "_is_stateful", False):
+        return False
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
     is_checkpointing = model.training and any(getattr(x, "gradient_checkpointing", False) for x in model.modules())
     return (
@@ -80,7 +82,7 @@ def prefill(
 
 
 def completion_outputs(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, first_rows: Tensor, owners: Tensor
+    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int
 ) -> tuple[Tensor, Tensor]:
     """Return log-probabilities and entropies of completion tokens, as TRL's fused head gives them.
 
@@ -89,15 +91,14 @@ def completion_outputs(
         input_ids: (B, P + C).
         attention_mask: (B, P + C).
         completion_size: C.
-        first_rows: (U,) from `owners_of_prompts`.
-        owners: (B,) from `owners_of_prompts`.
 
     Returns:
         Two (B, C) tensors; the second is None where the head gives no entropies.
     """
     prompt_size = input_ids.size(1) - completion_size
-    prompts = input_ids[first_rows, :prompt_size], attention_mask[first_rows, :prompt_size]
-    cache = prefill(model, *prompts, owners)
+    prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
+    first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
+    cache = prefill(model, prompt_ids[first_rows], prompt_mask[first_rows], owners)
     tail = input_ids[:, prompt_size - 1 :]
     labels = tail.masked_fill(attention_mask[:, prompt_size - 1 :] == 0, -100)
     outputs = model(

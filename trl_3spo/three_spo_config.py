@@ -32,8 +32,12 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         num_initial_episodes (`int`, *optional*, defaults to `128`):
             Whole episodes the initial policy plays, without training, to begin the history of success with; at least
             0. Without them the first scores come from the episodes that end first, which are the quick successes.
+        num_generations_eval (`int`, *optional*, defaults to `1`):
+            Unused: an evaluation plays every task once. GRPOConfig checks it against the batch.
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
             `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
+            Several processes, activation checkpointing (GRPOConfig's default) and sliding-window or recurrent layers
+            keep it off.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
@@ -55,6 +59,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
     )
     num_initial_episodes: int = field(
         default=128, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
+    )
+    num_generations_eval: int | None = field(
+        default=1, metadata={"help": "Unused: an evaluation plays every task once."}
     )
     prefix_sharing: str = field(
         default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}

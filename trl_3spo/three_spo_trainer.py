@@ -40,10 +40,10 @@ class ThreeSPOTrainer(AgentTrainer):
     """
     Trainer for State-Score-Supervised Policy Optimization (3SPO, arXiv 2606.09961).
 
-    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every optimizer step it asks
-    the search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates the
-    policy on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types, PEFT,
-    vLLM, accelerate) is GRPOTrainer's.
+    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every generation batch it
+    asks the search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates
+    the policy on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types,
+    PEFT, vLLM, accelerate) is GRPOTrainer's.
 
     Overridden hooks: `_generate_and_score_completions` (collect state groups, hand them to the original through TRL's
     own `rollout_func`, put in their advantages) and `_save_checkpoint` / `_load_optimizer_and_scheduler` (history and
@@ -113,16 +113,26 @@ class ThreeSPOTrainer(AgentTrainer):
         # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
         self._rows = pad_rows(rows, _round_up(size, self.num_generations))
         batch = super()._generate_and_score_completions([{"prompt": row.prompt} for row in self._rows])
+        self._log_advantages()
         self._update_began = time.perf_counter()
         return with_credit(batch, self._rows[:size])
+
+    def _log_advantages(self) -> None:
+        """Put the groups' own advantages in the completions table in place of those of GRPOTrainer's blocks."""
+        advantages = gather_object([row.advantage for row in self._rows])
+        logged = self._logs["advantages"]
+        for _ in range(min(len(advantages), len(logged))):
+            logged.pop()
+        logged.extend(advantages)
 
     def _begin_history(self) -> None:
         """Let the initial policy play, so that the first groups are judged by what usually happens.
 
         Without it the first episodes to end decide, and those are the quick successes.
         """
-        tasks = self.rollout.next_tasks(self.args.num_initial_episodes // self.accelerator.num_processes)
+        tasks = self.rollout.next_tasks(-(-self.args.num_initial_episodes // self.accelerator.num_processes))
         episodes = play(self._complete, self.env, tasks, batch_size=self.args.per_device_eval_batch_size)
+        self.rollout.counts["sampled_actions"] += sum(episode.num_steps for episode in episodes)
         self._observe_episodes(episodes)
 
     def _hand_over(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
@@ -164,7 +174,7 @@ class ThreeSPOTrainer(AgentTrainer):
 
     def _sample(self, plan: Sequence[Expansion], prompts: list[list[Message]]) -> list[list[Row]]:
         """Return n(s) rows, still without credit, for every state of the plan."""
-        prompt_ids, _, _ = self._tokenize_prompts(prompts)
+        prompt_ids = self._prompt_ids(prompts)
         owners = [i for i, expansion in enumerate(plan) for _ in range(expansion.num_samples)]
         completions, logps = self._generate_single_turn([prompt_ids[i] for i in owners], None, {}, 1)
         samples: list[list[Row]] = [[] for _ in plan]
@@ -226,24 +236,30 @@ class ThreeSPOTrainer(AgentTrainer):
     # -- checkpoints ------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        # Before the rest, which may be pushed to the Hub as soon as it is there.
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
         state = self.rollout.state_dict()
         if self.accelerator.is_main_process:
             np.savez(folder / HISTORY_FILE, **state["history"])
         searches = {name: value for name, value in state.items() if name != "history"}
         (folder / SEARCH_FILE.format(self.accelerator.process_index)).write_text(json.dumps(searches))
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        searches = Path(checkpoint) / SEARCH_FILE.format(self.accelerator.process_index)
-        if not searches.exists():
-            logger.warning("%s holds no 3SPO state; history and search start afresh.", checkpoint)
+        history, searches = Path(checkpoint) / HISTORY_FILE, Path(checkpoint) / SEARCH_FILE
+        files = [searches.with_name(searches.name.format(rank)) for rank in range(self.accelerator.num_processes)]
+        missing = [file.name for file in (history, *files) if not file.exists()]
+        if missing:
+            # The same on every rank: histories that differ would take the ranks apart.
+            logger.warning("%s holds no %s; history and search start afresh.", checkpoint, ", ".join(missing))
             return
-        with np.load(Path(checkpoint) / HISTORY_FILE) as history:
-            self.rollout.load_state_dict(json.loads(searches.read_text()) | {"history": dict(history)})
+        with np.load(history) as counts:
+            search = json.loads(files[self.accelerator.process_index].read_text())
+            self.rollout.load_state_dict(search | {"history": dict(counts)})
 
 
 def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:

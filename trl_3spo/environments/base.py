@@ -158,12 +158,12 @@ class Environment(abc.ABC):
 MAX_ACTION_CHARACTERS = 1000
 """Longer actions are cut: no environment here has an admissible one of a tenth of this."""
 
-_ACTION = re.compile(r"<action>(.*?)(?:</action>|$)", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
 def parse_action(completion: str) -> str:
     """Read an action out of a completion; see `Environment.parse_action`."""
-    tagged = _ACTION.findall(completion)
-    text = tagged[-1] if tagged else completion.rpartition("</think>")[2]
+    # The last tag counts: a thought may speak of the tags.
+    _, tag, tail = completion.rpartition("<action>")
+    text = tail.partition("</action>")[0] if tag else completion.rpartition("</think>")[2]
     return _UNPRINTABLE.sub(" ", text[:MAX_ACTION_CHARACTERS]).strip()
