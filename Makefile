@@ -23,6 +23,7 @@ help:
 	@echo "make clean  remove the virtual environment and all caches"
 	@echo "PYTHON=python3.11 chooses the interpreter, WORKERS=4 the number of test processes."
 
+demo: export OMP_NUM_THREADS = 2
 demo: $(VENV)/demo.stamp
 	python examples/alfworld_demo.py
 

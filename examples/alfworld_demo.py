@@ -53,8 +53,9 @@ def make_trainer(folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
     config = ThreeSPOConfig(
         output_dir=str(folder),
         max_steps=max_steps,
-        learning_rate=1e-4,
+        learning_rate=2e-4,
         lr_scheduler_type="constant",
+        beta=0.02,
         per_device_train_batch_size=192,
         num_initial_episodes=200,
         novelty_decay_rate=0.0,
@@ -62,7 +63,7 @@ def make_trainer(folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
         per_device_eval_batch_size=NUM_UNSEEN,
         max_completion_length=10,
         eval_strategy="steps",
-        eval_steps=max_steps // 7,
+        eval_steps=max(max_steps // 4, 1),
         eval_temperature=1.0,
         logging_steps=10,
         save_strategy="no",
@@ -114,7 +115,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_demo"))
-    parser.add_argument("--max-steps", type=int, default=700)
+    parser.add_argument("--max-steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

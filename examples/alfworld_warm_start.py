@@ -28,21 +28,20 @@ WORLD = {
 }
 """Small games in few tokens."""
 
-FIRST_SEED = 101
-"""Of the first phase's games, the next ones following; the demo's own games have 0."""
-
 
 @dataclass(frozen=True)
 class Phase:
     """One pass over fresh games.
 
     Args:
+        seed: Of the games. The demo's own have 0.
         games: How many; every one is played once.
         noise: Share of random actions, taken and demonstrated.
         learning_rate: At its highest.
         completion_only_loss: Whether prompts are not learned.
     """
 
+    seed: int
     games: int
     noise: float
     learning_rate: float
@@ -51,17 +50,17 @@ class Phase:
 
 PHASES = (
     # Prompts repeat their own words: reading them teaches to copy long before actions alone would.
-    Phase(games=4000, noise=0.6, learning_rate=2e-3, completion_only_loss=False),
-    Phase(games=5000, noise=0.2, learning_rate=1e-3, completion_only_loss=True),
+    Phase(seed=2, games=4000, noise=0.6, learning_rate=2e-3, completion_only_loss=False),
+    Phase(seed=3, games=5000, noise=0.2, learning_rate=1e-3, completion_only_loss=True),
     # An agent that hesitates: half of what it is shown are random actions.
-    Phase(games=4000, noise=0.5, learning_rate=1e-3, completion_only_loss=True),
+    Phase(seed=5, games=4000, noise=0.5, learning_rate=1e-3, completion_only_loss=True),
 )
 
 
-def demonstrations(phase: Phase, seed: int, share: float) -> Dataset:
+def demonstrations(phase: Phase, share: float) -> Dataset:
     """Return the steps of one expert episode on each of the phase's games."""
-    env = AlfworldEnv(generated=round(phase.games * share), seed=seed, **WORLD)
-    return Dataset.from_list(list(demonstrate(env, env.tasks(), noise=phase.noise, demonstrates_noise=True, seed=seed)))
+    env = AlfworldEnv(generated=round(phase.games * share), seed=phase.seed, **WORLD)
+    return Dataset.from_list(list(demonstrate(env, env.tasks(), noise=phase.noise, demonstrates_noise=True)))
 
 
 def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> None:
@@ -92,7 +91,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the games; less is quicker and worse")
     options = parser.parse_args()
 
-    datasets = [demonstrations(phase, FIRST_SEED + i, options.share) for i, phase in enumerate(PHASES)]
+    datasets = [demonstrations(phase, options.share) for phase in PHASES]
     rows = chain.from_iterable(datasets)
     tokenizer = word_tokenizer(row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
     model = tiny_model(tokenizer, hidden_size=128, num_layers=3)

@@ -117,8 +117,9 @@ class AgentTrainer(GRPOTrainer):
         chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
         with self.accelerator.autocast():
             outputs = [completion_outputs(model, input_ids[x], attention_mask[x], logits_to_keep) for x in chunks]
-        logps, entropies = (torch.cat(parts) for parts in zip(*outputs, strict=True))
-        return logps, entropies, None
+        logps, entropies = zip(*outputs, strict=True)
+        # The reference model's head gives no entropies.
+        return torch.cat(logps), None if entropies[0] is None else torch.cat(entropies), None
 
     def _shares_prompts(self, model: Any, num_prompts: int, num_rows: int) -> bool:
         # A model wrapped for data parallelism expects one forward pass before each backward pass.

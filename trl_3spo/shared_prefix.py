@@ -83,7 +83,7 @@ def prefill(
 
 def completion_outputs(
     model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Return log-probabilities and entropies of completion tokens, as TRL's fused head gives them.
 
     Args:
