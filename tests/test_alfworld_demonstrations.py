@@ -4,6 +4,7 @@ import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.demonstrations import demonstrate
+from trl_3spo.environments.base import Turn
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def play_back(env, task, steps):
             return None
         action = step["completion"][0]["content"]
         assert action in observation.admissible_actions
-        turns.append((observation.text, action))
+        turns.append(Turn(observation.text, action))
         result = env.step(action)
         observation = result.observation
     return result

@@ -155,6 +155,6 @@ def test_an_episode_names_every_state_once(env):
     (lost,) = expand(env, tree, left=0.0)
     keys = lost.keys()
     assert keys == {key for visit in lost.end.path() for key in visit.keys}
-    # Five visits to two places, each with two score keys.
+    # Five visits to two places: the finer score keys hold the time, the coarser ones do not.
     assert len(lost.end.path()) == 5
-    assert len(keys) == 4
+    assert len(keys) == 5 + 2

@@ -242,7 +242,7 @@ SENTENCES = {
     RandomStart: "A second reset() shows something else",
     Unseeded: "after restore() gives another reward",
     SharedSnapshot: "restore() gives another state_key",
-    ForgetfulSnapshot: "after restore() gives another truncated",
+    ForgetfulSnapshot: "restore() gives another score_keys",
     StaleText: "restore() gives another text",
     CountingKey: "which is not admissible: (('",
     CoarseKey: "other actions are admissible now",

@@ -179,7 +179,9 @@ def test_learns_the_corridor(tmp_path):
         env=CorridorEnv(length=3, max_steps=5),
         per_device_train_batch_size=64,
         learning_rate=2e-3,
-        max_steps=150,
+        lr_scheduler_type="constant",
+        novelty_weight=0.1,
+        max_steps=220,
         eval_temperature=1.0,
     )
     many = [*trainer.env.tasks()] * 20

@@ -88,7 +88,7 @@ class CorridorEnv(Environment):
             text=f"Open the {door} door. You are here: {where}.",
             state_key=(door, place, self.length),
             admissible_actions=tuple(self._doors_and_ways(door, place)),
-            score_keys=((door, place, self.length), (place, self.length)),
+            score_keys=((door, place, snapshot.num_steps), (door, place)),
         )
 
     def _doors_and_ways(self, door: str, place: int | str) -> Mapping[str, int | str]:
