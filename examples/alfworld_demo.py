@@ -10,6 +10,7 @@ rate over time (success_rate.png), TRL's log and the trained model to the run fo
 import argparse
 import json
 import platform
+import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -111,6 +112,22 @@ def plot(points: list[dict[str, float]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
+def seconds_by_phase(log: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean seconds of a training step in generation, environment and search, and update."""
+    entries = [entry for entry in log if "seconds/update" in entry]
+    return {
+        phase: sum(float(entry[f"seconds/{phase}"]) for entry in entries) / max(len(entries), 1)
+        for phase in ("generation", "environment", "update")
+    }
+
+
+def commit() -> str | None:
+    """Return the commit this runs at, where git knows."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,6 +157,8 @@ def main() -> None:
         "curve": curve.points,
         "sampled_actions": curve.num_actions,
         "training_seconds": seconds,
+        "seconds": seconds_by_phase(trainer.state.log_history),
+        "commit": commit(),
         "seed": options.seed,
         "max_steps": options.max_steps,
         "versions": packages | {"python": platform.python_version()},
