@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trl_3spo import __version__
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.generator import generate_games, to_textworld
 
@@ -65,7 +66,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "repeats": arguments.repeats,
         "versions": {
             "python": platform.python_version(),
-            "trl_3spo": version("trl_3spo"),
+            "trl_3spo": __version__,
             "textworld": version("textworld"),
             "platform": platform.platform(),
         },
