@@ -1,6 +1,7 @@
 """The collecting phase: which states to sample from next, and what became of the samples."""
 
 import random
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -188,12 +189,12 @@ class Rollout:
         return sum(len(tree.frontier) for tree in self.trees)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return history, trees and place in the order of tasks as plain data."""
+        """Return history, trees, states reached and place in the order of tasks as plain data and arrays."""
         return {
             "history": self.history.state_dict(),
             "trees": [tree.state_dict() for tree in self.trees if tree.head is not None],
             "next_task": self._next_task,
-            "states": sorted(self._states),
+            "states": array("Q", sorted(self._states)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,7 +205,7 @@ class Rollout:
         """
         self.history.load_state_dict(state["history"])
         self._next_task = state["next_task"]
-        self._states = set(state["states"])
+        self._states = {int(x) for x in state["states"]}
         tasks = {task.id: task for task in self._tasks}
         self.trees = deque(self._load_tree(tasks, saved) for saved in state["trees"])
 

@@ -28,7 +28,7 @@ from trl_3spo.three_spo_config import ThreeSPOConfig
 logger = logging.getLogger(__name__)
 
 HISTORY_FILE = "three_spo_history.npz"
-SEARCH_FILE = "three_spo_search_{}.json"  # one for every rank
+SEARCH_FILE = "three_spo_search_{}.npz"  # one for every rank
 
 
 def state_score_reward(transition_reward: list[float], **_: Any) -> list[float]:
@@ -242,8 +242,8 @@ class ThreeSPOTrainer(AgentTrainer):
         state = self.rollout.state_dict()
         if self.accelerator.is_main_process:
             np.savez(folder / HISTORY_FILE, **state["history"])
-        searches = {name: value for name, value in state.items() if name != "history"}
-        (folder / SEARCH_FILE.format(self.accelerator.process_index)).write_text(json.dumps(searches))
+        searches = json.dumps({name: state[name] for name in ("trees", "next_task")})
+        np.savez(folder / SEARCH_FILE.format(self.accelerator.process_index), searches=searches, states=state["states"])
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -257,9 +257,9 @@ class ThreeSPOTrainer(AgentTrainer):
             # The same on every rank: histories that differ would take the ranks apart.
             logger.warning("%s holds no %s; history and search start afresh.", checkpoint, ", ".join(missing))
             return
-        with np.load(history) as counts:
-            search = json.loads(files[self.accelerator.process_index].read_text())
-            self.rollout.load_state_dict(search | {"history": dict(counts)})
+        with np.load(history) as counts, np.load(files[self.accelerator.process_index]) as saved:
+            searches = json.loads(str(saved["searches"]))
+            self.rollout.load_state_dict(searches | {"history": dict(counts), "states": saved["states"]})
 
 
 def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
