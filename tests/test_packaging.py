@@ -19,6 +19,7 @@ TORCH_FREE = [
     "environments.replay",
     "environments.tool_environment",
     "environments.alfworld",
+    "environments.webshop",
     "episode",
     "history",
     "rollout",

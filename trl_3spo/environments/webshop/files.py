@@ -1,0 +1,104 @@
+"""Reading WebShop's data files, and saying what is wrong with one."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+_CHUNK = 1 << 20
+_MAX_RECORD = 1 << 24
+
+_RELEASED = {
+    "items_shuffle.json": (5_479_720_229, "2ef591d65df3af89e972ab72468eb82cbf124d876552d9f3678667edd620a6c8"),
+    "items_shuffle_1000.json": (4_467_013, "30a4765c3a327af72d9a9a95a6b2486d516f0fa1d3ecd83681901ce82a21b269"),
+    "items_ins_v2.json": (186_295_270, "1d36af476bdb8f82a5da62bd8acdabe54cd8de2fa84010d37da5c4890feb447e"),
+    "items_ins_v2_1000.json": (147_099, "f88a36314a397b53b3d9c3fa5878e5f7b26d35019a51ec83fbedeca61a948f6f"),
+    "items_human_ins.json": (5_137_548, "cf78667548a71786e1d9049c24b802e48e1084ad4bb021cae56ce1f6d96954a3"),
+}
+"""Size in bytes and sha256 of the released files."""
+
+
+def read_products(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the records of a product file one by one, so that the first of five gigabytes cost no more than themselves.
+
+    Args:
+        path: A JSON list of objects.
+        limit: Number of records to read, all by default.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no list of objects, or is cut off.
+    """
+    with _open(path) as file:
+        for position, record in enumerate(islice(_records(path, file), limit)):
+            if not isinstance(record, dict) or not isinstance(record.get("asin"), str):
+                fail(path, f"record {position} is {str(record)[:60]!r}", "every record is an object with an asin")
+            yield record
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the contents of a file of attributes or of human instructions, by asin.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no JSON object, or is cut off.
+    """
+    with _open(path) as file:
+        try:
+            contents = json.load(file)
+        except ValueError as error:
+            fail(path, f"it is no JSON: {error}", "a JSON object by asin")
+    if not isinstance(contents, dict):
+        fail(path, f"it holds a {type(contents).__name__}", "a JSON object by asin")
+    return contents
+
+
+def fail(path: Path, wrong: str, required: str) -> NoReturn:
+    """Raise a ValueError that names the file, and the released file of that name if there is one."""
+    released = _RELEASED.get(path.name)
+    remedy = ""
+    if released is not None:
+        size, digest = released
+        remedy = (
+            f" The released {path.name} has {size:,} bytes and sha256 {digest}; this file has {path.stat().st_size:,} "
+            "bytes. Download it again if it is meant to be that one."
+        )
+    raise ValueError(f"{path}: {wrong}; required is {required}.{remedy}")
+
+
+def _open(path: Path) -> TextIO:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file {path}. WebShop's data are not part of this package: give the paths of its "
+            "items_shuffle*.json and items_ins_v2*.json."
+        )
+    return path.open(encoding="utf-8")
+
+
+def _records(path: Path, file: TextIO) -> Iterator[Any]:
+    """Yield the elements of a JSON list as they are read."""
+    decode = json.JSONDecoder().raw_decode
+    text, position, count = file.read(_CHUNK).lstrip(), 1, 0
+    if not text.startswith("["):
+        fail(path, f"it begins with {text[:40]!r}", "a JSON list of products")
+    while True:
+        position = _skip_separators(text, position)
+        if text.startswith("]", position):
+            return
+        try:
+            record, position = decode(text, position)
+        except json.JSONDecodeError as error:
+            more = file.read(_CHUNK)
+            if not more or len(text) - position > _MAX_RECORD:
+                fail(path, f"it is cut off or damaged after {count:,} records ({error.msg})", "a JSON list of products")
+            text, position = text[position:] + more, 0
+        else:
+            count += 1
+            yield record
+
+
+def _skip_separators(text: str, position: int) -> int:
+    while text.startswith((" ", ",", "\n", "\r", "\t"), position):
+        position += 1
+    return position

@@ -1,0 +1,88 @@
+"""What a policy is asked in WebShop, and how its answer is read."""
+
+import re
+from collections.abc import Sequence
+
+from trl_3spo.environments import base
+from trl_3spo.environments.base import Turn
+
+PROMPT_FORMATS = ("think", "action")
+
+_THINK = """\
+You are shopping on a website for a customer. You read its pages as text, parts separated by [SEP], and act by short \
+commands.
+
+The customer says: {instruction}
+
+Actions taken so far: {num_steps}.{history}
+
+The page you see now:
+{observation}
+
+{options}
+
+Think first, between <think> and </think>: what does the customer want, which products come close, and which options \
+have to be chosen before you buy? Then give exactly one action between <action> and </action>. Your answer must have \
+this form:
+<think>your thoughts</think><action>your action</action>"""
+
+_FORMS = (
+    "You can write search[keywords] where there is a search bar, and click[text] for any button, product or option."
+)
+_SEARCH = "You can write search[keywords]."
+
+_ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE)
+
+
+def think_prompt(
+    instruction: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
+) -> str:
+    """Return a prompt for instructed language models, which asks for a thought and an action.
+
+    Args:
+        instruction: What the customer wants.
+        num_steps: Actions taken so far.
+        turns: The last ones of them, oldest first, with what was seen before each.
+        observation: The page that is seen now.
+        actions: What can be clicked now, nothing where only a search is possible, or `None` to name only the forms.
+    """
+    shown = [f"\n\nYou saw:\n{_shorten(turn.observation, instruction)}\nYou did: {turn.action}" for turn in turns]
+    history = " The latest, each after what you saw before it:" + "".join(shown) if shown else ""
+    options = _FORMS if actions is None else "What you can do now:\n" + "\n".join(actions) if actions else _SEARCH
+    page = _shorten(observation, instruction)
+    return _THINK.format(
+        instruction=instruction, num_steps=num_steps, history=history, observation=page, options=options
+    )
+
+
+def action_prompt(
+    instruction: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
+) -> str:
+    """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
+    lines = [f"Task: {instruction}", f"Step: {num_steps}"]
+    for turn in turns:
+        lines += [_shorten(turn.observation, instruction), f"> {turn.action}"]
+    lines.append(_shorten(observation, instruction))
+    if actions is not None:
+        lines.append("Actions: " + (" | ".join(actions) or "search[keywords]"))
+    return "\n".join([*lines, "Answer with one action."])
+
+
+def _shorten(observation: str, instruction: str) -> str:
+    """Leave out the instruction, which the prompt has said."""
+    for repeated in (f"Instruction: [SEP] {instruction.strip()} [SEP] ", f"Instruction:\n{instruction}\n"):
+        observation = observation.replace(repeated, "", 1)
+    return observation.strip()
+
+
+def parse_action(completion: str, prompt_format: str) -> str:
+    """Return the action a completion names, as far as possible in the shop's spelling. Total: it never raises.
+
+    The last `search[…]` or `click[…]` of a line is taken out of whatever surrounds it, in lower case and without blanks
+    at the brackets. Where an action alone is asked for, the first line that is not empty is the action.
+    """
+    if prompt_format == "action" and "<action>" not in completion:
+        completion = next((line for line in completion.splitlines() if line.strip()), "")
+    text = base.parse_action(completion)
+    found = _ACTION.search(text)
+    return f"{found[1]}[{found[2].strip()}]".lower() if found else text.lower()
