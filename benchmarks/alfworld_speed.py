@@ -21,7 +21,8 @@ from typing import Any
 
 from trl_3spo import __version__
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.generator import generate_games, to_textworld
+from trl_3spo.environments.alfworld.export import to_textworld
+from trl_3spo.environments.alfworld.generator import generate_games
 
 NUM_GAMES = 12
 MAX_STEPS = 50

@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv, Game, GameState
-from trl_3spo.environments.alfworld.assignment import KINDS
+from trl_3spo.environments.alfworld.assignment import KINDS, SLICED_SENTENCES
+from trl_3spo.environments.alfworld.export import write_games
 from trl_3spo.environments.alfworld.files import TRAJECTORY_FILE, describe_task, source_from_path
-from trl_3spo.environments.alfworld.generator import generate_games, to_textworld
+from trl_3spo.environments.alfworld.generator import generate_games
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld" / "games.tar.xz"
 NUM_RELEASED = 24
@@ -108,7 +109,7 @@ def test_released_game_equals_textworld(reference: Reference, released: list[Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(6))
 def test_generated_game_equals_textworld(reference: Reference, tmp_path: Path, index: int) -> None:
-    path = write_generated_game(generate_games(6, seed=7)[index], tmp_path)
+    (path,) = write_games(generate_games(6, seed=7)[index : index + 1], tmp_path)
     compare(reference, path, 2 * NUM_STATES, seed=index)
 
 
@@ -117,17 +118,38 @@ def test_generated_game_equals_textworld(reference: Reference, tmp_path: Path, i
 @pytest.mark.parametrize("index", range(16))
 def test_small_generated_game_equals_textworld(reference: Reference, tmp_path: Path, index: int) -> None:
     games = generate_games(16, seed=7, num_receptacles=(5, 9), num_objects=(6, 16))
-    path = write_generated_game(games[index], tmp_path)
+    (path,) = write_games(games[index : index + 1], tmp_path)
     compare(reference, path, 5 * NUM_STATES // 2, seed=index)
 
 
-def write_generated_game(game: dict[str, Any], folder: Path) -> Path:
-    from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
+@pytest.mark.textworld
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(5))
+def test_generated_game_with_slices_equals_textworld(reference: Reference, tmp_path: Path, index: int) -> None:
+    sizes = {"num_receptacles": (5, 9), "num_objects": (6, 16)}
+    games = generate_games(5, seed=7, kinds=list(SLICED_SENTENCES), sliced_share=1.0, **sizes)
+    (path,) = write_games(games[index : index + 1], tmp_path)
+    compare(reference, path, NUM_STATES, seed=index)
 
-    domain, grammar = Path(ALFRED_PDDL_PATH).read_text(), Path(ALFRED_TWL2_PATH).read_text()
-    path = folder / "game.tw-pddl"
-    path.write_text(json.dumps(to_textworld(game, domain, grammar)))
-    return path
+
+@pytest.mark.textworld
+@pytest.mark.slow
+def test_written_games_are_loaded_by_alfworld_and_won_in_textworld(reference: Reference, tmp_path: Path) -> None:
+    from alfworld.agents.environment.alfred_tw_env import TASK_TYPES, AlfredTWEnv
+
+    games = generate_games(12, seed=8, num_receptacles=(5, 9), num_objects=(6, 16), sliced_share=0.5)
+    whole = {game["id"] for game in games if not game["parameters"]["object_sliced"]}
+    paths = write_games(games, tmp_path)
+    config = {
+        "env": {"goal_desc_human_anns_prob": 0, "task_types": list(TASK_TYPES)},
+        "dataset": {"data_path": str(tmp_path), "num_train_games": -1},
+    }
+    loaded = [Path(file) for file in AlfredTWEnv(config, train_eval="train").game_files]
+    assert {path.parent.parent.name for path in loaded} == whole
+    for path, game in zip(paths, games, strict=True):
+        *before, after = [is_won for _, _, is_won in ask(reference, path, game["walkthrough"])]
+        assert after
+        assert not any(before)
 
 
 def compare(reference: Reference, path: Path, num_states: int, seed: int) -> None:
@@ -139,13 +161,19 @@ def compare(reference: Reference, path: Path, num_states: int, seed: int) -> Non
         actions.append(plan[i] if i < len(plan) else wander(game, state, rng))
         state, text = game.step(state, actions[-1])
         said.append(tell(game, state, text))
-    assert reference.stdin is not None
-    assert reference.stdout is not None
-    print(json.dumps([str(path), actions]), file=reference.stdin, flush=True)
-    expected = json.loads(reference.stdout.readline())
+    expected = ask(reference, path, actions)
     assert len(expected) == num_states
     for i in range(num_states):
         assert said[i] == expected[i], f"{path} after {actions[:i]}"
+
+
+def ask(reference: Reference, path: Path, actions: list[str]) -> list[Any]:
+    """Return what textworld tells at the start of a game and after each of the actions."""
+    assert reference.stdin is not None
+    assert reference.stdout is not None
+    print(json.dumps([str(path), actions]), file=reference.stdin, flush=True)
+    answer: list[Any] = json.loads(reference.stdout.readline())
+    return answer
 
 
 def tell(game: Game, state: GameState, text: str) -> list[Any]:

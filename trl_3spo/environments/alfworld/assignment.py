@@ -35,10 +35,37 @@ SENTENCES: dict[str, tuple[str, ...]] = {
 }
 """Task type -> the ways to ask for it. No sentence fits two of them."""
 
+SLICED_SENTENCES: dict[str, tuple[str, ...]] = {
+    "pick_and_place_simple": (
+        "slice {target} and put in {destination}.",
+        "put sliced {target} in {destination}.",
+    ),
+    "pick_clean_then_place_in_recep": (
+        "put a clean slice of {target} in {destination}.",
+        "clean some sliced {target} and put it in {destination}.",
+    ),
+    "pick_heat_then_place_in_recep": (
+        "put a hot slice of {target} in {destination}.",
+        "heat some sliced {target} and put it in {destination}.",
+    ),
+    "pick_cool_then_place_in_recep": (
+        "put a cool slice of {target} in {destination}.",
+        "cool some sliced {target} and put it in {destination}.",
+    ),
+    "pick_two_obj_and_place": (
+        "put two sliced {target} in {destination}.",
+        "find two sliced {target} and put them in {destination}.",
+    ),
+}
+"""Task type -> the ways to ask for it with a target that has to be sliced. ALFWorld itself leaves these games out."""
+
 KINDS: tuple[str, ...] = tuple(SENTENCES)
 """The six task types."""
 
 TWO, LOOK = "pick_two_obj_and_place", "look_at_obj_in_light"
+
+KNIVES = ("Knife", "ButterKnife")
+"""Object types that slice others."""
 
 
 class Treatment(NamedTuple):
@@ -73,12 +100,14 @@ class Assignment(NamedTuple):
         target: Object type.
         destination: Receptacle type the target has to be put in; empty for "look at".
         lamp: Lamp type to look at the target under; empty otherwise.
+        is_sliced: Whether the target has to be sliced.
     """
 
     kind: str
     target: str
     destination: str = ""
     lamp: str = ""
+    is_sliced: bool = False
 
     @property
     def treatment(self) -> Treatment | None:
@@ -95,7 +124,7 @@ class Assignment(NamedTuple):
         """Read the parameters of a game (`pddl_params` in the released files)."""
         names = (parameters.get(key) or "" for key in ("object_target", "parent_target", "toggle_target"))
         target, destination, lamp = (name.lower() for name in names)
-        return cls(kind, target, destination, lamp)
+        return cls(kind, target, destination, lamp, bool(parameters.get("object_sliced")))
 
     @classmethod
     def from_text(cls, text: str) -> "Assignment":
@@ -105,9 +134,9 @@ class Assignment(NamedTuple):
             ValueError: The sentence has none of the known forms, as those written by people.
         """
         sentence = text.rpartition("Your task is to: ")[2].strip().lower()
-        for kind, pattern in _PATTERNS:
+        for kind, is_sliced, pattern in _PATTERNS:
             if match := pattern.fullmatch(sentence):
-                return cls(kind, **match.groupdict())
+                return cls(kind, **match.groupdict(), is_sliced=is_sliced)
         raise ValueError(
             f"cannot read a task out of {sentence!r}: it must have one of the forms in SENTENCES, such as"
             f" {SENTENCES[KINDS[0]][0]!r}; use from_parameters instead"
@@ -120,4 +149,9 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[a-z]+)", words) + r"\.?")
 
 
-_PATTERNS = tuple((kind, _pattern(template)) for kind, templates in SENTENCES.items() for template in templates)
+_PATTERNS = tuple(
+    (kind, is_sliced, _pattern(template))
+    for is_sliced, sentences in ((False, SENTENCES), (True, SLICED_SENTENCES))
+    for kind, templates in sentences.items()
+    for template in templates
+)

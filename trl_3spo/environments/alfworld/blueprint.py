@@ -3,26 +3,27 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from trl_3spo.environments.alfworld.assignment import LOOK, TREATMENTS, TWO
-from trl_3spo.environments.alfworld.rooms import OBJECTS, OPENABLE
+from trl_3spo.environments.alfworld.assignment import KNIVES, LOOK, TREATMENTS, TWO
+from trl_3spo.environments.alfworld.rooms import OBJECTS
 
 Position = tuple[float, float, float]
 
 
 class Furnishing(NamedTuple):
-    """One receptacle of a game: its type, its id and the location it is reached from."""
+    """One receptacle of a game: its type, its id, the location it is reached from and whether it is closed at first."""
 
     type: str
     id: str
     location: str
+    is_openable: bool
 
 
 class Item(NamedTuple):
-    """One object of a game: its type, its id and the index of the receptacle it lies in."""
+    """One object of a game: its type, its id and the indices of the receptacle it lies in, or of the two."""
 
     type: str
     id: str
-    host: int
+    hosts: tuple[int, ...]
 
 
 class Blueprint(NamedTuple):
@@ -36,6 +37,7 @@ class Blueprint(NamedTuple):
         furnishings: All receptacles.
         items: All objects.
         start: Location of the agent.
+        is_sliced: Whether the target has to be sliced.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Blueprint(NamedTuple):
     furnishings: tuple[Furnishing, ...]
     items: tuple[Item, ...]
     start: str
+    is_sliced: bool = False
 
 
 def entity_id(name: str, position: Position) -> str:
@@ -75,7 +78,7 @@ def _coordinate(value: float) -> str:
 
 def _objects_section(blueprint: Blueprint) -> str:
     # The domain names these types, so a problem without them is refused.
-    object_types = {"Knife", "ButterKnife"} | {item.type for item in blueprint.items}
+    object_types = {*KNIVES} | {item.type for item in blueprint.items}
     receptacle_types = {"Sink", "SinkBasin", "Microwave", "Fridge"} | {place.type for place in blueprint.furnishings}
     locations = dict.fromkeys([*(place.location for place in blueprint.furnishings), blueprint.start])
     lines = ["(:objects", "agent1 - agent"]
@@ -91,21 +94,21 @@ def _facts(blueprint: Blueprint) -> Iterator[str]:
     for place in blueprint.furnishings:
         yield f"(receptacleType {place.id} {place.type}Type)"
         yield f"(receptacleAtLocation {place.id} {place.location})"
-        if place.type in OPENABLE:
+        if place.is_openable:
             yield f"(openable {place.id})"
     object_types = sorted({item.type for item in blueprint.items})
     for receptacle in sorted({place.type for place in blueprint.furnishings}):
         accepted = (name for name in object_types if receptacle in OBJECTS[name].fits)
         yield from (f"(canContain {receptacle}Type {name}Type)" for name in accepted)
     for item in blueprint.items:
-        yield from _item_facts(item, blueprint.furnishings[item.host])
+        yield from _item_facts(item, [blueprint.furnishings[host] for host in item.hosts])
     yield f"(atLocation agent1 {blueprint.start})"
 
 
-def _item_facts(item: Item, host: Furnishing) -> Iterator[str]:
+def _item_facts(item: Item, hosts: Sequence[Furnishing]) -> Iterator[str]:
     yield f"(objectType {item.id} {item.type}Type)"
-    yield f"(inReceptacle {item.id} {host.id})"
-    yield f"(objectAtLocation {item.id} {host.location})"
+    yield from (f"(inReceptacle {item.id} {host.id})" for host in hosts)
+    yield f"(objectAtLocation {item.id} {hosts[0].location})"
     yield from (f"({trait} {item.id})" for trait in OBJECTS[item.type].traits)
 
 
@@ -124,7 +127,8 @@ def _goal(blueprint: Blueprint) -> str:
 
 def _placed(variable: str, blueprint: Blueprint) -> str:
     types = f"(objectType {variable} {blueprint.target}Type) (receptacleType ?r {blueprint.destination}Type)"
-    return f"{types} (inReceptacle {variable} ?r)"
+    sliced = f"(sliceable {variable}) (isSliced {variable}) " if blueprint.is_sliced else ""
+    return f"{sliced}{types} (inReceptacle {variable} ?r)"
 
 
 def _lit_by(lamp: str) -> str:

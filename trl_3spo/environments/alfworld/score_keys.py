@@ -1,7 +1,8 @@
 """The names an ALFWorld state is known by, from fine to coarse: what successes are counted under."""
 
-from trl_3spo.environments.alfworld.assignment import KINDS, LOOK, Assignment
+from trl_3spo.environments.alfworld.assignment import LOOK, Assignment
 from trl_3spo.environments.alfworld.game import Game
+from trl_3spo.environments.alfworld.oracle import assignment_of
 from trl_3spo.environments.alfworld.state import GameState, Receptacle
 from trl_3spo.environments.base import Key
 
@@ -63,10 +64,8 @@ class ScoreKeys:
 
 def _read_assignment(game: Game) -> Assignment | None:
     try:
-        if game.kind in KINDS and game.parameters.get("object_target"):
-            return Assignment.from_parameters(game.kind, game.parameters)
-        return Assignment.from_text(game.task)
-    except (AttributeError, KeyError, ValueError):
+        return assignment_of(game)
+    except (AttributeError, ValueError):
         return None
 
 
@@ -82,6 +81,7 @@ class Features:
         self._game = game
         self._kind = assignment.kind
         self._num_targets = assignment.num_targets
+        self._is_sliced = assignment.is_sliced
         self._targets = _objects_of_type(game, assignment.target)
         self._lamps = _objects_of_type(game, assignment.lamp)
         self._treated_part = assignment.treatment.adjective if assignment.treatment else ""
@@ -95,14 +95,15 @@ class Features:
         """Return the features of a state.
 
         These are: task type; what is held (`nothing`, `target` or `other`); whether a target has been cleaned, heated,
-        cooled or lit as the task wants it; number of targets in one destination; whether a target is in view; whether
-        a destination and whether the needed appliance is here; whether what is here is `open` or `closed`, if anything.
+        cooled or lit as the task wants it, and sliced if it has to be; number of targets in one destination; whether a
+        target is in view; whether a destination and whether the needed appliance is here; whether what is here is
+        `open` or `closed`, if anything.
         """
         here = self._game.receptacles_at(state.location)
         return (
             self._kind,
             self._holding(state),
-            self._is_treated(state),
+            (self._is_treated(state), self._has_slice(state)) if self._is_sliced else self._is_treated(state),
             self._count_placed(state),
             self._shows_target(state, here),
             not self._destinations.isdisjoint(here),
@@ -127,6 +128,9 @@ class Features:
         # The target in the hand is the one that counts; what was done to another is of no use to it.
         held_targets = self._targets.intersection(state.held)
         return _has_any(getattr(state, self._treated_part), held_targets or self._targets)
+
+    def _has_slice(self, state: GameState) -> bool:
+        return _has_any(state.sliced, self._targets)
 
     def _count_placed(self, state: GameState) -> int:
         # States share their contents until something is taken or moved.
