@@ -5,34 +5,25 @@ on from anywhere: what others do in between, by chance or by mistake, it reads i
 """
 
 import random
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from trl_3spo.environments.alfworld.assignment import LOOK, TWO, Assignment
+from trl_3spo.environments.alfworld.assignment import KNIVES, LOOK, TWO, Assignment
+from trl_3spo.environments.alfworld.memory import Memory
 from trl_3spo.environments.alfworld.rooms import OBJECTS, OPENABLE, find_weights
 
 _TYPES = {name.lower(): object_type for name, object_type in OBJECTS.items()}
 _OPENABLE = frozenset(name.lower() for name in OPENABLE)
+_KNIVES = tuple(name.lower() for name in KNIVES)
 
 _UNLIKELY = 0.01
 """Weight of places an object is not known to lie in, against 1 for the likeliest."""
 
-_NAME = r"([a-z]+ \d+)"
-_VIEW = re.compile(rf"(?:On the {_NAME}|The {_NAME} is open\. In it), you see ([^.]*)\.")
-_ROOM = re.compile(r"Looking quickly around you, you see ([^.]*)\.|You are facing ([^.]*)\.")
-_TAKEN = re.compile(rf"You pick up the {_NAME} from the {_NAME}\.")
-_MOVED = re.compile(rf"You move the {_NAME} to the {_NAME}\.")
-_TREATED = re.compile(rf"You (clean|heat|cool) the {_NAME} using")
-_CARRIED = re.compile(rf"You are carrying: a {_NAME}\.")
-_THING = re.compile(rf"\b(?:a|the|and) {_NAME}")
-
-_EFFECTS = {"clean": ("clean", ""), "heat": ("hot", "cool"), "cool": ("cool", "hot")}
-"""Verb -> what an object becomes, and what it ceases to be."""
-
 
 class SearchExpert:
     """Plays one episode by searching. Every text of the episode goes to `observe`, also those after actions of others.
+
+    It may join in the middle of an episode: then it asks first what it holds, if nothing else tells.
 
     The target is looked for in the likeliest place first: likely by its type, few of the kind, no door to open. All
     else that is seen on the way is remembered.
@@ -41,20 +32,24 @@ class SearchExpert:
         assignment: What to achieve, or the text that says so: the task sentence or a game's introduction.
         seed: Decides between places that are equally likely.
 
+    Attributes:
+        thought: Why the latest action was chosen, in a sentence or two.
+
     Raises:
         ValueError: The text says no task in a known form.
     """
 
     def __init__(self, assignment: Assignment | str, seed: int = 0) -> None:
+        self.thought = ""
         self._goal = Assignment.from_text(assignment) if isinstance(assignment, str) else assignment
         self._seed = seed
-        self._memory = _Memory()
+        self._memory = Memory()
         self._preferences: dict[str, float] = {}
         self._refusals: set[tuple[str, str]] = set()
         self._commands: Collection[str] = ()
 
     def observe(self, text: str) -> None:
-        """Read what the game answered, beginning with the introduction."""
+        """Read what the game answered, beginning with the introduction or wherever the expert joins in."""
         self._memory.read(text)
 
     def act(self, admissible_actions: Iterable[str]) -> str:
@@ -71,6 +66,9 @@ class SearchExpert:
                 "there are no admissible actions: at least one is required; the episode has probably ended"
             )
         self._memory.read_commands(self._commands)
+        if self._memory.held is None and "inventory" in self._commands:
+            self.thought = "I do not know what I am carrying."
+            return "inventory"
         # Each attempt that fails strikes out a belief, so that the next one differs.
         for _ in range(len(self._commands)):
             action = self._decide()
@@ -78,46 +76,94 @@ class SearchExpert:
                 return action
             if not self._unlearn(action):
                 break
+        self.thought = "I do not know how to go on, so I look around."
         return "look" if "look" in self._commands else next(iter(self._commands))
 
     def _unlearn(self, action: str) -> bool:
         """Give up the belief that a command was possible; false if there was none to give up."""
         verb, _, rest = action.partition(" ")
-        thing, _, place = rest.partition(" from " if verb == "take" else " to ")
+        thing, _, place = rest.partition({"take": " from ", "slice": " with "}.get(verb, " to "))
         if verb == "take":
             self._memory.contents[place] = None
         elif verb == "move":
             self._refusals.add((_type(thing), _type(place)))
-        return verb in ("take", "move")
+        elif verb == "slice":
+            self._refusals.add(("slice", thing))
+        return verb in ("take", "move", "slice")
 
     def _decide(self) -> str:
         held, goal = self._memory.held, self._goal
+        if goal.is_sliced and self._num_sliced() < goal.num_targets:
+            return self._prepare(held)
         if not held:
             return self._fetch()
-        if _type(held) != goal.target:
+        if not self._will_do(held):
+            self.thought = f"I have no use for the {held} and put it away."
             return self._deliver(held, self._memory.contents)
         if goal.kind == LOOK:
-            return self._light_up()
+            return self._light_up(held)
         if goal.treatment and goal.treatment.adjective not in self._memory.conditions(held):
+            self.thought = f"I carry the {held}, which I have to {goal.treatment.verb} first."
             appliances = self._of_type(goal.treatment.appliance.lower())
             return self._at(appliances, f"{goal.treatment.verb} {held} with {{place}}")
+        self.thought = f"I carry the {held}, which belongs in a {goal.destination}."
         destinations = self._of_type(goal.destination)
         return self._deliver(held, [self._meeting_place()] if goal.kind == TWO else destinations)
 
+    def _prepare(self, held: str | None) -> str:
+        """Slice a target with a knife, whatever of the two is still to be found."""
+        if not held:
+            return self._take(_KNIVES, [])
+        if _type(held) not in _KNIVES:
+            self.thought = f"I need my hand for a knife, so I put the {held} away."
+            return self._deliver(held, self._memory.contents)
+        hosts = {place: self._whole_targets(place) for place in self._memory.contents}
+        place = min((place for place, things in hosts.items() if things), key=self._effort, default="")
+        if not place:
+            return self._search(self._goal.target)
+        self.thought = f"The {hosts[place][0]} is at {place}, and I carry the {held} to slice it with."
+        return self._go_to(place) or f"slice {hosts[place][0]} with {held}"
+
     def _fetch(self) -> str:
-        """Take a target that was seen, or else search."""
+        """Take a target that was seen, or else search. Of two, what is where it has to be stays there."""
         done = self._meeting_place() if self._goal.kind == TWO else ""
-        hosts = {place: self._seen(place, self._goal.target) for place in self._memory.contents if place != done}
+        return self._take([self._goal.target], [done, *(self._memory.contents.get(done) or ())])
+
+    def _take(self, kinds: Collection[str], taboo: Collection[str]) -> str:
+        """Take the nearest object of some types, or else search for one of the first; not in or of what is taboo."""
+        hosts = {
+            place: [thing for thing in things or () if _type(thing) in kinds and self._is_wanted(thing, taboo)]
+            for place, things in self._memory.contents.items()
+            if place not in taboo
+        }
         places = [place for place, things in hosts.items() if things]
         if not places:
-            return self._search(self._goal.target)
+            return self._search(next(iter(kinds)))
         place = min(places, key=self._effort)
+        self.thought = f"The {hosts[place][0]} is at {place}, and I need it."
         return self._approach(place) or f"take {hosts[place][0]} from {place}"
 
-    def _light_up(self) -> str:
+    def _is_wanted(self, thing: str, taboo: Collection[str]) -> bool:
+        return thing not in taboo and (_type(thing) in _KNIVES or self._will_do(thing))
+
+    def _will_do(self, thing: str) -> bool:
+        """Return whether an object can be what the task asks for, once it is treated."""
+        is_ready = not self._goal.is_sliced or "sliced" in self._memory.conditions(thing)
+        return _type(thing) == self._goal.target and is_ready
+
+    def _num_sliced(self) -> int:
+        seen = {thing for place in self._memory.contents for thing in self._memory.contents[place] or ()}
+        return sum(self._will_do(thing) for thing in seen | {self._memory.held or ""})
+
+    def _whole_targets(self, place: str) -> list[str]:
+        things = self._seen(place, self._goal.target)
+        return [thing for thing in things if not self._will_do(thing) and ("slice", thing) not in self._refusals]
+
+    def _light_up(self, held: str) -> str:
         """Switch on a lamp that was seen, or else search for one."""
         for place in sorted(self._memory.contents, key=self._effort):
             for lamp in self._seen(place, self._goal.lamp):
+                self.thought = f"I carry the {held}, and the {lamp} is at {place}."
                 return self._go_to(place) or f"use {lamp}"
         return self._search(self._goal.lamp)
 
@@ -132,9 +178,11 @@ class SearchExpert:
 
     def _meeting_place(self) -> str:
         """Return where two targets are to be brought together: where one is already, or else the nearest place."""
-        goal = self._goal
-        places = self._of_type(goal.destination)
-        return min(places, key=lambda place: (-len(self._seen(place, goal.target)), self._effort(place)), default="")
+        places = self._of_type(self._goal.destination)
+        return min(places, key=lambda place: (-self._num_placed(place), self._effort(place)), default="")
+
+    def _num_placed(self, place: str) -> int:
+        return sum(self._will_do(thing) for thing in self._memory.contents[place] or ())
 
     def _search(self, kind: str) -> str:
         """Look into the most promising place that has not been seen."""
@@ -150,6 +198,7 @@ class SearchExpert:
             return chance / (1 + self._effort(place)[0]), self._preference(place)
 
         place = max(unseen, key=promise, default="")
+        self.thought = f"I need a {kind} and know of none. I have not looked at {place} yet."
         return place and (self._approach(place) or f"examine {place}")
 
     def _at(self, places: Iterable[str], command: str) -> str:
@@ -179,67 +228,6 @@ class SearchExpert:
 
     def _seen(self, place: str, kind: str) -> list[str]:
         return [thing for thing in self._memory.contents[place] or () if _type(thing) == kind]
-
-
-class _Memory:
-    """What the texts of an episode have said so far.
-
-    Attributes:
-        contents: What was last seen in each receptacle; `None` where nobody has looked.
-        held: What the hand holds, or nothing.
-    """
-
-    def __init__(self) -> None:
-        self.contents: dict[str, list[str] | None] = {}
-        self.held = ""
-        self._conditions: dict[str, set[str]] = {}
-
-    def conditions(self, thing: str) -> set[str]:
-        """Return what has been made of an object: "clean", "hot", "cool"."""
-        return self._conditions.setdefault(thing, set())
-
-    def read(self, text: str) -> None:
-        """Take in an observation. Unknown sentences say nothing."""
-        for around, ahead in _ROOM.findall(text):
-            for place in _THING.findall(around or ahead):
-                self.contents.setdefault(place, None)
-        for surface, container, things in _VIEW.findall(text):
-            self.contents[surface or container] = _THING.findall(things)
-        for thing, place in _TAKEN.findall(text):
-            self.held = thing
-            self._listed(place, thing).remove(thing)
-        for thing, place in _MOVED.findall(text):
-            self.held = ""
-            self._listed(place, thing)
-        for verb, thing in _TREATED.findall(text):
-            gained, lost = _EFFECTS[verb]
-            self.conditions(thing).add(gained)
-            self.conditions(thing).discard(lost)
-        for thing in _CARRIED.findall(text):
-            self.held = thing
-
-    def read_commands(self, commands: Iterable[str]) -> None:
-        """Learn the receptacles there are and what the hand holds, as far as the admissible actions tell."""
-        for command in commands:
-            verb, _, rest = command.partition(" ")
-            if verb in ("go", "open", "close"):
-                self.contents.setdefault(rest.removeprefix("to "), None)
-            elif verb == "take":
-                self.held = ""
-            elif verb == "move":
-                self.held = rest.partition(" to ")[0]
-
-    def forget_contents(self) -> None:
-        """Treat every receptacle as not looked into."""
-        self.contents = dict.fromkeys(self.contents)
-
-    def _listed(self, place: str, thing: str) -> list[str]:
-        """Return the list of what is in a receptacle, the object among it."""
-        things = self.contents.get(place) or []
-        self.contents[place] = things
-        if thing not in things:
-            things.append(thing)
-        return things
 
 
 def _type(name: str) -> str:
