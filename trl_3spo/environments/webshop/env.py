@@ -1,6 +1,7 @@
 """WebShop as an environment that can be rewound."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
@@ -47,6 +48,10 @@ class WebShopEnv(Environment):
         show_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
             wrote the instructions.
         split: `train`, `eval`, `test`, or `None` for all goals.
+        only_attainable: Whether to leave out goals whose own product can never earn the full reward
+            (`World.unattainable`), of every split.
+        shows_selected_options: Whether, in mode `sane`, pages of a product say which options are chosen. Without it
+            different states may look alike.
         reward: `score` rewards a purchase with WebShop's reward in [0, 1], `success` with 1 if that is 1, else with 0.
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>`; `action` asks for an action alone in few
@@ -66,6 +71,8 @@ class WebShopEnv(Environment):
         observation: str = "text",
         show_attributes: bool = False,
         split: str | None = "train",
+        only_attainable: bool = False,
+        shows_selected_options: bool = True,
         reward: str = "score",
         max_steps: int = 15,
         prompt_format: str = "think",
@@ -85,12 +92,13 @@ class WebShopEnv(Environment):
         self.prompt_format = prompt_format
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
-        shop = Shop if mode == "sane" else OriginalShop
-        self.shop = shop(world, is_rich=observation == "text_rich", shows_attributes=show_attributes)
+        make_shop = OriginalShop if mode == "compat" else partial(Shop, shows_selected_options=shows_selected_options)
+        self.shop = make_shop(world, is_rich=observation == "text_rich", shows_attributes=show_attributes)
         self._split = split
+        self._only_attainable = only_attainable
         self._is_graded = reward == "score"
         self._now: Snapshot | None = None
-        world.tasks(split)
+        self.tasks()
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split, or those the environment was made with.
@@ -98,7 +106,7 @@ class WebShopEnv(Environment):
         Raises:
             ValueError: There is no such split, or it is empty.
         """
-        return self.world.tasks(self._split if split is None else split)
+        return self.world.tasks(self._split if split is None else split, only_attainable=self._only_attainable)
 
     def reset(self, task: Task | int) -> Observation:
         """Start a task, or the goal of an index in the world's order, and return the page with the search bar.

@@ -5,7 +5,7 @@ import math
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -27,14 +27,14 @@ _FORMAT = 1
 
 
 class Postings(NamedTuple):
-    """An inverted index. Documents are numbered in the order of their ids, which is how ties are broken.
+    """An inverted index.
 
     Args:
-        terms: Every term, in the order of `starts`.
+        terms: Number of every term.
         starts: Where each term's postings begin, and where the last one's end; shape (terms + 1,).
-        documents: Document numbers, ascending within a term; shape (postings,).
+        documents: Positions of texts, ascending within a term; shape (postings,).
         saturations: Term frequency over length norm, in single precision as in Lucene; shape (postings,).
-        num_documents: Documents with at least one term.
+        num_documents: Texts with at least one term.
     """
 
     terms: dict[str, int]
@@ -87,28 +87,25 @@ def _inverse_norms(lengths: Sequence[int]) -> npt.NDArray[np.float32]:
 
 
 class SearchIndex:
-    """BM25 over documents with string ids.
+    """BM25 over texts.
 
     score = Σ w − w / (1 + tf · norm), w = qtf · ln(1 + (N − n + ½) / (n + ½)), in Lucene's mixture of single and double
-    precision, where norm comes from the length as one byte keeps it. Equal scores are ordered by id.
+    precision, where norm comes from the length as one byte keeps it. N counts texts with at least one term. Of equal
+    scores the text that comes first is first, which is Lucene's order if they come in the order of their ids.
 
     Args:
-        ids: Of the documents, each once.
-        texts: Their lower-case texts in the same order.
-        cache: Folder in which the index is kept and looked for; the file's name is a hash of ids and texts.
+        texts: Gives the lower-case texts in order; called a second time if the cache does not have the index.
+        cache: Folder in which the index is kept and looked for; the file's name is a hash of the texts.
+
+    Raises:
+        ValueError: The file in the cache is damaged.
     """
 
-    def __init__(self, ids: Sequence[str], texts: Sequence[str], cache: Path | None = None) -> None:
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        self._positions = np.array(order, np.int32)
-        ordered_texts = (texts[i] for i in order)
-        if cache is None:
-            self._postings = build_postings(ordered_texts)
-        else:
-            self._postings = _load_or_build(cache, [ids[i] for i in order], [texts[i] for i in order])
+    def __init__(self, texts: Callable[[], Iterable[str]], cache: Path | None = None) -> None:
+        self._postings = build_postings(texts()) if cache is None else _load_or_build(texts, cache)
 
     def search(self, query: str, limit: int) -> tuple[int, ...]:
-        """Return the positions, in `ids`, of the best documents for a lower-case query, best first.
+        """Return the positions of the best texts for a lower-case query, best first.
 
         Raises:
             ValueError: The query has more distinct terms than Lucene takes.
@@ -122,8 +119,7 @@ class SearchIndex:
         parts = [self._score_term(term, count) for term, count in found]
         documents = np.concatenate([part[0] for part in parts])
         scores = np.bincount(documents, np.concatenate([part[1] for part in parts])).astype(np.float32)
-        best = _best(scores, limit)
-        return tuple(self._positions[best].tolist())
+        return tuple(_best(scores, limit).tolist())
 
     def _score_term(self, term: int, count: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         postings = self._postings
@@ -142,14 +138,14 @@ def _best(scores: npt.NDArray[np.float32], limit: int) -> npt.NDArray[np.intp]:
     return candidates[np.argsort(-scores[candidates], kind="stable")][:limit]
 
 
-def _load_or_build(folder: Path, ids: Sequence[str], texts: Sequence[str]) -> Postings:
-    digest = hashlib.sha256(f"{_FORMAT}\0{regex.__version__}".encode())
-    for document in zip(ids, texts, strict=True):
-        digest.update("\0".join(document).encode("utf-8", "surrogatepass"))
+def _load_or_build(texts: Callable[[], Iterable[str]], folder: Path) -> Postings:
+    digest = hashlib.sha256(f"{_FORMAT} {regex.__version__}".encode())
+    for text in texts():
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     path = folder / f"index-{digest.hexdigest()[:24]}.npz"
     if path.is_file():
         return _load(path)
-    postings = build_postings(texts)
+    postings = build_postings(texts())
     _save(path, postings)
     return postings
 

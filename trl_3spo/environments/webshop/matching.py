@@ -26,6 +26,7 @@ _LATIN_1 = dict.fromkeys(range(128, 256))
 _NOT_A_WORD = re.compile(r"\W")
 
 
+@lru_cache(maxsize=1 << 16)
 def normalize_color(option: Option) -> Option:
     """Return the first colour word within a value, or the value.
 
@@ -36,28 +37,37 @@ def normalize_color(option: Option) -> Option:
 
 
 @lru_cache(maxsize=1 << 16)
-def token_set_ratio(first: Option, second: Option) -> int:
+def token_set_ratio(first: Option, second: Option, score_cutoff: int = 0) -> int:
     """Return how alike two texts are, 0 to 100, whatever the order and repetition of their words.
 
     This is thefuzz 0.19 on difflib. Libraries that measure edit distance instead differ by a point or two, enough to
     turn decisions. A pair is compared as Python writes it.
+
+    Args:
+        first: A text.
+        second: The other.
+        score_cutoff: Lower scores may be returned as 0, which often spares their computation.
     """
-    words, other_words = _tokens(str(first)), _tokens(str(second))
-    if not words or not other_words:
-        return 0
+    words, other_words = _words(str(first)), _words(str(second))
     common = " ".join(sorted(words & other_words))
     whole = f"{common} {' '.join(sorted(words - other_words))}".strip()
     other_whole = f"{common} {' '.join(sorted(other_words - words))}".strip()
-    return max(_ratio(common, whole), _ratio(common, other_whole), _ratio(whole, other_whole))
+    pairs = (common, whole), (common, other_whole), (whole, other_whole)
+    return max(_ratio(*pair) if _bound(*pair) >= score_cutoff else 0 for pair in pairs)
 
 
 def is_match(first: Option, second: Option) -> bool:
     """Return whether two texts count as the same."""
-    return token_set_ratio(first, second) > MIN_SIMILARITY
+    return token_set_ratio(first, second, MIN_SIMILARITY + 1) > MIN_SIMILARITY
 
 
-def _tokens(text: str) -> frozenset[str]:
+def _words(text: str) -> frozenset[str]:
     return frozenset(_NOT_A_WORD.sub(" ", text.translate(_LATIN_1)).lower().split())
+
+
+def _bound(first: str, second: str) -> int:
+    """Return what the ratio is at most, by the lengths."""
+    return -(-200 * min(len(first), len(second)) // (len(first) + len(second) or 1))
 
 
 def _ratio(first: str, second: str) -> int:

@@ -68,10 +68,6 @@ class OriginalShop(Shop):
         """Return whether a value occurs in the address within quotation marks, or a product was looked at."""
         return node.text in state.visited if node.kind == LINK else f'"{node.text}"' in url(0, state)
 
-    def note(self, state: ShopState) -> list[Node]:
-        """Return nothing: the chosen options are not shown."""
-        return []
-
 
 def url(session: int, state: ShopState) -> str:
     """Return a page's address."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from trl_3spo.environments.webshop import files
@@ -75,6 +76,7 @@ def make_product(record: Mapping[str, Any], attributes: Mapping[str, Any], rng: 
     """
     asin = record["asin"]
     text = partial(_text, record, path=path)
+    # Names, values, attributes and categories are interned: a hundred thousand products share a few thousand of them.
     prices = _prices(text("pricing", default=""), asin, path)
     return Product(
         asin=asin,
@@ -85,9 +87,9 @@ def make_product(record: Mapping[str, Any], attributes: Mapping[str, Any], rng: 
         price_tag=" to ".join(f"${price}" for price in prices),
         options=_options(record, path),
         attributes=_attributes(attributes.get("attributes", ["DUMMY_ATTR"]), asin, path),
-        category=text("category", default=""),
-        query=text("query", default="").lower().strip(),
-        product_category=text("product_category", default=""),
+        category=intern(text("category", default="")),
+        query=intern(text("query", default="").lower().strip()),
+        product_category=intern(text("product_category", default="")),
     )
 
 
@@ -124,7 +126,7 @@ def _options(record: Mapping[str, Any], path: Path) -> dict[str, tuple[str, ...]
     choices = record.get("customization_options") or {}
     try:
         return {
-            name.lower(): tuple(choice["value"].strip().replace("/", " | ").lower() for choice in values)
+            intern(name.lower()): tuple(intern(_option_value(choice["value"])) for choice in values)
             for name, values in choices.items()
             if values is not None
         }
@@ -133,7 +135,11 @@ def _options(record: Mapping[str, Any], path: Path) -> dict[str, tuple[str, ...]
         files.fail(path, f"customization_options of product {record['asin']} is {str(choices)[:60]!r}", required)
 
 
+def _option_value(value: str) -> str:
+    return value.strip().replace("/", " | ").lower()
+
+
 def _attributes(attributes: Any, asin: str, path: Path) -> tuple[str, ...]:
     if not isinstance(attributes, list) or not all(isinstance(attribute, str) for attribute in attributes):
         files.fail(path, f"the attributes of product {asin} are {str(attributes)[:60]!r}", "a list of texts")
-    return tuple(attributes)
+    return tuple(map(intern, attributes))

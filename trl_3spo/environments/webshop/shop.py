@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from trl_3spo.environments.webshop import pages
+from trl_3spo.environments.webshop.choices import SUB_PAGES, is_spelled, option_names
 from trl_3spo.environments.webshop.pages import BACK, LINK, NEXT, PREVIOUS, Node
 from trl_3spo.environments.webshop.products import Product
 from trl_3spo.environments.webshop.state import (
@@ -19,8 +20,6 @@ from trl_3spo.environments.webshop.world import World
 MAX_QUERY_LENGTH = 500
 """Characters a search takes."""
 
-_SUB_PAGES = ("description", "features", "reviews", "attributes")
-
 
 class Shop:
     """The shop as it ought to be: what can be done is what is offered. `OriginalShop` is the shop as it is.
@@ -31,10 +30,14 @@ class Shop:
         world: What is sold.
         is_rich: Whether buttons and clicked values are marked in the observation.
         shows_attributes: Whether products have a button that leads to their attributes.
+        shows_selected_options: Whether pages of a product say which options are chosen.
     """
 
-    def __init__(self, world: World, *, is_rich: bool = False, shows_attributes: bool = False) -> None:
+    def __init__(
+        self, world: World, *, is_rich: bool, shows_attributes: bool, shows_selected_options: bool = False
+    ) -> None:
         self.world = world
+        self._shows_selected_options = shows_selected_options
         self._is_rich = is_rich
         attributes = (pages.ATTRIBUTES,) if shows_attributes else ()
         self._buttons = (*pages.SUB_PAGES, *attributes, pages.BUY)
@@ -89,7 +92,7 @@ class Shop:
         if text == "< prev":
             is_below = place == ITEM_SUB_PAGE
             return (state._replace(page=ITEM_PAGE, sub_page="") if is_below else state.turn(0)), ""
-        if text in _SUB_PAGES:
+        if text in SUB_PAGES:
             return state._replace(page=ITEM_SUB_PAGE, sub_page=text), ""
         return self._open(state, text) if state.page == SEARCH_RESULTS else self._choose(state, text)
 
@@ -123,9 +126,7 @@ class Shop:
     def admissible_actions(self, state: ShopState) -> tuple[str, ...]:
         """Return the clicks that change something here; none on the index page, where any search can be made."""
         idle = self.idle(state)
-        actions = [f"click[{text}]" for text in self.clickables(state) if text not in idle]
-        # What has a bracket or a line feed in it may be impossible to spell.
-        return tuple(action for action in actions if read_action(action) == ("click", action[6:-1]))
+        return tuple(f"click[{text}]" for text in self.clickables(state) if text not in idle and is_spelled(text))
 
     def idle(self, state: ShopState) -> set[str]:
         """Return what can be clicked to no effect: options that are chosen already."""
@@ -142,9 +143,8 @@ class Shop:
         """Return whether a value or link is shown as clicked."""
         return node.text in state.visited if node.kind == LINK else node.text in dict(state.options).values()
 
-    def note(self, state: ShopState) -> list[Node]:
-        """Return what is said of the chosen options."""
-        return pages.selection_note(dict(state.options))
+    def _note(self, state: ShopState) -> list[Node]:
+        return pages.selection_note(dict(state.options)) if self._shows_selected_options else []
 
     def _nodes(self, instruction: str, state: ShopState, reward: float) -> list[Node]:
         if state.page == INDEX:
@@ -153,15 +153,10 @@ class Shop:
             return pages.results_page(instruction, state.page_number or 0, self.hits(state.query or ""))
         product = self._product(state)
         if state.page == ITEM_PAGE:
-            return pages.item_page(instruction, product, self.note(state), self._buttons)
+            return pages.item_page(instruction, product, self._note(state), self._buttons)
         if state.page == ITEM_SUB_PAGE:
-            return pages.sub_page(instruction, product, self.note(state), state.sub_page)
+            return pages.sub_page(instruction, product, self._note(state), state.sub_page)
         return pages.done_page(product.asin, dict(state.options), reward)
-
-
-def option_names(product: Product) -> dict[str, str]:
-    """Return the name each value is chosen for: the last one where several names share a value."""
-    return {value: name for name, values in product.options.items() for value in values}
 
 
 def _texts(nodes: Sequence[Node]) -> tuple[str, ...]:

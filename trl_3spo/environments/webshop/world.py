@@ -3,15 +3,17 @@
 import operator
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from trl_3spo.environments.base import Task
-from trl_3spo.environments.webshop import files, goals, reward
-from trl_3spo.environments.webshop.goals import Goals
+from trl_3spo.environments.webshop import files, goals
+from trl_3spo.environments.webshop.choices import best_options
+from trl_3spo.environments.webshop.goals import Goal, Goals
 from trl_3spo.environments.webshop.index import SearchIndex
 from trl_3spo.environments.webshop.products import Product, is_sold, make_product
-from trl_3spo.environments.webshop.reward import Reward, TitleNouns
+from trl_3spo.environments.webshop.reward import Reward, TitleNouns, score_purchase
+from trl_3spo.environments.webshop.splits import SPLITS, split_goals
 from trl_3spo.environments.webshop.title_nouns import title_nouns as nouns_by_rule
 
 MAX_HITS = 50
@@ -24,6 +26,7 @@ class World:
     Args:
         products: In catalogue order.
         goals: In their order.
+        splits: Indices of the goals of `train`, `eval` and `test`.
         title_nouns: Gives the nouns of a title.
         index_cache: Folder in which the search index is kept, if any.
     """
@@ -32,23 +35,24 @@ class World:
         self,
         products: Sequence[Product],
         goals: Goals,
+        splits: Mapping[str, Sequence[int]],
         *,
         title_nouns: TitleNouns = nouns_by_rule,
-        index_cache: str | Path | None = None,
+        index_cache: Path | None = None,
     ) -> None:
         self.products = tuple(products)
         self.goals = goals
         self.by_asin: Mapping[str, Product] = {product.asin: product for product in self.products}
-        self._index = SearchIndex(
-            [product.asin for product in self.products],
-            [product.searched_text for product in self.products],
-            None if index_cache is None else Path(index_cache).expanduser(),
-        )
+        # Hits of equal score are ordered by asin.
+        self._searched = sorted(self.products, key=lambda product: product.asin)
+        self._index = SearchIndex(lambda: (product.searched_text for product in self._searched), index_cache)
         self._title_nouns = lru_cache(maxsize=1 << 16)(title_nouns)
         self.goal = lru_cache(maxsize=1 << 14)(goals.__getitem__)
+        self.task_id = lru_cache(maxsize=1 << 14)(self._task_id)
         self.search = lru_cache(maxsize=1 << 12)(self._search)
         self.score = lru_cache(maxsize=1 << 14)(self._score)
-        self._tasks: dict[str | None, tuple[Task, ...]] = {}
+        self._splits = splits
+        self._tasks: dict[tuple[str | None, bool], tuple[Task, ...]] = {}
 
     @classmethod
     def from_files(
@@ -60,6 +64,9 @@ class World:
         seed: int = 0,
         goal_order_seed: int = 233,
         num_products: int | None = None,
+        num_test: int = 500,
+        num_eval: int = 1000,
+        split_by: str = "goal",
         title_nouns: TitleNouns = nouns_by_rule,
         index_cache: str | Path | None = None,
     ) -> "World":
@@ -70,8 +77,12 @@ class World:
             attributes: Their attributes and instructions, such as `items_ins_v2_1000.json`.
             human: Instructions that people wrote, such as `items_human_ins.json`. They replace the catalogue's own.
             seed: Of the prices drawn from a range and of the price limits.
-            goal_order_seed: Of the goals' order, and so of the splits.
+            goal_order_seed: Of the goals' order and of the splits.
             num_products: Number of records to read from `items`, all by default.
+            num_test: Goals in the split `test`. The defaults are those of WebShop's baselines on its 12,087 human
+                goals.
+            num_eval: Goals in the split `eval`.
+            split_by: `goal`, or `product` for splits that share no product; see `splits.split_goals`.
             title_nouns: Gives the lower-case nouns of a title, repeated ones repeated.
             index_cache: Folder in which the search index is kept, to be read instead of built the next time.
 
@@ -94,35 +105,62 @@ class World:
         else:
             path = Path(human)
             made = goals.human_goals(products.values(), files.read_object(path), path, rng, goal_order_seed)
-        return cls(tuple(products.values()), made, title_nouns=title_nouns, index_cache=index_cache)
+        splits = split_goals(made, num_test, num_eval, split_by, goal_order_seed)
+        cache = None if index_cache is None else Path(index_cache).expanduser()
+        return cls(tuple(products.values()), made, splits, title_nouns=title_nouns, index_cache=cache)
 
-    def tasks(self, split: str | None) -> tuple[Task, ...]:
-        """Return the tasks of a split, `train`, `eval` or `test`, or all of them.
+    def tasks(self, split: str | None = None, *, only_attainable: bool = False) -> tuple[Task, ...]:
+        """Return the tasks of a split, `train`, `eval` or `test`, or of all goals.
+
+        Args:
+            split: Name of a split; `None` for all goals.
+            only_attainable: Whether to leave out the goals of `unattainable`.
 
         Raises:
             ValueError: There is no such split, or it is empty.
         """
-        if split not in self._tasks:
-            self._tasks[split] = tuple(
-                Task(self.task_id(index), self.goals.product(index).category, index) for index in self._split(split)
+        key = split, only_attainable
+        if key not in self._tasks:
+            indices = self._indices(split)
+            if only_attainable:
+                left_out = set(self.unattainable)
+                indices = [index for index in indices if index not in left_out]
+            if not indices:
+                raise ValueError(self._explain_empty(split, only_attainable))
+            self._tasks[key] = tuple(
+                Task(self.task_id(index), self.goals.product(index).category, index) for index in indices
             )
-        return self._tasks[split]
+        return self._tasks[key]
 
-    def _split(self, split: str | None) -> Sequence[int]:
-        num_goals = len(self.goals)
-        splits = {
-            None: range(num_goals),
-            "test": range(min(500, num_goals)),
-            "eval": range(min(500, num_goals), min(1500, num_goals)),
-            "train": range(min(1500, num_goals), num_goals),
-        }
-        if split not in splits:
-            raise ValueError(f"There is no split {split!r}: choose train, eval, test or None.")
-        if not splits[split]:
-            raise ValueError(f"The split {split!r} is empty.")
-        return splits[split]
+    def _indices(self, split: str | None) -> Sequence[int]:
+        if split is None:
+            return range(len(self.goals))
+        if split not in self._splits:
+            raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}, or None for all goals.")
+        return self._splits[split]
 
-    def task_id(self, index: int) -> str:
+    def _explain_empty(self, split: str | None, only_attainable: bool) -> str:
+        if not self.goals:
+            return "This world has no goals: no product it loaded has an instruction. Load more products."
+        sizes = ", ".join(f"{len(self._splits[name]):,} of {name}" for name in SPLITS)
+        which = "attainable goals" if only_attainable else "goals"
+        return (
+            f"The split {split!r} has no {which}; of the {len(self.goals):,} goals there are {sizes}. Load more "
+            "products, give from_files smaller splits such as num_test=3, num_eval=3, or take split=None for all goals."
+        )
+
+    @cached_property
+    def unattainable(self) -> tuple[int, ...]:
+        """The goals for which no choice of options makes their own product worth the full reward.
+
+        Options are compared in a way that some values fail with themselves; others no click can choose.
+        """
+        return tuple(index for index, goal in enumerate(self.goals) if self._best_score(goal).total < 1)
+
+    def _best_score(self, goal: Goal) -> Reward:
+        return score_purchase(goal, goal.product, best_options(goal), self._title_nouns)
+
+    def _task_id(self, index: int) -> str:
         """Return the name of a goal: its place in the order and a hash of what it says."""
         return f"{index}-{self.goal(index).id}"
 
@@ -146,7 +184,7 @@ class World:
     def _score(self, goal_index: int, asin: str, options: tuple[tuple[str, str], ...]) -> Reward:
         """Return what buying a product with some options is worth for a goal."""
         goal, product = self.goal(goal_index), self.by_asin[asin]
-        return reward.score_purchase(goal, product, dict(options), self._title_nouns)
+        return score_purchase(goal, product, dict(options), self._title_nouns)
 
     def _search(self, query: str) -> tuple[Product, ...]:
         """Return the best products for a lower-case query, best first, at most `MAX_HITS`.
@@ -154,4 +192,4 @@ class World:
         Raises:
             ValueError: The query has more than 1,024 distinct terms.
         """
-        return tuple(self.products[position] for position in self._index.search(query, MAX_HITS))
+        return tuple(self._searched[position] for position in self._index.search(query, MAX_HITS))
