@@ -5,9 +5,11 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trl_3spo.environments.base import Task
 from trl_3spo.environments.webshop import files, goals
+from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
 from trl_3spo.environments.webshop.choices import best_options
 from trl_3spo.environments.webshop.goals import Goal, Goals
 from trl_3spo.environments.webshop.index import SearchIndex
@@ -108,6 +110,21 @@ class World:
         splits = split_goals(made, num_test, num_eval, split_by, goal_order_seed)
         cache = None if index_cache is None else Path(index_cache).expanduser()
         return cls(tuple(products.values()), made, splits, title_nouns=title_nouns, index_cache=cache)
+
+    @classmethod
+    def bundled(cls, seed: int = 0) -> "World":
+        """Make a world without any files: 480 generated products in six categories, and goals that can all be reached.
+
+        A tenth of the products, with their goals, are the split `test`, another tenth the split `eval`.
+
+        Args:
+            seed: Of everything: catalogue, prices, order of the goals and splits. Equal seeds make equal worlds.
+        """
+        with TemporaryDirectory() as folder:
+            items, attributes, _ = write_catalogue(generate_catalogue(seed=seed), folder)
+            return cls.from_files(
+                items, attributes, seed=seed, goal_order_seed=seed, num_test=270, num_eval=270, split_by="product"
+            )
 
     def tasks(self, split: str | None = None, *, only_attainable: bool = False) -> tuple[Task, ...]:
         """Return the tasks of a split, `train`, `eval` or `test`, or of all goals.

@@ -1,0 +1,61 @@
+"""Expert play as prompts and completions, ready for supervised fine-tuning."""
+
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from trl_3spo.environments.base import Environment, Observation, Task, Turn
+
+Expert = Callable[[Observation, Sequence[Turn]], str]
+"""Chooses an action as a policy does: from the present observation and the episode so far, oldest turn first. It is
+asked once at every step."""
+
+
+def demonstrate(
+    env: Environment,
+    tasks: Sequence[Task],
+    new_expert: Callable[[Observation, int], Expert],
+    *,
+    noise: float = 0.0,
+    demonstrates_noise: bool = False,
+    ignored_actions: Collection[str] = (),
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Play every task once and yield each step as chat messages, in TRL's conversational prompt/completion form.
+
+    The environment is not to be used in between: it is where the last step has led.
+
+    Args:
+        env: Its prompt and answer formats are those of the demonstrations.
+        tasks: To play, in this order.
+        new_expert: Makes the player of one episode from its first observation and a seed.
+        noise: Share of the steps, in [0, 1], at which any admissible action is taken in place of the expert's, which
+            then goes on from wherever that leads. Where the environment names no actions the expert's is taken.
+        demonstrates_noise: Whether the action taken is demonstrated, which teaches to hesitate as the player does; or
+            the expert's, which teaches to recover from the other (DART, Laskey et al. 2017).
+        ignored_actions: Not taken at random.
+        seed: Of the noise and of the expert's choices.
+
+    Raises:
+        ValueError: The noise is out of range.
+    """
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise is {noise!r}; it must be a share between 0 and 1.")
+    rng = random.Random(seed)
+    for task in tasks:
+        observation = env.reset(task)
+        expert = new_expert(observation, rng.randrange(2**32))
+        turns: list[Turn] = []
+        is_final = False
+        while not is_final:
+            action = best = expert(observation, turns)
+            if rng.random() < noise:
+                others = [other for other in observation.admissible_actions if other not in ignored_actions]
+                action = rng.choice(others) if others else best
+            yield {
+                "prompt": env.prompt(task, observation, turns),
+                "completion": [{"role": "assistant", "content": action if demonstrates_noise else best}],
+            }
+            turns.append(Turn(observation.text, action))
+            result = env.step(action)
+            observation, is_final = result.observation, result.is_final

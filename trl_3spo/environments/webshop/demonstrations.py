@@ -1,0 +1,33 @@
+"""Purchases as prompts and completions, ready for supervised fine-tuning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from trl_3spo.environments import demonstrations
+from trl_3spo.environments.base import Task
+from trl_3spo.environments.webshop.env import WebShopEnv
+from trl_3spo.environments.webshop.expert import ShoppingExpert
+
+
+def demonstrate(
+    env: WebShopEnv,
+    tasks: Sequence[Task],
+    *,
+    noise: float = 0.0,
+    demonstrates_noise: bool = False,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Have the expert buy for every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
+
+    Raises:
+        ValueError: The noise is out of range, or the environment's observations are not those the expert reads.
+    """
+    return demonstrations.demonstrate(
+        env,
+        tasks,
+        lambda observation, seed: ShoppingExpert(env.max_steps).act,
+        noise=noise,
+        demonstrates_noise=demonstrates_noise,
+        ignored_actions=("click[buy now]",),  # there is no way back from it
+        seed=seed,
+    )
