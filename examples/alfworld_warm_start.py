@@ -1,10 +1,12 @@
-"""Make the demo's starting point: a small Qwen2 that has imitated a hesitant expert on fresh ALFWorld-style games.
+"""Make the demo's starting point: a small Qwen2 that can play ALFWorld-style games but hesitates.
 
     python examples/alfworld_warm_start.py --output-dir examples/warm_start
 
-Model and tokenizer are built from scratch and trained with TRL's SFTTrainer. Every demonstration comes from a game of
-its own, so the model has to learn how such games are played; epochs over few games only teach those games. The expert
-takes a random action at the given share of its steps, which is what reinforcement has to unlearn.
+Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, on demonstrations that each come from a
+game of their own: epochs over few games only teach those games. First it learns to play: the games are disturbed by
+random actions and the expert's own answer is demonstrated everywhere (DART, Laskey et al. 2017). Then it learns to
+hesitate: it is shown, and copies, an expert more than half of whose actions are random. What that leaves is a policy that
+knows what would help and seldom does it, as pretrained models are before reinforcement.
 """
 
 import argparse
@@ -29,6 +31,10 @@ WORLD = {
 """Small games in few tokens."""
 
 
+NAMES = r"[a-z]+ [0-9]+"
+"""Numbered things, such as `cabinet 3`, are one token."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One pass over fresh games.
@@ -36,7 +42,8 @@ class Phase:
     Args:
         seed: Of the games. The demo's own have 0.
         games: How many; every one is played once.
-        noise: Share of random actions, taken and demonstrated.
+        noise: Share of steps at which a random action is taken in place of the expert's.
+        demonstrates_noise: Whether the random action is what is demonstrated there.
         learning_rate: At its highest.
         completion_only_loss: Whether prompts are not learned.
     """
@@ -44,23 +51,26 @@ class Phase:
     seed: int
     games: int
     noise: float
+    demonstrates_noise: bool
     learning_rate: float
     completion_only_loss: bool
 
 
 PHASES = (
     # Prompts repeat their own words: reading them teaches to copy long before actions alone would.
-    Phase(seed=2, games=4000, noise=0.6, learning_rate=2e-3, completion_only_loss=False),
-    Phase(seed=3, games=5000, noise=0.2, learning_rate=1e-3, completion_only_loss=True),
-    # An agent that hesitates: half of what it is shown are random actions.
-    Phase(seed=5, games=4000, noise=0.5, learning_rate=1e-3, completion_only_loss=True),
+    Phase(2, games=4000, noise=0.3, demonstrates_noise=False, learning_rate=2e-3, completion_only_loss=False),
+    Phase(3, games=15000, noise=0.3, demonstrates_noise=False, learning_rate=1e-3, completion_only_loss=True),
+    Phase(5, games=350, noise=0.6, demonstrates_noise=True, learning_rate=5e-4, completion_only_loss=True),
 )
 
 
 def demonstrations(phase: Phase, share: float) -> Dataset:
     """Return the steps of one expert episode on each of the phase's games."""
     env = AlfworldEnv(generated=round(phase.games * share), seed=phase.seed, **WORLD)
-    return Dataset.from_list(list(demonstrate(env, env.tasks(), noise=phase.noise, demonstrates_noise=True)))
+    steps = demonstrate(
+        env, env.tasks(), noise=phase.noise, demonstrates_noise=phase.demonstrates_noise, seed=phase.seed
+    )
+    return Dataset.from_list(list(steps))
 
 
 def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> None:
@@ -93,7 +103,8 @@ def main() -> None:
 
     datasets = [demonstrations(phase, options.share) for phase in PHASES]
     rows = chain.from_iterable(datasets)
-    tokenizer = word_tokenizer(row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
+    texts = (row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
+    tokenizer = word_tokenizer(texts, unit=NAMES)
     model = tiny_model(tokenizer, hidden_size=128, num_layers=3)
     print(f"{sum(map(len, datasets))} steps, {len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
     for phase, dataset in zip(PHASES, datasets, strict=True):

@@ -14,7 +14,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def word_tokenizer(texts: Iterable[str], *, unit: str = r"\w+") -> PreTrainedTokenizerFast:
     """Return a chat tokenizer with one token for every word, number and punctuation mark of the texts.
 
     Decoding joins the tokens with blanks, which gives back texts of plain words such as actions. A saved one must be
@@ -23,8 +23,10 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
     Args:
         texts: Whose words are the vocabulary; other words become `<|unknown|>`.
+        unit: Regular expression of what stays one token besides single words, such as `[a-z]+ [0-9]+` for the numbered
+            things of ALFWorld, which makes its prompts 1.7 times shorter.
     """
-    split = pre_tokenizers.Split(Regex(r"<\|\w+\|>|\w+|[^\w\s]"), behavior="removed", invert=True)
+    split = pre_tokenizers.Split(Regex(rf"<\|\w+\|>|{unit}|\w+|[^\w\s]"), behavior="removed", invert=True)
     words = sorted({word for text in texts for word, _ in split.pre_tokenize_str(text)})
     special = [PAD, UNKNOWN, TURN, END]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*special, "system", "user", "assistant", *words]))}
