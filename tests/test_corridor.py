@@ -40,6 +40,18 @@ def test_keeps_the_contract(length):
     assert report.num_revisits > 0
 
 
+def test_steps_are_taken_from_many_snapshots():
+    env = CorridorEnv()
+    env.reset(task_named(env, "left door from 2"))
+    start = env.snapshot()
+    env.step("left")
+    door = env.snapshot()
+    reached = env.step_each([(door, "open"), (start, "right"), (door, "right"), (start, "left")])
+    assert [result.success for result, _ in reached] == [True, False, False, False]
+    assert [snapshot and snapshot.place for _, snapshot in reached] == [None, 3, 2, 1]
+    assert env.restore(reached[1][1]) == reached[1][0].observation
+
+
 def test_the_named_door_is_a_success():
     env = CorridorEnv()
     *others, last = play(env, task_named(env, "left door from 3"), "left", "left", "open")

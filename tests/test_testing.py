@@ -210,6 +210,27 @@ class EarlySuccess(Wrapped):
         return changed(result, success=True, terminated=False)
 
 
+class LazySteps(CorridorEnv):
+    def step_each(self, moments):
+        return super().step_each(moments[1:])
+
+
+class SwappedSteps(CorridorEnv):
+    def step_each(self, moments):
+        return super().step_each(moments[::-1])
+
+
+class KeptEnds(CorridorEnv):
+    def step_each(self, moments):
+        return [(result, snapshot or "end") for result, snapshot in super().step_each(moments)]
+
+
+class StaleSnapshots(CorridorEnv):
+    def step_each(self, moments):
+        reached = super().step_each(moments)
+        return [(new[0], new[1] and old[0]) for old, new in zip(moments, reached, strict=True)]
+
+
 class CountingPrompt(CorridorEnv):
     calls = itertools.count()
 
@@ -263,6 +284,10 @@ SENTENCES = {
     NanReward: "The reward is nan",
     NumericFlag: "truncated is 0",
     EarlySuccess: "success but not terminated",
+    LazySteps: "results for",
+    SwappedSteps: "step_each() gives another",
+    KeptEnds: "step_each() led to the snapshot 'end'",
+    StaleSnapshots: "step_each() gives another",
     CountingPrompt: "Two calls of prompt() differ",
     StringPrompt: "a list of messages with role and content",
     PartialParser: "parse_action('') raised IndexError",

@@ -1,6 +1,6 @@
 """Frozen records of what the search has done: visits, transitions, groups, episodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -71,11 +71,19 @@ def first_visit(env: Environment, task: Task) -> Visit:
     return Visit(task, StepResult(env.reset(task)), env.snapshot())
 
 
+def next_visits(env: Environment, moves: Sequence[tuple[Visit, str]]) -> list[Visit]:
+    """Put the environment back to each of some visits and take an action there; return where they led."""
+    reached = env.step_each([(origin.snapshot, action) for origin, action in moves])
+    return [
+        Visit(origin.task, result, snapshot, origin, action, origin.depth + 1)
+        for (origin, action), (result, snapshot) in zip(moves, reached, strict=True)
+    ]
+
+
 def next_visit(env: Environment, origin: Visit, action: str) -> Visit:
     """Put the environment back to a visit and take one action there."""
-    env.restore(origin.snapshot)
-    result = env.step(action)
-    return Visit(origin.task, result, None if result.is_final else env.snapshot(), origin, action, origin.depth + 1)
+    (visit,) = next_visits(env, [(origin, action)])
+    return visit
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.episode import Episode, Visit, first_visit, next_visit
+from trl_3spo.episode import Episode, Visit, first_visit, next_visits
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -93,8 +93,9 @@ def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_s
             index, task = waiting.pop()
             playing[index] = first_visit(env, task)
         prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in playing.values()]
-        for (index, visit), completion in zip(list(playing.items()), generate(prompts), strict=True):
-            reached = next_visit(env, visit, env.parse_action(completion))
+        actions = [env.parse_action(completion) for completion in generate(prompts)]
+        visits = next_visits(env, list(zip(playing.values(), actions, strict=True)))
+        for index, reached in zip(list(playing), visits, strict=True):
             if reached.result.is_final:
                 ends[index] = reached
                 del playing[index]

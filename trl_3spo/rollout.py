@@ -9,7 +9,7 @@ from typing import Any
 
 from trl_3spo.advantages import group_relative, has_signal
 from trl_3spo.environments.base import Environment, Task
-from trl_3spo.episode import Episode, Group, Transition, Visit, first_visit, next_visit
+from trl_3spo.episode import Episode, Group, Transition, Visit, first_visit, next_visit, next_visits
 from trl_3spo.history import StateHistory
 from trl_3spo.options import ThreeSPOOptions
 from trl_3spo.search import TreeSearch
@@ -148,18 +148,19 @@ class Rollout:
         Returns:
             One group for every expansion, in the plan's order.
         """
+        pairs = list(zip(plan, actions, strict=True))
+        # The environment is deterministic, so equal actions share one step.
+        moves = [(expansion.visit, action) for expansion, sampled in pairs for action in dict.fromkeys(sampled)]
+        reached = dict(zip(moves, next_visits(self._env, moves), strict=True))
         groups = []
-        for expansion, sampled in zip(plan, actions, strict=True):
-            group = self._group(expansion.visit, sampled)
+        for expansion, sampled in pairs:
+            group = self._group(expansion.visit, [reached[expansion.visit, action] for action in sampled])
             self._count(group)
             self._ended += expansion.tree.record(group)
             groups.append(group)
         return groups
 
-    def _group(self, origin: Visit, actions: Sequence[str]) -> Group:
-        # The environment is deterministic, so equal actions share one step.
-        reached = {action: next_visit(self._env, origin, action) for action in dict.fromkeys(actions)}
-        visits = [reached[action] for action in actions]
+    def _group(self, origin: Visit, visits: Sequence[Visit]) -> Group:
         rewards = [self.scorer.reward(origin, visit) for visit in visits]
         advantages = group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
         transitions = tuple(Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True))

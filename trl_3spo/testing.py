@@ -13,6 +13,7 @@ JUNK_ACTIONS = ("", " ", "\n", "\x00\x07\x1b[2J", "x" * 10_000, "<action>", '{"n
 """Strings that mean nothing in any world."""
 
 _OBSERVED = ("state_key", "text", "admissible_actions", "score_keys")
+_OUTCOME = ("reward", "terminated", "truncated", "success")
 
 
 class EnvironmentContractError(AssertionError):
@@ -83,6 +84,7 @@ def check_environment(
         _check_return(env, visit)
         _check_prompt(env, visit, prompts[index])
         _check_again(env, visit)
+    _check_each(env, visits)
     num_revisits = _check_revisits(env, visits, rng)
     for visit in visits:
         _check_junk(env, visit, rng.choice(JUNK_ACTIONS))
@@ -236,7 +238,23 @@ def _check_again(env: Environment, visit: _Visit) -> None:
     call = f"step({_short(visit.action)!r}) after restore()"
     required = "the same action from the same snapshot gives the same result."
     _compare(call, _OBSERVED, result.observation, visit.result.observation, required, visit)
-    _compare(call, ("reward", "terminated", "truncated", "success"), result, visit.result, required, visit)
+    _compare(call, _OUTCOME, result, visit.result, required, visit)
+
+
+def _check_each(env: Environment, visits: Sequence[_Visit]) -> None:
+    """Take all steps of all walks at once."""
+    required = "step_each() gives for each move what restore() and step() give, and where it led: None after the end."
+    moved = [(visit, visit.result) for visit in visits if visit.result is not None]
+    reached = env.step_each([(visit.snapshot, visit.action) for visit, _ in moved])
+    if len(reached) != len(moved):
+        _fail(f"step_each() returned {len(reached)} results for {len(moved)} moves.", required)
+    for (visit, expected), (result, snapshot) in zip(moved, reached, strict=True):
+        _compare("step_each()", _OBSERVED, result.observation, expected.observation, required, visit)
+        _compare("step_each()", _OUTCOME, result, expected, required, visit)
+        if (snapshot is None) != expected.is_final:
+            _fail(f"step_each() led to the snapshot {_short(repr(snapshot))}.", required, visit)
+        if snapshot is not None:
+            _compare("step_each()", _OBSERVED, env.restore(snapshot), expected.observation, required, visit)
 
 
 def _check_junk(env: Environment, visit: _Visit, junk: str) -> None:

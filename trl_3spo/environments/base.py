@@ -128,6 +128,24 @@ class Environment(abc.ABC):
     def restore(self, snapshot: Any) -> Observation:
         """Go back to a snapshot taken by this instance and return the observation of that state."""
 
+    def step_each(self, moments: Sequence[tuple[Any, str]]) -> list[tuple[StepResult, Any]]:
+        """Take one action from each of many snapshots.
+
+        The default does so one after the other; override it where several can be taken at once.
+
+        Args:
+            moments: Pairs of a snapshot, of an episode that has not ended, and an action.
+
+        Returns:
+            For each the result, and the snapshot of where it led, None where the episode ended.
+        """
+        return [self._step_from(snapshot, action) for snapshot, action in moments]
+
+    def _step_from(self, snapshot: Any, action: str) -> tuple[StepResult, Any]:
+        self.restore(snapshot)
+        result = self.step(action)
+        return result, None if result.is_final else self.snapshot()
+
     def close(self) -> None:
         """Free what the environment holds. The default holds nothing."""
 
