@@ -2,6 +2,7 @@ import ast
 import pickle
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,11 +168,17 @@ def test_unknown_tasks_and_splits(env: AlfworldEnv) -> None:
         env.restore(env.snapshot()._replace(task_id="other"))
 
 
-def test_a_game_is_given_once(tmp_path: Any) -> None:
-    path = tmp_path / "game.tw-pddl"
-    path.write_text("{}")
-    with pytest.raises(ValueError, match="twice"):
-        AlfworldEnv([path, path])
+def test_a_game_that_is_given_twice_is_played_once(tmp_path: Path) -> None:
+    names = ("game.tw-pddl", "same.tw-pddl", "other.tw-pddl")
+    paths = [tmp_path / name for name in names]
+    for path, content in zip(paths, ("{}", "{}", "[]"), strict=True):
+        path.write_text(content)
+    with pytest.warns(UserWarning, match="2 of 4 ALFWorld games are left out") as warnings:
+        env = AlfworldEnv([paths[0], paths[0], paths[1], paths[2]])
+    assert [task.id for task in env.tasks()] == [str(paths[0]), str(paths[2])]
+    message = str(warnings[0].message)
+    assert f"{paths[0]} is given twice" in message
+    assert f"{paths[1]} holds the same game as {paths[0]}" in message
 
 
 def collect(env: AlfworldEnv, num_walks: int = 6) -> list[tuple[Observation, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.files import describe_task, find_games, read_folder_name, source_from_path
+from trl_3spo.environments.alfworld.files import describe_task, read_folder_name, source_from_path
 from trl_3spo.environments.alfworld.generator import generate_games
 
 FOLDERS = (
@@ -14,6 +14,9 @@ FOLDERS = (
     "pick_and_place_with_movable_recep-Spoon-Mug-Desk-3",
     "pick_heat_then_place_in_recep-AppleSliced-None-Fridge-3",
 )
+
+GAME = {key: text for key, text in generate_games(1, seed=2)[0].items() if key != "task"}
+INIT = GAME["pddl_problem"]
 
 
 def write_game(folder: Path, game: Any, trajectory: Any = None) -> Path:
@@ -24,47 +27,10 @@ def write_game(folder: Path, game: Any, trajectory: Any = None) -> Path:
     return folder / "game.tw-pddl"
 
 
-@pytest.fixture
-def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A release whose split valid_seen has two games for us and two that ALFWorld leaves out."""
-    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
-    for name, game in zip(FOLDERS, generate_games(4, seed=1, num_receptacles=(4, 8)), strict=True):
-        write_game(tmp_path / "json_2.1.1" / "valid_seen" / name / "trial_1", game)
-    (tmp_path / "json_2.1.1" / "my_split").mkdir()
-    return tmp_path / "json_2.1.1"
-
-
-def test_split_has_the_six_task_types_in_alphabetical_order(release: Path) -> None:
-    env = AlfworldEnv(split="valid_seen")
-    names = (FOLDERS[1], FOLDERS[0])
-    assert [task.id for task in env.tasks()] == [f"valid_seen/{name}/trial_1" for name in names]
-    assert [task.kind for task in env.tasks("valid_seen")] == [name.split("-")[0] for name in names]
-    assert env.reset(env.tasks()[0]).text.startswith("-=")
-
-
-def test_unknown_split_names_the_known_ones(release: Path) -> None:
-    with pytest.raises(ValueError, match=r"'valid'.*my_split, train, valid_seen, valid_unseen"):
-        find_games("valid")
-    with pytest.raises(ValueError, match="no split"):
-        AlfworldEnv(split="valid_seen").tasks("../valid_seen")
-
-
-@pytest.mark.parametrize("split", ["train", "my_split"])
-def test_missing_games_name_the_folder_and_the_remedy(release: Path, split: str) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"{release / split}.*alfworld-download"):
-        AlfworldEnv(split=split)
-
-
-def test_data_are_looked_for_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=str(tmp_path / ".cache" / "alfworld")):
-        find_games("train")
-
-
-def test_single_games_by_file_or_folder(release: Path, tmp_path: Path) -> None:
-    plain = write_game(tmp_path / "mine", generate_games(1, seed=2)[0])
-    inside = release / "valid_seen" / FOLDERS[0] / "trial_1"
+def test_single_games_by_file_or_folder(tmp_path: Path) -> None:
+    first, second = generate_games(2, seed=2, num_receptacles=(4, 8))
+    plain = write_game(tmp_path / "mine", first)
+    inside = write_game(tmp_path / "valid_seen" / FOLDERS[0] / "trial_1", second).parent
     env = AlfworldEnv([plain, str(inside)])
     assert [task.id for task in env.tasks()] == [str(plain), f"valid_seen/{FOLDERS[0]}/trial_1"]
     assert [task.kind for task in env.tasks()] == ["", "pick_and_place_simple"]
@@ -85,14 +51,26 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ("[1, 2]", "no text 'pddl_problem' but is of type list"),
         ('{"a": 1}', "but the keys a"),
         ('{"pddl_problem": "(define (", "task": "x."}', "cut off"),
+        (json.dumps({**GAME, "grammar": 'action PutObject { template :: "put {o} in/on {r}"; }'}), "older ALFWorld"),
+        (
+            json.dumps({**GAME, "pddl_problem": INIT.replace("(:init", "(:init (locked x) (cursed x)")}),
+            "cursed, locked",
+        ),
+        (
+            json.dumps({**GAME, "task": "x.", "pddl_domain": "(define (:predicates (openable ?r) (wet ?o)))"}),
+            "uses wet",
+        ),
     ],
 )
 def test_broken_file_is_named_when_it_is_opened(tmp_path: Path, content: str, problem: str) -> None:
     path = write_game(tmp_path / "broken", content)
-    env = AlfworldEnv([path])
-    with pytest.raises(ValueError, match=problem) as error:
-        env.reset(env.tasks()[0])
-    assert str(path) in str(error.value)
+    env = AlfworldEnv([path, write_game(tmp_path / "whole", {**GAME, "task": "x."})])
+    broken, whole = env.tasks()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=problem) as error:
+            env.reset(broken)
+        assert str(path) in str(error.value)
+        assert env.reset(whole).text.endswith("x.")
 
 
 def test_binary_file_is_no_game(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trl_3spo.environments.alfworld import files, prompting
+from trl_3spo.environments.alfworld import files, prompting, release
 from trl_3spo.environments.alfworld.files import GameSource
 from trl_3spo.environments.alfworld.game import Game
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
@@ -83,7 +83,7 @@ class AlfworldEnv(Environment):
         self._tasks_by_split: dict[str | None, tuple[Task, ...]] = {}
         self._now: Snapshot | None = None
         if split is not None:
-            sources = files.find_games(split)
+            sources = release.find_games(split)
         elif generated is not None:
             sources = _generate(generated, seed, generator_options)
         else:
@@ -108,7 +108,7 @@ class AlfworldEnv(Environment):
         if name not in self._tasks_by_split:
             if self._split is None:
                 raise ValueError(f"There is no split {split!r}: generated and single games have none; ask for None.")
-            self._tasks_by_split[name] = self._add(files.find_games(str(name)))
+            self._tasks_by_split[name] = self._add(release.find_games(str(name)))
         return self._tasks_by_split[name]
 
     def game(self, task_id: str) -> Game:
@@ -244,7 +244,12 @@ def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSou
 def _sources_given(games: Sequence[str | Path | Mapping[str, Any]]) -> list[GameSource]:
     if isinstance(games, (str, Path, Mapping)) or not games:
         raise ValueError(f"games is {str(games)[:80]!r}; a list of paths or contents of game files is required.")
-    return [
-        files.source_from_path(game) if isinstance(game, (str, Path)) else files.source_from_data(game, f"game/{i}")
-        for i, game in enumerate(games)
-    ]
+    sources, problems = files.leave_out_duplicates([_source(game, i) for i, game in enumerate(games)])
+    files.warn_of(problems, len(games))
+    return sources
+
+
+def _source(game: str | Path | Mapping[str, Any], index: int) -> GameSource:
+    if isinstance(game, (str, Path)):
+        return files.source_from_path(game)
+    return files.source_from_data(game, f"game/{index}")

@@ -1,19 +1,25 @@
-"""ALFWorld's game files: where they are, what their folders say, and how they are opened."""
+"""Game files: what their folders say of them, and how they are opened."""
 
+import contextlib
+import functools
+import hashlib
 import json
-import os
-from collections.abc import Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trl_3spo.environments.alfworld.assignment import KINDS
+from trl_3spo.environments.alfworld.cache import cached
+from trl_3spo.environments.alfworld.definition import Definition, read_definition
 from trl_3spo.environments.alfworld.game import Game
 
 GAME_FILE = "game.tw-pddl"
 TRAJECTORY_FILE = "traj_data.json"
-RELEASE = "json_2.1.1"
-SPLITS = ("train", "valid_seen", "valid_unseen")
+MAX_SHOWN = 5
+"""Number of games a warning names."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +47,25 @@ class GameSource:
         """
         if self.path is None:
             data = self.data or {}
-            return _new_game(self.id, data, self.kind, data.get("parameters"))
+            with _naming(self.id):
+                return Game(data, kind=self.kind, parameters=data.get("parameters"))
         kind, parameters = describe_task(self.path)
-        return _new_game(str(self.path), read_json(self.path), kind, parameters)
+        definition = cached(functools.partial(_read_definition, self.path), _read_bytes(self.path))
+        return Game(definition, kind=kind, parameters=parameters)
 
 
-def _new_game(origin: str, data: Any, kind: str, parameters: Mapping[str, Any] | None) -> Game:
+def _read_definition(path: Path, content: bytes) -> Definition:
+    data = _parse_json(path, content)
+    with _naming(path):
+        return read_definition(data)
+
+
+@contextlib.contextmanager
+def _naming(origin: str | Path) -> Iterator[None]:
     try:
-        return Game(data, kind=kind, parameters=parameters)
+        yield
     except ValueError as error:
-        raise ValueError(f"{origin} is no ALFWorld game. {error}") from error
+        raise ValueError(f"{origin} cannot be played here. {error} Mend it or leave it out.") from error
 
 
 def source_from_data(data: Mapping[str, Any], task_id: str) -> GameSource:
@@ -75,44 +90,11 @@ def source_from_path(path: str | Path) -> GameSource:
     if not path.is_file():
         raise FileNotFoundError(f"There is no game file {path}; give a {GAME_FILE} file or the folder that holds it.")
     is_in_release = path.name == GAME_FILE and read_folder_name(path.parent.parent.name) is not None
-    return GameSource(_id_in_release(path) if is_in_release else str(path), describe_task(path)[0], path=path)
+    return GameSource(id_in_release(path) if is_in_release else str(path), describe_task(path)[0], path=path)
 
 
-def find_games(split: str) -> list[GameSource]:
-    """Return the games of a split below `$ALFWORLD_DATA`, or `~/.cache/alfworld`, in alphabetical order.
-
-    As in ALFWorld itself, games of other than the six task types and those with sliced objects are left out.
-
-    Raises:
-        FileNotFoundError: The split has not been downloaded.
-        ValueError: There is no such split.
-    """
-    release = data_folder() / RELEASE
-    present = {entry.name for entry in release.iterdir() if entry.is_dir()} if release.is_dir() else set()
-    if split not in present and split not in SPLITS:
-        raise ValueError(
-            f"There is no split {split!r} in {release}; there are {', '.join(sorted(present.union(SPLITS)))}."
-        )
-    paths = sorted(path for path in (release / split).glob(f"*/*/{GAME_FILE}") if _is_released(path))
-    if not paths:
-        raise FileNotFoundError(
-            f"There are no ALFWorld games in {release / split}; fetch them with `alfworld-download` of the alfworld "
-            "package, or point $ALFWORLD_DATA to the folder that holds json_2.1.1."
-        )
-    return [GameSource(_id_in_release(path), describe_task(path)[0], path=path) for path in paths]
-
-
-def data_folder() -> Path:
-    """Return the folder ALFWorld keeps its data in."""
-    return Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
-
-
-def _is_released(path: Path) -> bool:
-    folder = path.parent.parent.name
-    return read_folder_name(folder) is not None and "Sliced" not in folder
-
-
-def _id_in_release(path: Path) -> str:
+def id_in_release(path: Path) -> str:
+    """Return the name of a released game: `split/task/trial`."""
     return "/".join(path.parts[-4:-1])
 
 
@@ -153,6 +135,36 @@ def read_folder_name(name: str) -> tuple[str, dict[str, Any]] | None:
     }
 
 
+def leave_out_duplicates(sources: Sequence[GameSource]) -> tuple[list[GameSource], list[str]]:
+    """Return the games without files that equal an earlier one, and what is wrong with those."""
+    sizes = Counter(source.path.stat().st_size for source in sources if source.path)
+    first: dict[bytes, Path] = {}
+    kept, problems = [], []
+    for source in sources:
+        if source.path and sizes[source.path.stat().st_size] > 1:
+            digest = hashlib.blake2b(source.path.read_bytes()).digest()
+            if digest in first:
+                problems.append(_duplicate(source.path, first[digest]))
+                continue
+            first[digest] = source.path
+        kept.append(source)
+    return kept, problems
+
+
+def _duplicate(path: Path, first: Path) -> str:
+    if path == first:
+        return f"{path} is given twice; give it once."
+    return f"{path} holds the same game as {first}; keep one of them."
+
+
+def warn_of(problems: Sequence[str], num_games: int) -> None:
+    """Say which games are left out, and why; the others go on."""
+    if problems:
+        shown = [*problems[:MAX_SHOWN], f"… and {len(problems) - MAX_SHOWN} more"][: len(problems)]
+        lines = "\n  ".join([f"{len(problems)} of {num_games} ALFWorld games are left out:", *shown])
+        warnings.warn(lines, stacklevel=2)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -160,11 +172,21 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON.
     """
+    return _parse_json(path, _read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {path} any more; it was there when the games were listed.") from None
+
+
+def _parse_json(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is not JSON ({error}), perhaps cut off; fetch it again with `alfworld-download`, or leave it out."
+            f"{path} is not JSON ({error}), perhaps cut off; fetch it again with `alfworld-download --force`, or leave "
+            "it out."
         ) from error

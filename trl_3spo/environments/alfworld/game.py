@@ -9,21 +9,15 @@ step is a function of state and action, so that going back to a state costs noth
 * What is switched on stays on, and switching it on again is answered as the first time.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from trl_3spo.environments.alfworld import text
+from trl_3spo.environments.alfworld.definition import Definition, read_definition
 from trl_3spo.environments.alfworld.effects import EFFECTS
-from trl_3spo.environments.alfworld.goal import compile_goal
-from trl_3spo.environments.alfworld.pddl import read_problem
-from trl_3spo.environments.alfworld.rules import read_rules
-from trl_3spo.environments.alfworld.scene import read_scene
 from trl_3spo.environments.alfworld.state import Command, GameState, Receptacle, Thing
 
 __all__ = ["Command", "Game", "GameState", "Receptacle", "Thing"]
-
-_TASK = re.compile(re.escape(text.TASK_PREFIX) + r'([^"]*)"')
 
 _PHRASES = {
     "go to": "go to {receptacle}",
@@ -49,6 +43,7 @@ class Game:
     Args:
         data: Content of a `game.tw-pddl` file. Required is `pddl_problem`, and the task sentence as `task` or inside
             `grammar`. Without `pddl_domain` the rules are those of the released games; `walkthrough` may be missing.
+            Or what was read of it before.
         kind: One of the six task types, or empty where it is not known.
         parameters: ALFRED's `pddl_params` (`object_target`, `parent_target`, `toggle_target`, …), as far as known.
 
@@ -61,20 +56,23 @@ class Game:
         walkthrough: Actions that win the game, if the data has them.
 
     Raises:
-        ValueError: The data is no ALFWorld game.
+        ValueError: The data is no ALFWorld game, or one of an older release.
     """
 
-    def __init__(self, data: Mapping[str, Any], *, kind: str = "", parameters: Mapping[str, Any] | None = None) -> None:
-        problem = read_problem(_read_text(data, "pddl_problem"))
-        rules = read_rules(_read_text(data, "pddl_domain") if "pddl_domain" in data else None)
-        scene = read_scene(problem, rules)
+    def __init__(
+        self, data: Mapping[str, Any] | Definition, *, kind: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        definition = data if isinstance(data, Definition) else read_definition(data)
         self.kind = kind
         self.parameters = dict(parameters or {})
-        self.task = _read_task(data)
-        self.walkthrough = _read_walkthrough(data.get("walkthrough"))
-        self.receptacles, self.objects, self.accepts, self.initial, _ = scene
-        self._goal = compile_goal(problem, scene.numbering)
-        self._examines_contents = rules.examines_contents
+        self.task = definition.task
+        self.walkthrough = definition.walkthrough
+        self.receptacles = definition.receptacles
+        self.objects = definition.objects
+        self.accepts = definition.accepts
+        self.initial = definition.initial
+        self._goal = definition.goal
+        self._examines_contents = definition.examines_contents
         self._receptacles_at: dict[int, tuple[int, ...]] = {}
         for i, receptacle in enumerate(self.receptacles):
             self._receptacles_at[receptacle.location] = (*self.receptacles_at(receptacle.location), i)
@@ -260,32 +258,3 @@ class Game:
 def _natural_order(name: str) -> tuple[str, int]:
     kind, _, number = name.rpartition(" ")
     return (kind, int(number)) if number.isdigit() else (name, 0)
-
-
-def _read_text(data: Any, name: str) -> str:
-    value = data.get(name) if isinstance(data, Mapping) else None
-    if not isinstance(value, str):
-        raise ValueError(
-            f"The game data has no text {name!r} but {_outline(data)}; the content of a game.tw-pddl file of the "
-            "current ALFWorld release is required, which `alfworld-download` fetches."
-        )
-    return value
-
-
-def _outline(data: Any) -> str:
-    if isinstance(data, Mapping):
-        return f"the keys {', '.join(sorted(map(str, data))) or '(none)'}"
-    return f"is of type {type(data).__name__}"
-
-
-def _read_walkthrough(actions: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, actions)) if isinstance(actions, Sequence) and actions else None
-
-
-def _read_task(data: Mapping[str, Any]) -> str:
-    if isinstance(data.get("task"), str):
-        return str(data["task"]).removeprefix(text.TASK_PREFIX)
-    match = _TASK.search(_read_text(data, "grammar"))
-    if match is None:
-        raise ValueError(f"The game's grammar does not say {text.TASK_PREFIX!r}; the task must be there or in 'task'.")
-    return match.group(1)

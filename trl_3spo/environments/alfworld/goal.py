@@ -42,6 +42,7 @@ _CHANGEABLE: dict[str, tuple[int, str, _Test]] = {
 }
 """Predicates that play changes: number of arguments, part of the state, and test of the arguments' indices there."""
 
+_TESTS: dict[str, _Test] = {part: test for _, part, test in _CHANGEABLE.values()}
 _ARITY = {**_CONSTANT, **{predicate: arity for predicate, (arity, _, _) in _CHANGEABLE.items()}}
 _CONNECTIVES = ("and", "or", "not", "exists", "forall", "imply")
 
@@ -52,19 +53,26 @@ class _Literal(NamedTuple):
     words: Atom
 
 
-class _Condition(NamedTuple):
-    """A changeable fact about given entities: `test(getattr(state, part), args)` must be `expected`."""
+class Condition(NamedTuple):
+    """A changeable fact about given entities.
+
+    Args:
+        part: Name of the part of the state it is read from.
+        args: Indices of the entities.
+        expected: Whether it must hold.
+    """
 
     part: str
-    test: _Test
     args: tuple[int, ...]
     expected: bool
 
     def holds(self, state: GameState) -> bool:
-        return self.test(getattr(state, self.part), self.args) == self.expected
+        """Return whether the fact is as it must be."""
+        return _TESTS[self.part](getattr(state, self.part), self.args) == self.expected
 
 
-_Instance = tuple[_Condition, ...]
+Instance = tuple[Condition, ...]
+"""An instance of a sentence: all of its conditions must hold."""
 
 
 class Goal:
@@ -74,8 +82,8 @@ class Goal:
         sentences: The goal holds if each of them has an instance all of whose conditions hold.
     """
 
-    def __init__(self, sentences: tuple[tuple[_Instance, ...], ...]) -> None:
-        self._sentences = sentences
+    def __init__(self, sentences: tuple[tuple[Instance, ...], ...]) -> None:
+        self.sentences = sentences
         parts = {condition.part for sentence in sentences for instance in sentence for condition in instance}
         self._read = operator.attrgetter(*(sorted(parts) or ["location"]))
         self._last_read: Any = None
@@ -87,12 +95,12 @@ class Goal:
         # of identities.
         read = self._read(state)
         if read != self._last_read:
-            self._last_answer = all(_has_true_instance(sentence, state) for sentence in self._sentences)
+            self._last_answer = all(_has_true_instance(sentence, state) for sentence in self.sentences)
             self._last_read = read
         return self._last_answer
 
 
-def _has_true_instance(sentence: tuple[_Instance, ...], state: GameState) -> bool:
+def _has_true_instance(sentence: tuple[Instance, ...], state: GameState) -> bool:
     return any(all(condition.holds(state) for condition in instance) for instance in sentence)
 
 
@@ -154,7 +162,7 @@ class _Sentence:
         self.literals.append(_Literal(is_positive, predicate, tuple(scope.get(word, word) for word in words)))
 
 
-def _ground(expression: Expression, problem: Problem, numbering: Numbering) -> tuple[_Instance, ...]:
+def _ground(expression: Expression, problem: Problem, numbering: Numbering) -> tuple[Instance, ...]:
     sentence = _Sentence(expression)
     constant = [literal for literal in sentence.literals if literal.predicate in _CONSTANT]
     changeable = [literal for literal in sentence.literals if literal.predicate in _CHANGEABLE]
@@ -194,10 +202,10 @@ def _is_true(literal: _Literal, binding: Mapping[str, str], facts: Mapping[str, 
     return is_fact == literal.is_positive
 
 
-def _condition(literal: _Literal, binding: Mapping[str, str], numbering: Numbering) -> _Condition:
-    _, part, test = _CHANGEABLE[literal.predicate]
+def _condition(literal: _Literal, binding: Mapping[str, str], numbering: Numbering) -> Condition:
+    part = _CHANGEABLE[literal.predicate][1]
     args = tuple(_index(binding.get(word, word), numbering) for word in literal.words)
-    return _Condition(part, test, args, literal.is_positive)
+    return Condition(part, args, literal.is_positive)
 
 
 def _index(word: str, numbering: Numbering) -> int:
