@@ -1,143 +1,185 @@
-"""How fast ALFWorld's games are played here, and by textworld where it is installed.
+"""How fast ALFWorld's games are played here and by textworld, and what hundreds of them take.
 
-    python benchmarks/alfworld_speed.py --json results/alfworld_speed.json
+    python benchmarks/alfworld_speed.py --games FOLDER --json FILE
 
-Walks at random over games and takes the median over repeats that alternate between the engines, in one process. A step
-of either engine includes the admissible commands and whether the game is won.
+Medians over repeats that alternate between the engines, in one process on one core; memory in a process of its own. A
+step of either engine includes the admissible commands and whether the game is won. Without textworld its numbers are
+left out.
 """
 
 import argparse
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
+import os
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from trl_3spo import __version__
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.export import to_textworld
+from trl_3spo.environments.alfworld.export import write_games
+from trl_3spo.environments.alfworld.files import read_json
 from trl_3spo.environments.alfworld.generator import generate_games
 
-NUM_GAMES = 12
 MAX_STEPS = 50
-TEXTWORLD_STEPS = 40
+NUM_REPEATS = 7
+NUM_NATIVE_STEPS = 10_000
+NUM_TEXTWORLD_STEPS = 40
 NUM_JUMPS = 20_000
+NUM_LIVE_GAMES = 512
+NUM_ROUNDS = 50
+
+Source = Path | dict[str, Any]
+"""A game, as its file or as its content."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
     parser.add_argument("--games", type=Path, help="folder searched for game.tw-pddl files; default: generated games")
-    parser.add_argument("--steps", type=int, default=20_000, help="native steps per repeat")
-    parser.add_argument("--repeats", type=int, default=5, help="repeats, at least 5")
+    parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
     arguments = parser.parse_args()
-    if arguments.repeats < 5 or arguments.steps < 1:
-        parser.error("at least 5 repeats and 1 step are required")
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure(arguments, Path(folder))
+    games = sorted(arguments.games.rglob("game.tw-pddl")) if arguments.games else generate_games(24, seed=0)
+    results = {**measure(games), "games": len(games), **provenance()}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 
-def measure(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    env, textworld = open_games(arguments.games, scratch)
-    for task in env.tasks():
-        env.reset(task)  # opened now, so that loading is not part of the walks
-    timings: dict[str, list[float]] = {"native": [], "jump": [], "textworld": []}
-    for i in range(arguments.repeats):
-        timings["native"].append(time_native_step(env, arguments.steps, random.Random(i)))
-        timings["jump"].append(time_jump(env, random.Random(i)))
-        if textworld:
-            path = textworld[i % len(textworld)]
-            timings["textworld"].append(time_textworld_step(path, random.Random(i)))
+def measure(games: Sequence[Source]) -> dict[str, Any]:
+    """Time both engines on the same games."""
+    has_textworld = all(map(importlib.util.find_spec, ("textworld", "alfworld")))
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for i in range(NUM_REPEATS):
+        time_native(games, random.Random(i), seconds)
+        if has_textworld:
+            time_textworld(games[i % len(games)], random.Random(i), seconds)
+    # A process of its own: this one would take what earlier games have left free.
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        megabytes = process.apply(megabytes_of_live_games, (games,))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    rates = {name.removesuffix("_step") for name in medians if name.endswith("_step")}
     return {
-        "native_steps_per_second": round(1 / statistics.median(timings["native"])),
-        "snapshot_restore_microseconds": round(statistics.median(timings["jump"]) * 1e6, 3),
-        "textworld_steps_per_second": round(1 / statistics.median(timings["textworld"]), 1) if textworld else None,
-        "games": str(arguments.games or f"{NUM_GAMES} generated"),
-        "native_steps": arguments.steps,
-        "textworld_steps": TEXTWORLD_STEPS if textworld else 0,
-        "repeats": arguments.repeats,
+        **{f"{name}_steps_per_second": round(1 / medians[f"{name}_step"], 1) for name in sorted(rates)},
+        **{f"{name}_microseconds": round(s * 1e6, 2) for name, s in medians.items() if not name.endswith("_step")},
+        "native_megabytes_512_games": megabytes,
+        "repeats": NUM_REPEATS,
+    }
+
+
+def time_native(games: Sequence[Source], rng: random.Random, seconds: dict[str, list[float]]) -> None:
+    env = AlfworldEnv(games, max_steps=MAX_STEPS)
+    tasks = env.tasks()
+    for name in ("native_open", "native_reset"):
+        seconds[name].append(timed(lambda: [env.reset(task) for task in tasks]) / len(tasks))
+    seconds["native_step"].append(timed(lambda: walk(env, rng)) / NUM_NATIVE_STEPS)
+    live, places = open_many(games)
+    seconds["native_512_games_step"].append(timed(lambda: advance(live, places, rng)) / (NUM_LIVE_GAMES * NUM_ROUNDS))
+    going_on = [place for way in places for place in way if place is not None]
+    jumps = rng.choices(going_on, k=NUM_JUMPS)
+    seconds["native_snapshot_restore"].append(timed(lambda: jump(live, jumps)) / NUM_JUMPS)
+
+
+def walk(env: AlfworldEnv, rng: random.Random) -> None:
+    """Walk at random through all games, resets included."""
+    tasks = env.tasks()
+    observation = env.reset(tasks[0])
+    for _ in range(NUM_NATIVE_STEPS):
+        result = env.step(rng.choice(observation.admissible_actions))
+        observation = env.reset(rng.choice(tasks)) if result.is_final else result.observation
+
+
+def open_many(games: Sequence[Source]) -> tuple[AlfworldEnv, list[list[Any]]]:
+    """Return an environment of 512 games, the given ones again and again, with a list of snapshots for each."""
+    contents = [read_json(game) if isinstance(game, Path) else game for game in games]
+    env = AlfworldEnv([contents[i % len(contents)] for i in range(NUM_LIVE_GAMES)], max_steps=MAX_STEPS)
+    return env, [[(env.reset(task), env.snapshot())[1]] for task in env.tasks()]
+
+
+def advance(env: AlfworldEnv, places: list[list[Any]], rng: random.Random) -> None:
+    """Take a step in every game, and another one, keeping all snapshots."""
+    for _ in range(NUM_ROUNDS):
+        origins = [way[-1] or way[0] for way in places]  # a game that has ended goes on from its start
+        actions = [rng.choice(origin.observation.admissible_actions) for origin in origins]
+        reached = env.step_each(list(zip(origins, actions, strict=True)))
+        for way, (_, snapshot) in zip(places, reached, strict=True):
+            way.append(snapshot)
+
+
+def jump(env: AlfworldEnv, places: Sequence[Any]) -> None:
+    for place in places:
+        env.restore(place)
+        env.snapshot()
+
+
+def time_textworld(game: Source, rng: random.Random, seconds: dict[str, list[float]]) -> None:
+    """Time textworld as ALFWorld starts it; only going back is done by `ReferenceGame`, since textworld cannot."""
+    import textworld
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+    from textworld.envs.pddl import PddlEnv
+
+    from trl_3spo.environments.alfworld.textworld_process import ReferenceGame
+
+    env, reference = AlfredDemangler(PddlEnv(textworld.EnvInfos(admissible_commands=True, won=True))), ReferenceGame()
+    with tempfile.TemporaryDirectory() as folder:
+        path = game if isinstance(game, Path) else write_games([game], folder)[0]
+        seconds["textworld_open"].append(timed(lambda: (env.load(str(path)), env.reset())))
+        seconds["textworld_reset"].append(timed(env.reset))
+        reference.load(str(path))
+    actions: list[str] = []
+    seconds["textworld_step"].append(timed(lambda: walk_textworld(env, actions, rng)) / NUM_TEXTWORLD_STEPS)
+    env.close()
+    reference.tell(tuple(actions))
+    ways = [tuple(actions[: rng.randint(0, len(actions))]) for _ in range(200)]
+    seconds["textworld_snapshot_restore"].append(timed(lambda: [reference.restore(way) for way in ways]) / len(ways))
+
+
+def walk_textworld(env: Any, actions: list[str], rng: random.Random) -> None:
+    for _ in range(NUM_TEXTWORLD_STEPS):
+        actions.append(rng.choice(env.state["admissible_commands"]))
+        env.step(actions[-1])
+
+
+def megabytes_of_live_games(games: Sequence[Source]) -> float:
+    """Return by how much 512 games in play, with all snapshots of 50 steps each, add to a process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    env, places = open_many(games)
+    advance(env, places, random.Random(0))
+    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions, and the commit the code is at, `+` after it where files have changed since."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    changes = [*git, "status", "--porcelain", "--untracked-files=no"]
+    changed = subprocess.run(changes, capture_output=True, text=True, check=False).stdout
+    return {
         "versions": {
             "python": platform.python_version(),
             "trl_3spo": __version__,
             "textworld": version("textworld"),
+            "alfworld": version("alfworld"),
             "platform": platform.platform(),
+            "cores": os.cpu_count(),
         },
-        "commit": commit(),
+        "commit": (head + ("+" if changed else "")) or None,
     }
-
-
-def open_games(folder: Path | None, scratch: Path) -> tuple[AlfworldEnv, list[Path]]:
-    """Return the environment, and the files textworld is to play: none where it is not installed."""
-    has_textworld = all(importlib.util.find_spec(name) for name in ("textworld", "alfworld"))
-    if folder is not None:
-        paths = sorted(folder.rglob("game.tw-pddl"))
-        return AlfworldEnv(paths, max_steps=MAX_STEPS), paths if has_textworld else []
-    games = generate_games(NUM_GAMES, seed=0)
-    return AlfworldEnv(games, max_steps=MAX_STEPS), write_games(games, scratch) if has_textworld else []
-
-
-def write_games(games: list[dict[str, Any]], folder: Path) -> list[Path]:
-    from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
-
-    domain, grammar = Path(ALFRED_PDDL_PATH).read_text(), Path(ALFRED_TWL2_PATH).read_text()
-    paths = [folder / str(i) / "game.tw-pddl" for i in range(len(games))]
-    for path, game in zip(paths, games, strict=True):
-        path.parent.mkdir()
-        path.write_text(json.dumps(to_textworld(game, domain, grammar)))
-    return paths
-
-
-def time_native_step(env: AlfworldEnv, num_steps: int, rng: random.Random) -> float:
-    """Return seconds per step, resets included."""
-    tasks = env.tasks()
-    start = time.perf_counter()
-    observation = env.reset(tasks[0])
-    for _ in range(num_steps):
-        result = env.step(rng.choice(observation.admissible_actions))
-        observation = env.reset(rng.choice(tasks)) if result.is_final else result.observation
-    return (time.perf_counter() - start) / num_steps
-
-
-def time_jump(env: AlfworldEnv, rng: random.Random) -> float:
-    """Return seconds for going back to a state and taking its snapshot, among states of all games."""
-    snapshots = []
-    for task in env.tasks():
-        actions = env.reset(task).admissible_actions
-        for action in rng.choices(actions, k=10):
-            env.step(action)
-            snapshots.append(env.snapshot())
-    jumps = rng.choices(snapshots, k=NUM_JUMPS)
-    restore, snapshot = env.restore, env.snapshot
-    start = time.perf_counter()
-    for jump in jumps:
-        restore(jump)
-        snapshot()
-    return (time.perf_counter() - start) / NUM_JUMPS
-
-
-def time_textworld_step(path: Path, rng: random.Random) -> float:
-    """Return seconds per step, without loading and reset."""
-    import textworld
-    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-
-    infos = textworld.EnvInfos(admissible_commands=True, won=True)
-    env = textworld.start(str(path), infos, wrappers=[AlfredDemangler])
-    state = env.reset()
-    start = time.perf_counter()
-    for _ in range(TEXTWORLD_STEPS):
-        state, _, _ = env.step(rng.choice(state["admissible_commands"]))
-    seconds = time.perf_counter() - start
-    env.close()
-    return seconds / TEXTWORLD_STEPS
 
 
 def version(package: str) -> str | None:
@@ -145,14 +187,6 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def commit() -> str | None:
-    """Return the commit the code is at, `+` after it where files have changed since."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
-    return (head + ("+" if changed else "")) or None
 
 
 if __name__ == "__main__":

@@ -148,6 +148,8 @@ def test_generated_tasks_are_named_by_their_content(env: AlfworldEnv) -> None:
         ({"games": "game.tw-pddl"}, ValueError, "'game.tw-pddl'"),
         ({"games": [3]}, TypeError, "int"),
         ({"games": [{"task": "x."}], "num_receptacles": (4, 8)}, TypeError, "num_receptacles"),
+        ({"generated": 1, "engine": "inform"}, ValueError, "'inform'; required is native or textworld"),
+        ({"generated": 1, "num_processes": 2}, ValueError, "num_processes is 2"),
         ({"generated": 1, "max_steps": 0}, ValueError, "max_steps is 0"),
         ({"generated": 1, "history_length": -1}, ValueError, "history_length is -1"),
         ({"generated": 1, "prompt_format": "chat"}, ValueError, "'chat'"),

@@ -2,31 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trl_3spo.environments.alfworld import files, prompting, release
+from trl_3spo.environments.alfworld.engine import Engine, Moment, NativeEngine
 from trl_3spo.environments.alfworld.files import GameSource
 from trl_3spo.environments.alfworld.game import Game
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.state import GameState
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
 
+if TYPE_CHECKING:
+    from trl_3spo.environments.alfworld.textworld_engine import Textworld
+
 TIMES_PER_EPISODE = 10
 """Into how many spans of time score keys divide an episode."""
 
 
+ENGINES = ("native", "textworld")
+
+
 class Snapshot(NamedTuple):
-    """A moment of an episode. The observation is in it because its text tells of the action before."""
+    """A moment of an episode. The observation is in it because its text tells of the action before.
+
+    `way` holds the actions since the reset where the engine is textworld.
+    """
 
     task_id: str
     state: GameState
     num_steps: int
     is_over: bool
     observation: Observation
+    way: tuple[str, ...] = ()
 
 
 class _Opened(NamedTuple):
     game: Game
+    engine: Engine
     names: ScoreKeys
 
 
@@ -43,6 +55,9 @@ class AlfworldEnv(Environment):
             other splits are then at hand through `tasks`.
         generated: Number of games to generate; nothing needs to be downloaded for it.
         seed: Of the generated games.
+        engine: `native` is the simulator here; `textworld` is the engine the games were made for, which needs
+            `trl_3spo[alfworld]`, plays the same and takes a thousand times longer.
+        num_processes: Processes textworld plays in, at least 1.
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>` in full sentences; `action` asks for an
             action alone in few tokens.
@@ -52,6 +67,7 @@ class AlfworldEnv(Environment):
 
     Raises:
         FileNotFoundError: A file or split is missing.
+        ImportError: textworld is not installed.
         TypeError: There is no such option.
         ValueError: An option is out of its range, or not exactly one source of games is given.
     """
@@ -63,6 +79,8 @@ class AlfworldEnv(Environment):
         split: str | None = None,
         generated: int | None = None,
         seed: int = 0,
+        engine: str = "native",
+        num_processes: int = 1,
         max_steps: int = 50,
         prompt_format: str = "think",
         history_length: int = 2,
@@ -70,6 +88,7 @@ class AlfworldEnv(Environment):
         **generator_options: Any,
     ) -> None:
         _check_source(games=games, split=split, generated=generated)
+        _check_engine(engine, num_processes)
         _check_options(max_steps, prompt_format, history_length)
         if generator_options and generated is None:
             raise TypeError(f"AlfworldEnv knows {', '.join(generator_options)} only together with generated=….")
@@ -82,6 +101,7 @@ class AlfworldEnv(Environment):
         self._opened: dict[str, _Opened] = {}
         self._tasks_by_split: dict[str | None, tuple[Task, ...]] = {}
         self._now: Snapshot | None = None
+        self._textworld = _start_textworld(num_processes) if engine == "textworld" else None
         if split is not None:
             sources = release.find_games(split)
         elif generated is not None:
@@ -128,8 +148,9 @@ class AlfworldEnv(Environment):
                     f"There is no task {task_id!r} among the {len(self._sources)} of this environment; take one from "
                     "its tasks(), and from tasks(split) where it is in another split."
                 )
-            game = self._sources[task_id].load()
-            opened = self._opened[task_id] = _Opened(game, ScoreKeys(task_id, game))
+            source = self._sources[task_id]
+            game, engine = self._textworld.open(source) if self._textworld else _open_natively(source)
+            opened = self._opened[task_id] = _Opened(game, engine, ScoreKeys(task_id, game))
         return opened
 
     def reset(self, task: Task) -> Observation:
@@ -139,10 +160,8 @@ class AlfworldEnv(Environment):
             FileNotFoundError: The game's file is gone.
             ValueError: The task is not one of this environment's, or its file is no ALFWorld game.
         """
-        state = self._open(task.id).game.initial
-        observation = self._observe(task.id, state, self._open(task.id).game.introduction(), num_steps=0)
-        self._now = Snapshot(task.id, state, 0, False, observation)
-        return observation
+        moment = self._open(task.id).engine.start()
+        return self._arrive(task.id, moment, num_steps=0).observation
 
     def step(self, action: str) -> StepResult:
         """Take one action; one that is not admissible counts as a step and is answered `Nothing happens.` alone.
@@ -153,14 +172,18 @@ class AlfworldEnv(Environment):
         now = self._present()
         if now.is_over:
             raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
-        game = self._opened[now.task_id].game
-        state, text = game.step(now.state, action)
-        num_steps = now.num_steps + 1
-        is_won = game.is_won(state)
-        is_truncated = not is_won and num_steps >= self.max_steps
-        observation = self._observe(now.task_id, state, text, num_steps)
-        self._now = Snapshot(now.task_id, state, num_steps, is_won or is_truncated, observation)
-        return StepResult(observation, float(is_won), is_won, is_truncated, is_won)
+        moment = self._opened[now.task_id].engine.step(now.state, now.way, action)
+        after = self._arrive(now.task_id, moment, now.num_steps + 1)
+        is_won = moment.is_won
+        return StepResult(after.observation, float(is_won), is_won, after.is_over and not is_won, is_won)
+
+    def step_each(self, moments: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
+        """Take one action from each of many snapshots; textworld's processes do so at the same time."""
+        if self._textworld:
+            for origin, _ in moments:
+                self._open(origin.task_id)
+            self._textworld.prepare([(origin.task_id, (*origin.way, action)) for origin, action in moments])
+        return super().step_each(moments)
 
     def snapshot(self) -> Snapshot:
         """Return the present moment: an immutable value that can be pickled and outlives the episode.
@@ -181,8 +204,10 @@ class AlfworldEnv(Environment):
         return snapshot.observation
 
     def close(self) -> None:
-        """Let go of all opened games. They are opened again when they are needed."""
+        """Let go of all opened games and end textworld's processes. Both come back when they are needed."""
         self._opened.clear()
+        if self._textworld:
+            self._textworld.close()
         self._now = None
 
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
@@ -208,10 +233,13 @@ class AlfworldEnv(Environment):
             raise RuntimeError("No episode has begun; reset to a task first.")
         return self._now
 
-    def _observe(self, task_id: str, state: GameState, text: str, num_steps: int) -> Observation:
-        game, names = self._opened[task_id]
-        keys = names.keys(state, num_steps * TIMES_PER_EPISODE // self.max_steps)
-        return Observation(text, names.exact(state), tuple(game.admissible(state)), keys)
+    def _arrive(self, task_id: str, moment: Moment, num_steps: int) -> Snapshot:
+        names = self._opened[task_id].names
+        keys = names.keys(moment.state, num_steps * TIMES_PER_EPISODE // self.max_steps)
+        observation = Observation(moment.text, names.exact(moment.state), moment.actions, keys)
+        is_over = num_steps > 0 and (moment.is_won or num_steps >= self.max_steps)
+        self._now = Snapshot(task_id, moment.state, num_steps, is_over, observation, moment.way)
+        return self._now
 
 
 def _check_source(**sources: object) -> None:
@@ -223,6 +251,16 @@ def _check_source(**sources: object) -> None:
         )
 
 
+def _check_engine(engine: str, num_processes: int) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; required is {' or '.join(ENGINES)}.")
+    if num_processes < 1 or (num_processes > 1 and engine == "native"):
+        raise ValueError(
+            f"num_processes is {num_processes}; at least 1 is required, and the native engine takes no more than that: "
+            "it plays hundreds of games in this process faster than others could be told."
+        )
+
+
 def _check_options(max_steps: int, prompt_format: str, history_length: int) -> None:
     if max_steps < 1:
         raise ValueError(f"max_steps is {max_steps}; it must be at least 1, ALFWorld's papers use 50.")
@@ -230,6 +268,18 @@ def _check_options(max_steps: int, prompt_format: str, history_length: int) -> N
         raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(prompting.PROMPT_FORMATS)}.")
     if history_length < 0:
         raise ValueError(f"history_length is {history_length}; it must be at least 0 turns.")
+
+
+def _open_natively(source: GameSource) -> tuple[Game, Engine]:
+    game = source.load()
+    return game, NativeEngine(game)
+
+
+def _start_textworld(num_processes: int) -> "Textworld":
+    # Imported here: the native engine does without.
+    from trl_3spo.environments.alfworld.textworld_engine import Textworld
+
+    return Textworld(num_processes)
 
 
 def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSource]:

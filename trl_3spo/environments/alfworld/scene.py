@@ -1,12 +1,15 @@
 """From a PDDL problem to the numbered receptacles, objects and locations of a game, and its first state."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from trl_3spo.environments.alfworld.pddl import Atom, Problem
 from trl_3spo.environments.alfworld.rules import Rules
 from trl_3spo.environments.alfworld.state import GameState, Receptacle, Thing
+
+Facts = Mapping[str, Sequence[Atom]]
+"""Arguments of what holds in a state, by predicate."""
 
 
 class Numbering(NamedTuple):
@@ -42,7 +45,7 @@ def read_scene(problem: Problem, rules: Rules) -> Scene:
     Raises:
         ValueError: A receptacle has no location, the agent is nowhere, or a fact is about something undeclared.
     """
-    numbering = _number(problem)
+    numbering = number(problem)
     mentioned = {word for atoms in problem.facts.values() for atom in atoms for word in atom}
     names = display_names(mentioned | problem.types.keys())
     try:
@@ -50,7 +53,7 @@ def read_scene(problem: Problem, rules: Rules) -> Scene:
             receptacles=_read_receptacles(problem, rules, numbering, names),
             objects=_read_objects(problem, numbering, names),
             accepts=_read_accepts(problem, numbering),
-            initial=_read_initial_state(problem, numbering),
+            initial=read_state(problem.facts, numbering),
             numbering=numbering,
         )
     except KeyError as error:
@@ -77,7 +80,9 @@ def display_names(ids: Iterable[str]) -> dict[str, str]:
     return display
 
 
-def _number(problem: Problem) -> Numbering:
+def number(problem: Problem) -> Numbering:
+    """Number everything that is declared in a problem."""
+
     def indices(type_name: str) -> dict[str, int]:
         return {name: i for i, name in enumerate(sorted(n for n, t in problem.types.items() if t == type_name))}
 
@@ -87,9 +92,9 @@ def _number(problem: Problem) -> Numbering:
 def _read_receptacles(
     problem: Problem, rules: Rules, numbering: Numbering, names: Mapping[str, str]
 ) -> tuple[Receptacle, ...]:
-    types = _pairs(problem, "receptacletype")
-    locations = _pairs(problem, "receptacleatlocation")
-    openable = _singles(problem, "openable")
+    types = _pairs(problem.facts, "receptacletype")
+    locations = _pairs(problem.facts, "receptacleatlocation")
+    openable = _singles(problem.facts, "openable")
     return tuple(
         Receptacle(
             name=names[name],
@@ -105,12 +110,12 @@ def _read_receptacles(
 
 
 def _read_objects(problem: Problem, numbering: Numbering, names: Mapping[str, str]) -> tuple[Thing, ...]:
-    types = _pairs(problem, "objecttype")
+    types = _pairs(problem.facts, "objecttype")
     properties = ("pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable")
-    holders = {prop: _singles(problem, prop) for prop in properties}
-    holders["is_receptacle"] = _singles(problem, "isreceptacleobject")
+    holders = {prop: _singles(problem.facts, prop) for prop in properties}
+    holders["is_receptacle"] = _singles(problem.facts, "isreceptacleobject")
     inner: dict[str, list[int]] = {name: [] for name in numbering.objects}
-    for inside, outside in _atoms(problem, "inreceptacleobject", 2):
+    for inside, outside in _atoms(problem.facts, "inreceptacleobject", 2):
         inner[outside].append(numbering.objects[inside])
     return tuple(
         Thing(
@@ -125,9 +130,9 @@ def _read_objects(problem: Problem, numbering: Numbering, names: Mapping[str, st
 
 
 def _read_accepts(problem: Problem, numbering: Numbering) -> tuple[frozenset[int], ...]:
-    receptacle_types = _pairs(problem, "receptacletype")
-    object_types = _pairs(problem, "objecttype")
-    allowed = {(atom[0], atom[1]) for atom in _atoms(problem, "cancontain", 2)}
+    receptacle_types = _pairs(problem.facts, "receptacletype")
+    object_types = _pairs(problem.facts, "objecttype")
+    allowed = {(atom[0], atom[1]) for atom in _atoms(problem.facts, "cancontain", 2)}
     # One set per receptacle type: a game has dozens of cabinets and drawers.
     by_type = {
         kind: frozenset(i for name, i in numbering.objects.items() if (kind, object_types.get(name, "")) in allowed)
@@ -136,47 +141,53 @@ def _read_accepts(problem: Problem, numbering: Numbering) -> tuple[frozenset[int
     return tuple(by_type[receptacle_types.get(name, "")] for name in numbering.receptacles)
 
 
-def _read_initial_state(problem: Problem, numbering: Numbering) -> GameState:
+def read_state(facts: Facts, numbering: Numbering) -> GameState:
+    """Return the state in which the given facts hold, and from which nothing has departed.
+
+    Raises:
+        KeyError: A fact is about something undeclared.
+        ValueError: There is not one agent, or a fact has too few or too many arguments.
+    """
     contents: list[list[int]] = [[] for _ in numbering.receptacles]
-    for thing, receptacle in _atoms(problem, "inreceptacle", 2):
+    for thing, receptacle in _atoms(facts, "inreceptacle", 2):
         contents[numbering.receptacles[receptacle]].append(numbering.objects[thing])
-    start = _pairs(problem, "atlocation")
+    start = _pairs(facts, "atlocation")
     if len(start) != 1:
         raise ValueError(f"The PDDL problem places {len(start)} agents; one '(atLocation agent …)' is required.")
     return GameState(
         location=numbering.locations[next(iter(start.values()))],
-        held=tuple(numbering.objects[thing] for thing in _pairs(problem, "holds").values()),
+        held=tuple(numbering.objects[thing] for thing in _pairs(facts, "holds").values()),
         contents=tuple(tuple(sorted(things)) for things in contents),
-        opened=_mask(problem, "opened", numbering.receptacles),
-        clean=_mask(problem, "isclean", numbering.objects),
-        hot=_mask(problem, "ishot", numbering.objects),
-        cool=_mask(problem, "iscool", numbering.objects),
-        toggled=_mask(problem, "istoggled", numbering.objects),
-        sliced=_mask(problem, "issliced", numbering.objects),
+        opened=_mask(facts, "opened", numbering.receptacles),
+        clean=_mask(facts, "isclean", numbering.objects),
+        hot=_mask(facts, "ishot", numbering.objects),
+        cool=_mask(facts, "iscool", numbering.objects),
+        toggled=_mask(facts, "istoggled", numbering.objects),
+        sliced=_mask(facts, "issliced", numbering.objects),
         object_locations=tuple(
             sorted(
                 (numbering.objects[thing], numbering.locations[location])
-                for thing, location in _atoms(problem, "objectatlocation", 2)
+                for thing, location in _atoms(facts, "objectatlocation", 2)
             )
         ),
         departed=(),
     )
 
 
-def _mask(problem: Problem, predicate: str, indices: Mapping[str, int]) -> int:
-    return sum(1 << indices[name] for name in _singles(problem, predicate))
+def _mask(facts: Facts, predicate: str, indices: Mapping[str, int]) -> int:
+    return sum(1 << indices[name] for name in _singles(facts, predicate))
 
 
-def _singles(problem: Problem, predicate: str) -> frozenset[str]:
-    return frozenset(atom[0] for atom in _atoms(problem, predicate, 1))
+def _singles(facts: Facts, predicate: str) -> frozenset[str]:
+    return frozenset(atom[0] for atom in _atoms(facts, predicate, 1))
 
 
-def _pairs(problem: Problem, predicate: str) -> dict[str, str]:
-    return {atom[0]: atom[1] for atom in _atoms(problem, predicate, 2)}
+def _pairs(facts: Facts, predicate: str) -> dict[str, str]:
+    return {atom[0]: atom[1] for atom in _atoms(facts, predicate, 2)}
 
 
-def _atoms(problem: Problem, predicate: str, arity: int) -> list[Atom]:
-    atoms = problem.facts.get(predicate, [])
+def _atoms(facts: Facts, predicate: str, arity: int) -> Sequence[Atom]:
+    atoms = facts.get(predicate, ())
     for atom in atoms:
         if len(atom) != arity:
             raise ValueError(f"The PDDL problem holds '({' '.join((predicate, *atom))})'; {predicate} takes {arity}.")
