@@ -179,9 +179,14 @@ MAX_ACTION_CHARACTERS = 1000
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
-def parse_action(completion: str) -> str:
-    """Read an action out of a completion; see `Environment.parse_action`."""
+def action_text(completion: str) -> str:
+    """Return the part of a completion that is meant as its action, cut but otherwise as it stands there."""
     # The last tag counts: a thought may speak of the tags.
     _, tag, tail = completion.rpartition("<action>")
     text = tail.partition("</action>")[0] if tag else completion.rpartition("</think>")[2]
-    return _UNPRINTABLE.sub(" ", text[:MAX_ACTION_CHARACTERS]).strip()
+    return text[:MAX_ACTION_CHARACTERS]
+
+
+def parse_action(completion: str) -> str:
+    """Read an action out of a completion; see `Environment.parse_action`."""
+    return _UNPRINTABLE.sub(" ", action_text(completion)).strip()

@@ -195,7 +195,8 @@ class WebShopEnv(Environment):
         text = self.shop.show(goal.instruction, state, worth.total if worth is not None else 0.0)
         key = (self.world.task_id(index), *state.key)
         time = num_steps * TIMES_PER_EPISODE // self.max_steps
-        return Observation(text, key, self.shop.admissible_actions(state), score_keys(key, goal, state, worth, time))
+        keys = score_keys(key, goal, state, self.shop.shown_products(state), worth, time)
+        return Observation(text, key, self.shop.admissible_actions(state), keys)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

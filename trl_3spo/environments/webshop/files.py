@@ -1,7 +1,7 @@
 """Reading WebShop's data files, and saying what is wrong with one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -31,27 +31,64 @@ def read_products(path: Path, limit: int | None = None) -> Iterator[dict[str, An
         ValueError: The file is no list of objects, or is cut off.
     """
     with _open(path) as file:
-        for position, record in enumerate(islice(_records(path, file), limit)):
-            if not isinstance(record, dict) or not isinstance(record.get("asin"), str):
-                fail(path, f"record {position} is {str(record)[:60]!r}", "every record is an object with an asin")
-            yield record
+        try:
+            for position, record in enumerate(islice(_records(path, file), limit)):
+                if not isinstance(record, dict) or not isinstance(record.get("asin"), str):
+                    fail(path, f"record {position} is {_short(record)}", "every record is an object with an asin")
+                yield record
+        except UnicodeDecodeError as error:
+            fail(path, f"it is no UTF-8 text ({error})", "a JSON list of products")
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, entry_type: type) -> dict[str, Any]:
     """Return the contents of a file of attributes or of human instructions, by asin.
+
+    Args:
+        path: A JSON object.
+        entry_type: Of its values, `dict` or `list`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no JSON object, or is cut off.
+        ValueError: The file is no JSON object of such values, or is cut off.
     """
+    required = f"a JSON object that has a {entry_type.__name__} for each asin"
     with _open(path) as file:
         try:
             contents = json.load(file)
         except ValueError as error:
-            fail(path, f"it is no JSON: {error}", "a JSON object by asin")
+            fail(path, f"it is no JSON text ({error})", required)
     if not isinstance(contents, dict):
-        fail(path, f"it holds a {type(contents).__name__}", "a JSON object by asin")
+        fail(path, f"it holds a {type(contents).__name__}", required)
+    for asin, entry in contents.items():
+        if not isinstance(entry, entry_type):
+            fail(path, f"the entry of {asin} is {_short(entry)}", required)
     return contents
+
+
+def text(record: Mapping[str, Any], name: str, asin: str, path: Path, default: str | None = None) -> str:
+    """Return a field of a record about a product.
+
+    Raises:
+        ValueError: It is no text, or is missing and there is no default.
+    """
+    value = record.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        fail(path, f"{name} of product {asin} is {_short(value)}", "a text")
+    return value
+
+
+def texts(record: Mapping[str, Any], name: str, asin: str, path: Path) -> tuple[str, ...]:
+    """Return a field that is a list of texts.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = record.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        fail(path, f"{name} of product {asin} is {_short(value)}", "a list of texts")
+    return tuple(value)
 
 
 def fail(path: Path, wrong: str, required: str) -> NoReturn:
@@ -65,6 +102,10 @@ def fail(path: Path, wrong: str, required: str) -> NoReturn:
             "bytes. Download it again if it is meant to be that one."
         )
     raise ValueError(f"{path}: {wrong}; required is {required}.{remedy}")
+
+
+def _short(value: object) -> str:
+    return f"{str(value)[:60]!r}"
 
 
 def _open(path: Path) -> TextIO:

@@ -149,10 +149,10 @@ def catalogue_goals(
         entry = entries.get(product.asin, {})
         if entry.get("instruction") is None:
             continue
-        attributes = _texts(entry, "instruction_attributes", product, path)
+        attributes = files.texts(entry, "instruction_attributes", product.asin, path)
         if not attributes:
             files.fail(path, f"instruction_attributes of product {product.asin} is empty", "at least one attribute")
-        instruction = _text(entry, "instruction", product, path)
+        instruction = files.text(entry, "instruction", product.asin, path)
         families.append(_Family(product, instruction, attributes, _draw_limit(product.price, rng)))
     return Goals(families, seed, weighted=True)
 
@@ -164,11 +164,13 @@ def human_goals(
     families = []
     for product in products:
         for entry in entries.get(product.asin, ()):
-            attributes = _texts(entry, "instruction_attributes", product, path)
+            if not isinstance(entry, dict):
+                files.fail(path, f"an instruction of product {product.asin} is {str(entry)[:60]!r}", "an object")
+            attributes = files.texts(entry, "instruction_attributes", product.asin, path)
             if not attributes:
                 continue
-            instruction = _text(entry, "instruction", product, path).strip(".")
-            wanted = _texts(entry, "instruction_options", product, path)
+            instruction = files.text(entry, "instruction", product.asin, path).strip(".")
+            wanted = files.texts(entry, "instruction_options", product.asin, path)
             families.append(_Family(product, instruction, attributes, _draw_limit(product.price, rng), wanted))
     return Goals(families, seed, weighted=False)
 
@@ -177,17 +179,3 @@ def _draw_limit(price: float, rng: random.Random) -> float:
     """Return the larger of two of the next four multiples of ten dollars."""
     candidates = [limit for limit in _LIMITS if limit > price][:4]
     return max(rng.sample(candidates, 2)) if len(candidates) > 1 else NO_LIMIT
-
-
-def _text(entry: Any, name: str, product: Product, path: Path) -> str:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, str):
-        files.fail(path, f"{name} of product {product.asin} is {str(value)[:60]!r}", "a text")
-    return value
-
-
-def _texts(entry: Any, name: str, product: Product, path: Path) -> tuple[str, ...]:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        files.fail(path, f"{name} of product {product.asin} is {str(value)[:60]!r}", "a list of texts")
-    return tuple(value)

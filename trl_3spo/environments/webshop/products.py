@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,12 +62,12 @@ def is_sold(asin: str) -> bool:
     return asin != "nan" and len(asin) <= MAX_ASIN_LENGTH
 
 
-def make_product(record: Mapping[str, Any], attributes: Mapping[str, Any], rng: random.Random, path: Path) -> Product:
+def make_product(record: Mapping[str, Any], attributes: Sequence[str], rng: random.Random, path: Path) -> Product:
     """Return the product of a record.
 
     Args:
         record: From the product file.
-        attributes: Its entry in the file of attributes; empty if there is none.
+        attributes: What the product is known to be.
         rng: Draws the price of a product with a range of prices.
         path: The product file, for messages.
 
@@ -75,9 +75,9 @@ def make_product(record: Mapping[str, Any], attributes: Mapping[str, Any], rng: 
         ValueError: A field is not what it has to be.
     """
     asin = record["asin"]
-    text = partial(_text, record, path=path)
-    # Names, values, attributes and categories are interned: a hundred thousand products share a few thousand of them.
+    text = partial(files.text, record, asin=asin, path=path)
     prices = _prices(text("pricing", default=""), asin, path)
+    # What many of a hundred thousand products share is interned: their values, attributes and categories.
     return Product(
         asin=asin,
         title=text("name"),
@@ -86,20 +86,11 @@ def make_product(record: Mapping[str, Any], attributes: Mapping[str, Any], rng: 
         price=prices[0] if len(prices) == 1 else rng.uniform(*prices),
         price_tag=" to ".join(f"${price}" for price in prices),
         options=_options(record, path),
-        attributes=_attributes(attributes.get("attributes", ["DUMMY_ATTR"]), asin, path),
+        attributes=tuple(map(intern, attributes)),
         category=intern(text("category", default="")),
         query=intern(text("query", default="").lower().strip()),
         product_category=intern(text("product_category", default="")),
     )
-
-
-def _text(record: Mapping[str, Any], name: str, *, path: Path, default: str | None = None) -> str:
-    value = record.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
-        files.fail(path, f"{name} of product {record['asin']} is {str(value)[:60]!r}", "a text")
-    return value
 
 
 def _prices(pricing: str, asin: str, path: Path) -> list[float]:
@@ -116,10 +107,9 @@ def _prices(pricing: str, asin: str, path: Path) -> list[float]:
 
 
 def _bullets(record: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    bullets = record.get("small_description")
-    if isinstance(bullets, list) and all(isinstance(bullet, str) for bullet in bullets):
-        return tuple(bullets) or ("",)
-    return (_text(record, "small_description", path=path, default=""),)
+    if isinstance(record.get("small_description"), list):
+        return files.texts(record, "small_description", record["asin"], path) or ("",)
+    return (files.text(record, "small_description", record["asin"], path, default=""),)
 
 
 def _options(record: Mapping[str, Any], path: Path) -> dict[str, tuple[str, ...]]:
@@ -137,9 +127,3 @@ def _options(record: Mapping[str, Any], path: Path) -> dict[str, tuple[str, ...]
 
 def _option_value(value: str) -> str:
     return value.strip().replace("/", " | ").lower()
-
-
-def _attributes(attributes: Any, asin: str, path: Path) -> tuple[str, ...]:
-    if not isinstance(attributes, list) or not all(isinstance(attribute, str) for attribute in attributes):
-        files.fail(path, f"the attributes of product {asin} are {str(attributes)[:60]!r}", "a list of texts")
-    return tuple(map(intern, attributes))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from trl_3spo.environments import base
 from trl_3spo.environments.base import Turn
+from trl_3spo.environments.webshop.state import read_action
 
 PROMPT_FORMATS = ("think", "action")
 
@@ -31,7 +32,7 @@ _FORMS = (
 )
 _SEARCH = "You can write search[keywords]."
 
-_ACTION = re.compile(r"(search|click)\s*\[(.*)\]", re.IGNORECASE)
+_ACTION = re.compile(r"(search|click)\s*\[([^\[\]]*)\]")
 
 
 def think_prompt(
@@ -70,19 +71,22 @@ def action_prompt(
 
 def _shorten(observation: str, instruction: str) -> str:
     """Leave out the instruction, which the prompt has said."""
-    for repeated in (f"Instruction: [SEP] {instruction.strip()} [SEP] ", f"Instruction:\n{instruction}\n"):
-        observation = observation.replace(repeated, "", 1)
-    return observation.strip()
+    label, separator, page = observation.partition("Instruction:")
+    for said in (f" [SEP] {instruction.strip()} [SEP] ", f"\n{instruction}\n", f" \n{instruction}\n"):
+        page = page.removeprefix(said)
+    return f"{label}{page}".strip() if separator else observation.strip()
 
 
 def parse_action(completion: str, prompt_format: str) -> str:
     """Return the action a completion names, as far as possible in the shop's spelling. Total: it never raises.
 
-    The last `search[…]` or `click[…]` of a line is taken out of whatever surrounds it, in lower case and without blanks
-    at the brackets. Where an action alone is asked for, the first line that is not empty is the action.
+    The last `search[…]` or `click[…]` is taken out of whatever surrounds it, in lower case and without blanks at the
+    brackets. Where an action alone is asked for, the first line that is not empty is the action.
     """
     if prompt_format == "action" and "<action>" not in completion:
         completion = next((line for line in completion.splitlines() if line.strip()), "")
-    text = base.parse_action(completion)
-    found = _ACTION.search(text)
-    return f"{found[1]}[{found[2].strip()}]".lower() if found else text.lower()
+    text = base.action_text(completion).strip().lower()
+    # An action by itself may have brackets within its brackets, by the shop's own rule.
+    action = read_action(text) if text.endswith("]") else None
+    found = [action] if action else _ACTION.findall(text)
+    return f"{found[-1][0]}[{found[-1][1].strip()}]" if found else base.parse_action(text)

@@ -74,9 +74,14 @@ class Shop:
         """Return the product a link of the results leads to."""
         return self._links(state).get(text)
 
+    def shown_products(self, state: ShopState) -> Sequence[Product]:
+        """Return what a page of results lists; nothing on other pages."""
+        if state.page != SEARCH_RESULTS or state.query is None or state.page_number is None:
+            return ()
+        return pages.page_of(self.hits(state.query), state.page_number)
+
     def _links(self, state: ShopState) -> dict[str, Product]:
-        shown = pages.page_of(self.hits(state.query or ""), state.page_number or 0)
-        return {product.asin.lower(): product for product in shown}
+        return {product.asin.lower(): product for product in self.shown_products(state)}
 
     def _find(self, state: ShopState, query: str) -> ShopState:
         return ShopState(SEARCH_RESULTS, query, 1, visited=state.visited)

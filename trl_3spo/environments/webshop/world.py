@@ -96,17 +96,19 @@ class World:
             raise ValueError(f"num_products is {num_products}; it must be at least 1, or None for all.")
         items, attributes = Path(items), Path(attributes)
         rng = random.Random(seed)
-        entries = files.read_object(attributes)
+        entries = files.read_object(attributes, dict)
         products: dict[str, Product] = {}
         for record in files.read_products(items, num_products):
             asin = record["asin"]
             if is_sold(asin) and asin not in products:
-                products[asin] = make_product(record, entries.get(asin, {}), rng, items)
+                entry = entries.get(asin, {})
+                known = files.texts(entry, "attributes", asin, attributes) if "attributes" in entry else ["DUMMY_ATTR"]
+                products[asin] = make_product(record, known, rng, items)
         if human is None:
             made = goals.catalogue_goals(products.values(), entries, attributes, rng, goal_order_seed)
         else:
             path = Path(human)
-            made = goals.human_goals(products.values(), files.read_object(path), path, rng, goal_order_seed)
+            made = goals.human_goals(products.values(), files.read_object(path, list), path, rng, goal_order_seed)
         splits = split_goals(made, num_test, num_eval, split_by, goal_order_seed)
         cache = None if index_cache is None else Path(index_cache).expanduser()
         return cls(tuple(products.values()), made, splits, title_nouns=title_nouns, index_cache=cache)
