@@ -22,7 +22,8 @@ def _words(letter: str, digit: str, joiner: str, within_word: str, within_number
     words = rf"{letter}(?:(?:{joiner}*|{within_word}){letter})*"
     numbers = rf"{digit}(?:(?:{joiner}*|{within_number}){digit})*"
     run = rf"(?:(?:{words}|{numbers})+{katakana})"
-    return rf"{joiner}*{run}(?:{joiner}+{run})*{joiner}*"
+    # Possessive at the beginning: a long line of underscores is given up at once, not shortened one by one.
+    return rf"{joiner}*+{run}(?:{joiner}+{run})*{joiner}*"
 
 
 def _unicode_token() -> str:
@@ -49,7 +50,7 @@ def _emoji() -> str:
     one = rf"(?:{picture}|(?:\p{{Emoji_Modifier_Base}}{marks})?\p{{Emoji_Modifier}}{marks})"
     key_cap = rf"[#*]{marks}\uFE0F?\u20E3{marks}"
     flag = rf"(?:\p{{WB=Regional_Indicator}}{marks}){{2}}"
-    return rf"\u200D*{one}(?:\u200D+{one})*\u200D*(?:[\U000E0020-\U000E007E]+\U000E007F)?|{key_cap}|{flag}"
+    return rf"\u200D*+{one}(?:\u200D+{one})*\u200D*(?:[\U000E0020-\U000E007E]+\U000E007F)?|{key_cap}|{flag}"
 
 
 _TOKEN = regex.compile(_unicode_token(), regex.VERSION1)

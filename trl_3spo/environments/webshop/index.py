@@ -64,26 +64,27 @@ def build_postings(texts: Iterable[str]) -> Postings:
         documents.extend([number] * len(counts))
         frequencies.extend(counts.values())
         lengths.append(len(words))
-    order = np.argsort(np.asarray(term_numbers, np.int32), kind="stable")
-    counts_by_term = np.bincount(np.asarray(term_numbers, np.int32), minlength=len(terms))
-    sorted_documents = np.asarray(documents, np.int32)[order]
-    norms = _inverse_norms(lengths)[sorted_documents]
+    term_of_posting = np.asarray(term_numbers, np.int32)
+    order = np.argsort(term_of_posting, kind="stable")
+    document_of_posting = np.asarray(documents, np.int32)[order]
+    inverse_norms, num_documents = _inverse_norms(lengths)
     return Postings(
         terms,
-        np.concatenate([[0], np.cumsum(counts_by_term)]).astype(np.int64),
-        sorted_documents,
-        np.asarray(frequencies, np.int32)[order].astype(np.float32) * norms,
-        sum(length > 0 for length in lengths),
+        np.concatenate([[0], np.cumsum(np.bincount(term_of_posting, minlength=len(terms)))]).astype(np.int64),
+        document_of_posting,
+        np.asarray(frequencies, np.float32)[order] * inverse_norms[document_of_posting],
+        num_documents,
     )
 
 
-def _inverse_norms(lengths: Sequence[int]) -> npt.NDArray[np.float32]:
+def _inverse_norms(lengths: Sequence[int]) -> tuple[npt.NDArray[np.float32], int]:
+    """Return 1 / (k1 · (1 − b + b · length / mean length)) of each text, and the number of texts with a length."""
     one = np.float32(1)
-    num_filled = sum(length > 0 for length in lengths)
-    mean_length = np.float32(sum(lengths) / max(num_filled, 1))
+    num_documents = sum(length > 0 for length in lengths)
+    mean_length = np.float32(sum(lengths) / num_documents) if num_documents else one
     stored = np.array([stored_length(length) for length in lengths], np.float32)
-    relative: npt.NDArray[np.float32] = B * stored / max(mean_length, one)
-    return one / (K1 * ((one - B) + relative))
+    relative: npt.NDArray[np.float32] = B * stored / mean_length
+    return one / (K1 * ((one - B) + relative)), num_documents
 
 
 class SearchIndex:

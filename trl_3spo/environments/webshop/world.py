@@ -170,7 +170,7 @@ class World:
 
     @cached_property
     def unattainable(self) -> tuple[int, ...]:
-        """The goals for which no choice of options makes their own product worth the full reward.
+        """Indices of the goals for which no choice of options makes their own product worth the full reward.
 
         Options are compared in a way that some values fail with themselves; others no click can choose.
         """
