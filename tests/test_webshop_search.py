@@ -75,6 +75,8 @@ def test_words_and_numbers(text: str, tokens: str) -> None:
         ("한국어 ไทย", ["한국어", "ไทย"]),
         ("1⁄2 x½", ["1⁄2", "x"]),
         ("so 😀👍🏽 good™", ["so", "😀", "👍🏽", "good", "™"]),
+        ("★★☆ ♥♡ ✓✔ ●", ["★", "★", "♥", "♡", "✔"]),  # pictures as Unicode saw them before version 16
+        ("a¸b", ["a", "b"]),
         ("👨\u200d👩\u200d👧 🇩🇪🇫🇷 1️⃣#️⃣", ["👨\u200d👩\u200d👧", "🇩🇪", "🇫🇷", "1️⃣", "#️⃣"]),
     ],
 )
