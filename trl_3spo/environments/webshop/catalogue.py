@@ -118,7 +118,7 @@ def _drafts(rng: random.Random) -> Iterator[_Draft]:
 def _group(rng: random.Random, ware: Ware) -> Iterator[_Draft]:
     """Draw a product and the three that are easily taken for it."""
     visible, hidden, extra, other = rng.sample(ware.attributes, 4)
-    options = {name: _some(rng, values) for name, values in ware.options.items()}
+    options = {name: _some(rng, values, min(len(values) // 2, 4)) for name, values in ware.options.items()}
     model = _Draft(ware, rng.choice(_EDITIONS), (visible, hidden), extra, options, rng.uniform(*ware.prices))
     yield model
     yield model._replace(wanted=(visible, other), price=model.price * rng.uniform(0.8, 1))
@@ -130,9 +130,9 @@ def _group(rng: random.Random, ware: Ware) -> Iterator[_Draft]:
     yield model._replace(price=model.price // 10 * 10 + 40 + rng.uniform(0.5, 5))
 
 
-def _some(rng: random.Random, values: tuple[str, ...], most: int = 4) -> tuple[str, ...]:
-    """Draw a half of the values, in their own order."""
-    chosen = rng.sample(values, min(most, max(len(values) // 2, 1)))
+def _some(rng: random.Random, values: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Draw values, in their own order."""
+    chosen = rng.sample(values, count)
     return tuple(value for value in values if value in chosen)
 
 
