@@ -5,8 +5,8 @@
 Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, on demonstrations that each come from a
 game of their own: epochs over few games only teach those games. First it learns to play: the games are disturbed by
 random actions and the expert's own answer is demonstrated everywhere (DART, Laskey et al. 2017). Then it learns to
-hesitate: it is shown, and copies, an expert more than half of whose actions are random. What that leaves is a policy that
-knows what would help and seldom does it, as pretrained models are before reinforcement.
+hesitate: it is shown, and copies, an expert most of whose actions are random. What that leaves is a policy that knows
+what would help and seldom does it, as pretrained models are before reinforcement.
 """
 
 import argparse

@@ -22,6 +22,7 @@ BAD = {
     "history_half_life": 0.0,
     "backoff_strength": -1.0,
     "min_batch_fill": 1.1,
+    "max_fill_rounds": 0,
     "max_idle_rounds": 0,
     "num_eval_tasks": 0,
     "eval_temperature": -0.5,

@@ -22,10 +22,13 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         scale_rewards (`str` or `bool`, *optional*, defaults to `"none"`):
             As in GRPOConfig, where it is `"group"`: `"none"` leaves advantages undivided, so that groups whose actions
             differ much count for more than groups whose actions hardly differ. `"batch"` is refused.
-        min_batch_fill (`float`, *optional*, defaults to `0.5`):
+        min_batch_fill (`float`, *optional*, defaults to `0.9`):
             Share in [0, 1] of the generation batch that groups with signal must fill before the policy is updated.
             Groups with equal rewards teach nothing and never enter it. At 0 the update follows the first group that
             has signal.
+        max_fill_rounds (`int`, *optional*, defaults to `4`):
+            Sampling rounds after which a batch with any signal is trained on though it is not that full: where tasks
+            are solved, hardly any group has signal, and a full batch would cost more than it teaches.
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
@@ -52,7 +55,10 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         default="none", metadata={"help": "'none' or 'group': whether advantages are divided by their group's spread."}
     )
     min_batch_fill: float = field(
-        default=0.5, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
+        default=0.9, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
+    )
+    max_fill_rounds: int = field(
+        default=4, metadata={"help": "Sampling rounds after which a batch with any signal is trained on."}
     )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
@@ -79,7 +85,7 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
             raise ValueError(f"min_batch_fill is {self.min_batch_fill!r}; it must be between 0 and 1.")
         if self.prefix_sharing not in ("auto", "off"):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto' or 'off'.")
-        for name in ("max_idle_rounds", "num_eval_tasks"):
+        for name in ("max_fill_rounds", "max_idle_rounds", "num_eval_tasks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
         if self.num_initial_episodes < 0:

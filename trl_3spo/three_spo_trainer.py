@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -143,22 +144,27 @@ class ThreeSPOTrainer(AgentTrainer):
         started = time.perf_counter()
         if self._update_began is not None:
             self._log_metric_now("seconds/update", started - self._update_began)
-        rows: list[Row] = []
-        for _ in range(self.args.max_idle_rounds):
-            rows += self._sample_round(capacity - len(rows))
-            num_rows = self._gather(len(rows))
+        groups: list[list[Row]] = []
+        num_sampled = 0
+        for num_rounds in range(1, self.args.max_idle_rounds + 1):
+            size, with_signal = self._sample_round(_num_to_sample(capacity, _num_rows(groups), num_sampled))
+            num_sampled += size
+            groups = _fitting(groups + with_signal, capacity)
+            num_rows = self._gather(_num_rows(groups))
             # Where one rank has no room for another group, none goes on.
-            if sum(num_rows) >= self._wanted(capacity) or max(num_rows) > capacity - self.num_generations:
+            is_full = sum(num_rows) >= self._wanted(capacity) or max(num_rows) > capacity - self.num_generations
+            if is_full or (num_rounds >= self.args.max_fill_rounds and sum(num_rows) > 0):
                 break
         if sum(num_rows) == 0:
             self._stop_without_signal()
         self._log_collected(sum(num_rows) / (capacity * len(num_rows)))
-        return rows or [self._spare_row]
+        return list(chain.from_iterable(groups)) or [self._spare_row]
 
     def _wanted(self, capacity: int) -> float:
         return float(max(self.args.min_batch_fill * capacity * self.accelerator.num_processes, 1))
 
-    def _sample_round(self, capacity: int) -> list[Row]:
+    def _sample_round(self, capacity: int) -> tuple[int, list[list[Row]]]:
+        """Advance the trees by at most `capacity` actions; return how many, and the rows of the groups with signal."""
         began = time.perf_counter()
         plan = self.rollout.plan(capacity)
         prompts = [self.env.prompt(x.visit.task, x.visit.observation, x.visit.turns()) for x in plan]
@@ -170,7 +176,8 @@ class ThreeSPOTrainer(AgentTrainer):
         self._spare_row = replace(samples[0][0], is_padding=True)
         self._seconds["generation"] += generated - planned
         self._seconds["environment"] += planned - began + time.perf_counter() - generated
-        return [row for sampled, group in zip(samples, groups, strict=True) for row in _credited(sampled, group)]
+        pairs = zip(samples, groups, strict=True)
+        return sum(map(len, samples)), [_credited(sampled, group) for sampled, group in pairs if group.has_signal]
 
     def _sample(self, plan: Sequence[Expansion], prompts: list[list[Message]]) -> list[list[Row]]:
         """Return n(s) rows, still without credit, for every state of the plan."""
@@ -275,10 +282,24 @@ def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
 
 
 def _credited(sampled: Sequence[Row], group: Group) -> list[Row]:
-    if not group.has_signal:
-        return []
     credits = zip(sampled, group.transitions, strict=True)
     return [replace(row, reward=x.reward, advantage=x.advantage) for row, x in credits]
+
+
+def _num_to_sample(capacity: int, num_rows: int, num_sampled: int) -> int:
+    """Return how many actions it takes to fill a batch up if as many of them have signal as so far."""
+    share = num_rows / num_sampled if num_rows else 1.0
+    return min(round((capacity - num_rows) / share), capacity)
+
+
+def _num_rows(groups: Sequence[Sequence[Row]]) -> int:
+    return sum(map(len, groups))
+
+
+def _fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:
+    """Return the groups while they fit, in their order; what is over was sampled in vain, but for the search."""
+    ends = accumulate(map(len, groups))
+    return [group for group, end in zip(groups, ends, strict=True) if end <= capacity]
 
 
 def _round_up(value: int, multiple: int) -> int:
