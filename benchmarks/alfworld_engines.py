@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def generated_games(count: int, seed: int) -> list[dict[str, Any]]:
-    """Half of them of the released games' size, half small, where more happens in as many steps."""
-    small = generate_games(count // 2, seed, num_receptacles=(5, 9), num_objects=(6, 16))
-    return [*small, *generate_games(count - count // 2, seed)]
+    """Half of them of the released games' size, half small, where more happens in as many steps; some with slices."""
+    small = generate_games(count // 2, seed, num_receptacles=(5, 9), num_objects=(6, 16), sliced_share=0.3)
+    return [*small, *generate_games(count - count // 2, seed, sliced_share=0.3)]
 
 
 def compare_all(games: Sequence[Any], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -79,8 +78,13 @@ def measure(games: Sequence[Source]) -> dict[str, Any]:
 def time_native(games: Sequence[Source], rng: random.Random, seconds: dict[str, list[float]]) -> None:
     env = AlfworldEnv(games, max_steps=MAX_STEPS)
     tasks = env.tasks()
-    for name in ("native_open", "native_reset"):
-        seconds[name].append(timed(lambda: [env.reset(task) for task in tasks]) / len(tasks))
+    with tempfile.TemporaryDirectory() as os.environ["TRL_3SPO_CACHE"]:
+        for name in ("native_open", "native_open_from_cache"):
+            seconds[name].append(timed(lambda: [env.reset(task) for task in tasks]) / len(tasks))
+            env.close()
+        for task in tasks:
+            env.reset(task)
+    seconds["native_reset"].append(timed(lambda: [env.reset(task) for task in tasks]) / len(tasks))
     seconds["native_step"].append(timed(lambda: walk(env, rng)) / NUM_NATIVE_STEPS)
     live, places = open_many(games)
     seconds["native_512_games_step"].append(timed(lambda: advance(live, places, rng)) / (NUM_LIVE_GAMES * NUM_ROUNDS))
@@ -122,7 +126,7 @@ def jump(env: AlfworldEnv, places: Sequence[Any]) -> None:
 
 
 def time_textworld(game: Source, rng: random.Random, seconds: dict[str, list[float]]) -> None:
-    """Time textworld as ALFWorld starts it; only going back is done by `ReferenceGame`, since textworld cannot."""
+    """Time textworld as ALFWorld starts it, and going back with `ReferenceGame`, which takes snapshots as it steps."""
     import textworld
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from textworld.envs.pddl import PddlEnv
@@ -140,7 +144,7 @@ def time_textworld(game: Source, rng: random.Random, seconds: dict[str, list[flo
     env.close()
     reference.tell(tuple(actions))
     ways = [tuple(actions[: rng.randint(0, len(actions))]) for _ in range(200)]
-    seconds["textworld_snapshot_restore"].append(timed(lambda: [reference.restore(way) for way in ways]) / len(ways))
+    seconds["textworld_restore"].append(timed(lambda: [reference.restore(way) for way in ways]) / len(ways))
 
 
 def walk_textworld(env: Any, actions: list[str], rng: random.Random) -> None:
@@ -151,10 +155,15 @@ def walk_textworld(env: Any, actions: list[str], rng: random.Random) -> None:
 
 def megabytes_of_live_games(games: Sequence[Source]) -> float:
     """Return by how much 512 games in play, with all snapshots of 50 steps each, add to a process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_megabytes()
     env, places = open_many(games)
     advance(env, places, random.Random(0))
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
+    return round(resident_megabytes() - before, 1)
+
+
+def resident_megabytes() -> float:
+    num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return num_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def timed(work: Callable[[], object]) -> float:

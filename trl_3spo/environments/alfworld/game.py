@@ -76,6 +76,8 @@ class Game:
         self._receptacles_at: dict[int, tuple[int, ...]] = {}
         for i, receptacle in enumerate(self.receptacles):
             self._receptacles_at[receptacle.location] = (*self.receptacles_at(receptacle.location), i)
+        names = [receptacle.name for receptacle in self.receptacles]
+        self._natural_order = sorted(range(len(names)), key=lambda i: _natural_order(names[i]))
         self._journeys: dict[int, dict[str, Command]] = {}
         self._phrases: dict[tuple[str, int, int], tuple[str, Command]] = {}
         self._last_state: GameState | None = None
@@ -139,8 +141,7 @@ class Game:
 
     def _journeys_from(self, location: int) -> dict[str, Command]:
         if location not in self._journeys:
-            targets = [i for i, receptacle in enumerate(self.receptacles) if receptacle.location != location]
-            targets.sort(key=lambda i: _natural_order(self.receptacles[i].name))
+            targets = (i for i in self._natural_order if self.receptacles[i].location != location)
             self._journeys[location] = dict(self._phrase("go to", -1, i) for i in targets)
         return self._journeys[location]
 
