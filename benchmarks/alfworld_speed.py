@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trl_3spo import __version__
 from trl_3spo.environments.alfworld import AlfworldEnv
@@ -37,6 +37,8 @@ NUM_TEXTWORLD_STEPS = 40
 NUM_JUMPS = 20_000
 NUM_LIVE_GAMES = 512
 NUM_ROUNDS = 50
+NUM_POOLED_GAMES = 4
+GROUP_SIZE = 4
 
 Source = Path | dict[str, Any]
 """A game, as its file or as its content."""
@@ -58,10 +60,15 @@ def measure(games: Sequence[Source]) -> dict[str, Any]:
     """Time both engines on the same games."""
     has_textworld = all(map(importlib.util.find_spec, ("textworld", "alfworld")))
     seconds: dict[str, list[float]] = defaultdict(list)
+    pools = [open_pool(games, count) for count in (1, 2)] if has_textworld else []
     for i in range(NUM_REPEATS):
         time_native(games, random.Random(i), seconds)
+        for pool in pools:
+            time_pool(pool, random.Random(i), seconds)
         if has_textworld:
             time_textworld(games[i % len(games)], random.Random(i), seconds)
+    for pool in pools:
+        pool.env.close()
     # A process of its own: this one would take what earlier games have left free.
     with multiprocessing.get_context("spawn").Pool(1) as process:
         megabytes = process.apply(megabytes_of_live_games, (games,))
@@ -151,6 +158,34 @@ def walk_textworld(env: Any, actions: list[str], rng: random.Random) -> None:
     for _ in range(NUM_TEXTWORLD_STEPS):
         actions.append(rng.choice(env.state["admissible_commands"]))
         env.step(actions[-1])
+
+
+class Pool(NamedTuple):
+    """`AlfworldEnv` with textworld in some processes, and where its games are."""
+
+    name: str
+    env: AlfworldEnv
+    places: list[Any]
+
+
+def open_pool(games: Sequence[Source], num_processes: int) -> Pool:
+    env = AlfworldEnv(games[:NUM_POOLED_GAMES], engine="textworld", num_processes=num_processes)
+    return Pool(
+        f"textworld_in_{num_processes}_step", env, [(env.reset(task), env.snapshot())[1] for task in env.tasks()]
+    )
+
+
+def time_pool(pool: Pool, rng: random.Random, seconds: dict[str, list[float]]) -> None:
+    """Take some actions from each place at once, as a group of samples does, and go on with one of them."""
+    moves = [(place, action) for place in pool.places for action in choose(place, rng)]
+    start = time.perf_counter()
+    reached = pool.env.step_each(moves)
+    seconds[pool.name].append((time.perf_counter() - start) / len(moves))
+    pool.places[:] = [snapshot or place for (place, _), (_, snapshot) in zip(moves, reached, strict=True)][::GROUP_SIZE]
+
+
+def choose(place: Any, rng: random.Random) -> list[str]:
+    return rng.sample(place.observation.admissible_actions, GROUP_SIZE)
 
 
 def megabytes_of_live_games(games: Sequence[Source]) -> float:
