@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alfworld_speed import measure, provenance
+from alfworld_speed import Source, measure, provenance
 
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.generator import generate_games
@@ -52,25 +52,42 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
     arguments = parser.parse_args()
-    games = [*sorted(arguments.games.rglob("game.tw-pddl")), *generated_games(arguments.generated, arguments.seed)]
+    found = [*sorted(arguments.games.rglob("game.tw-pddl")), *generated_games(arguments.generated, arguments.seed)]
+    games, problems = playable(found)
     if not games:
-        parser.error(f"there is no game.tw-pddl below {arguments.games}")
+        parser.error(f"there is no game.tw-pddl below {arguments.games} that can be played: {problems[:1]}")
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     compared = list(compare_all(games, arguments))
     differences = [game for game in compared if game["difference"]]
     results = {
         "states": sum(game["states"] for game in compared),
         "differences": len(differences),
-        "games": len(games),
-        "generated_games": arguments.generated,
-        "seed": arguments.seed,
         "first_difference": differences[0] if differences else None,
+        "games": len(compared),
+        "generated_games": arguments.generated,
+        "unplayable_games": problems,
+        "seed": arguments.seed,
         **measure(games),
         **provenance(),
     }
     arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     progress_file(arguments).unlink()
     print(json.dumps(results, indent=2))
+    print(f"{len(differences)} differences in {results['states']} states of {len(compared)} games")
+    raise SystemExit(bool(differences))
+
+
+def playable(found: Sequence[Source]) -> tuple[list[Source], list[str]]:
+    """Return the games that can be opened, and what is wrong with the others."""
+    games, problems = [], []
+    for game in found:
+        env = AlfworldEnv([game])
+        try:
+            env.reset(env.tasks()[0])
+            games.append(game)
+        except ValueError as error:
+            problems.append(str(error))
+    return games, problems
 
 
 def generated_games(count: int, seed: int) -> list[dict[str, Any]]:
@@ -79,10 +96,10 @@ def generated_games(count: int, seed: int) -> list[dict[str, Any]]:
     return [*small, *generate_games(count - count // 2, seed, sliced_share=0.3)]
 
 
-def compare_all(games: Sequence[Any], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def compare_all(games: Sequence[Source], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Compare game after game, or read what a stopped run of the same code found."""
     envs = AlfworldEnv(games, max_steps=ENDLESS), AlfworldEnv(games, max_steps=ENDLESS, engine="textworld")
-    num_states = -(-arguments.states // len(games))
+    num_states = -(-arguments.states // len(envs[0].tasks()))
     run = f"{provenance()['commit']} {arguments.seed} {num_states}"
     file = progress_file(arguments)
     lines = map(json.loads, file.read_text().splitlines()) if file.is_file() else ()
@@ -110,7 +127,7 @@ def compare(envs: Engines, task: Task, num_states: int, seed: int) -> dict[str, 
         for _ in range(num_states):
             num_compared += 1
             next(walk)
-    except DifferenceError as difference:
+    except (DifferenceError, ValueError) as difference:  # a ValueError where textworld cannot play the game at all
         return {"states": num_compared, "difference": list(difference.args)}
     return {"states": num_compared, "difference": None}
 
