@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import textworld
 from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+from fast_downward import Operator
 from textworld.envs.pddl import PddlEnv
 
 MAX_GAMES = 64
@@ -56,7 +57,7 @@ class ReferenceGame:
         self._way: tuple[str, ...] = ()
         self._moments: dict[tuple[str, ...], Moment] = {}
         # States have much in common, and there are many: what they consist of is kept once.
-        self._operators: dict[int, Any] = {}
+        self._num_effects: dict[int, int] = {}
         self._actions: dict[int, Any] = {}
         self._commands: dict[int, str] = {}
         self._fact_sets: dict[frozenset[Any], frozenset[Any]] = {}
@@ -97,7 +98,8 @@ class ReferenceGame:
         if len(self._moments) >= MAX_MOMENTS:
             del self._moments[next(way for way in self._moments if way)]
         pddl_state = self._pddl_state
-        self._operators |= pddl_state._operators
+        # Of an operator textworld needs no more to apply it; the object itself would keep all its neighbours in memory.
+        self._num_effects |= {number: op.nb_effect_atoms for number, op in pddl_state._operators.items()}
         numbers = tuple(action.id for action in state["_valid_actions"])
         self._actions |= zip(numbers, state["_valid_actions"], strict=True)
         self._commands |= zip(numbers, state["_valid_commands"], strict=True)
@@ -121,7 +123,9 @@ class ReferenceGame:
         facts = {**self._start, **moment.facts}
         pddl_state.downward_lib.set_state_id(moment.state_id)
         pddl_state._facts = defaultdict(set, {signature: set(atoms) for signature, atoms in facts.items()})
-        pddl_state._operators = {number: self._operators[number] for number in moment.operators}
+        pddl_state._operators = {
+            number: Operator(id=number, nb_effect_atoms=self._num_effects[number]) for number in moment.operators
+        }
         self._env.unwrapped.state = textworld.GameState(
             _valid_actions=[self._actions[number] for number in moment.actions],
             _valid_commands=[self._commands[number] for number in moment.actions],
