@@ -1,10 +1,13 @@
 """Demonstrations are the expert's answers to the environment's own prompts, wherever noise has led."""
 
 import pytest
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
 
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.demonstrations import demonstrate
 from trl_3spo.environments.base import Turn
+from trl_3spo.tiny import tiny_model, word_tokenizer
 
 
 @pytest.fixture
@@ -63,3 +66,44 @@ def test_seeded(env):
 def test_noise_is_a_share(env, noise):
     with pytest.raises(ValueError, match=f"noise is {noise}"):
         next(demonstrate(env, env.tasks(), noise=noise))
+
+
+def test_where_a_thought_is_asked_for_one_is_given_and_the_answer_is_read_back():
+    env = AlfworldEnv(generated=6, seed=3, num_receptacles=(4, 8), num_objects=(4, 10), prompt_format="think")
+    bare = AlfworldEnv(generated=6, seed=3, num_receptacles=(4, 8), num_objects=(4, 10), prompt_format="action")
+    for thinking, acting in zip(demonstrate(env, env.tasks()), demonstrate(bare, bare.tasks()), strict=True):
+        answer, action = thinking["completion"][0]["content"], acting["completion"][0]["content"]
+        assert env.parse_action(answer) == action
+        assert answer.startswith(("<think>I ", "<think>The "))
+        assert answer.endswith(f".</think><action>{action}</action>")
+
+
+def test_a_random_action_is_demonstrated_without_a_reason():
+    env = AlfworldEnv(generated=6, seed=3, num_receptacles=(4, 8), num_objects=(4, 10), prompt_format="think")
+    steps = list(demonstrate(env, env.tasks(), noise=1.0, demonstrates_noise=True))
+    assert sum(step["completion"][0]["content"].startswith("<think></think>") for step in steps) > 0.7 * len(steps)
+
+
+def test_a_dataset_of_them_is_what_sft_trainer_takes(env, tmp_path):
+    steps = list(demonstrate(env, env.tasks()[:4], noise=0.2, seed=1))
+    tokenizer = word_tokenizer(step[part][0]["content"] for step in steps for part in ("prompt", "completion"))
+    config = SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=len(steps),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        tiny_model(tokenizer, hidden_size=16),
+        config,
+        train_dataset=Dataset.from_list(steps),
+        processing_class=tokenizer,
+    )
+    (batch,) = trainer.get_train_dataloader()
+    learned = tokenizer.batch_decode([labels[labels != -100] for labels in batch["labels"]], skip_special_tokens=True)
+    assert sorted(learned) == sorted(step["completion"][0]["content"] for step in steps)
+    assert trainer.train().training_loss > 0

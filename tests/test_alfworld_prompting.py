@@ -3,8 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.prompting import PROMPT_FORMATS, action_prompt, parse_action, think_prompt
+from trl_3spo.environments.alfworld.prompting import (
+    PROMPT_FORMATS,
+    action_prompt,
+    parse_action,
+    think_prompt,
+)
 from trl_3spo.environments.base import Turn
+from trl_3spo.environments.demonstrations import Advice, write_answer
 
 TURNS = [Turn("You see a cup 1.", "take cup 1"), Turn("You pick up the cup 1.", "look")]
 
@@ -112,3 +118,8 @@ def test_parser_gives_back_what_the_prompt_lists(prompt_format: str, data: st.Da
 
 
 ENV = AlfworldEnv(generated=6, seed=3, num_receptacles=(4, 8))
+
+
+@given(st.sampled_from(PROMPT_FORMATS), st.from_regex(r"[a-z]+( [a-z]+)* [1-9]", fullmatch=True), st.text(max_size=30))
+def test_demonstrated_answers_are_read_back(prompt_format: str, action: str, thought: str) -> None:
+    assert parse_action(write_answer(Advice(action, thought)), prompt_format) == action

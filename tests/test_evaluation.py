@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.evaluation import EpisodeResult, evaluate_policy, panel_hash, summarize, wilson_interval
+from trl_3spo.evaluation import EpisodeResult, evaluate_policy, panel_hash, play_panel, summarize, wilson_interval
 
 
 def always(action):
@@ -26,7 +26,7 @@ def walk(prompts):
 def test_a_perfect_agent():
     env = CorridorEnv(length=5, max_steps=6)
     tasks = [*env.tasks("train"), *env.tasks("test")]
-    result = summarize(evaluate_policy(walk, env, tasks, batch_size=3))
+    result = evaluate_policy(walk, env, tasks, batch_size=3)
     assert result.success.rate == 1.0
     # From places 2, 3, 4 it takes 1, 2, 3 steps to the left door, 3, 2, 1 to the right one, and one to open it.
     assert result.mean_steps == pytest.approx(3.0)
@@ -37,7 +37,7 @@ def test_a_perfect_agent():
 
 def test_an_agent_that_stands_still():
     env = CorridorEnv(length=5, max_steps=6)
-    result = summarize(evaluate_policy(always("dance"), env, env.tasks()))
+    result = evaluate_policy(always("dance"), env, env.tasks())
     assert result.success.rate == 0.0
     assert result.mean_steps == 6
     assert result.inadmissible_share == 1.0
@@ -46,8 +46,28 @@ def test_an_agent_that_stands_still():
 def test_results_keep_the_order_of_the_tasks_and_repetitions_count():
     env = CorridorEnv(length=5, max_steps=6)
     tasks = [*env.tasks(), *env.tasks()]
-    results = evaluate_policy(walk, env, tasks, batch_size=2)
+    results = play_panel(walk, env, tasks, batch_size=2)
     assert [result.task for result in results] == [task.id for task in tasks]
+
+
+def test_tasks_take_turns_until_the_episodes_are_played():
+    env = CorridorEnv(length=5, max_steps=6)
+    tasks = env.tasks()[:3]
+    once, twice = (evaluate_policy(walk, env, tasks, num_episodes=n) for n in (None, 6))
+    assert (once.success.num_episodes, twice.success.num_episodes) == (3, 6)
+    assert {kind: 2 * x.num_episodes for kind, x in once.success_by_kind.items()} == {
+        kind: x.num_episodes for kind, x in twice.success_by_kind.items()
+    }
+    assert once.panel == twice.panel == panel_hash(task.id for task in tasks)
+    assert evaluate_policy(walk, env, tasks, num_episodes=2).panel == panel_hash(task.id for task in tasks[:2])
+    assert evaluate_policy(walk, env, tasks, num_episodes=4).success.num_episodes == 4
+
+
+@pytest.mark.parametrize(("num_tasks", "num_episodes"), [(0, None), (0, 3), (2, 0)])
+def test_nothing_to_play_is_refused(num_tasks, num_episodes):
+    env = CorridorEnv()
+    with pytest.raises(ValueError, match=f"{num_tasks} tasks and {num_episodes or 0} episodes"):
+        evaluate_policy(walk, env, env.tasks()[:num_tasks], num_episodes=num_episodes)
 
 
 def test_wilson_worked():

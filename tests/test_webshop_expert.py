@@ -233,7 +233,8 @@ def test_demonstrations_are_purchases_in_the_environments_own_words(world, promp
         steps = list(demonstrate(env, [task]))
         assert play_back(env, task, steps).terminated
         assert [message["role"] for step in steps for message in step["completion"]] == ["assistant"] * len(steps)
-        assert steps[-1]["completion"][0]["content"] == "click[buy now]"
+        bought = {"think": "<think></think><action>click[buy now]</action>", "action": "click[buy now]"}
+        assert steps[-1]["completion"][0]["content"] == bought[prompt_format]
 
 
 def test_noise_is_taken_and_demonstrated_only_if_so_wished(world):

@@ -14,8 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from trl_3spo.checkpoint import require_chat_template, require_positions
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.evaluation import Evaluation, evaluate_policy, summarize
+from trl_3spo.evaluation import Evaluation, play_panel, summarize
 from trl_3spo.model_card import environment_section
 from trl_3spo.shared_prefix import (
     MIN_ROWS_PER_PROMPT,
@@ -73,11 +74,7 @@ class AgentTrainer(GRPOTrainer):
                 "need equally many prompts of every process, and state groups differ in number. Use "
                 "vllm_mode='colocate' with vllm_tensor_parallel_size=1."
             )
-        if self._tokenizer.chat_template is None:
-            raise ValueError(
-                f"The tokenizer of {model_name(model)} has no chat template; environments ask in chat messages. Use "
-                "an instruction-tuned model, or set tokenizer.chat_template and pass it as processing_class."
-            )
+        require_chat_template(self._tokenizer, model_name(model))
 
     def _panel(self, args: ThreeSPOConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
@@ -156,15 +153,17 @@ class AgentTrainer(GRPOTrainer):
         return metrics
 
     def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
-        """Play every task once with `args.eval_temperature`, the ranks sharing them out, and summarize.
+        """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
 
-        Leaves the random generators as they were, so that evaluating does not change the training that follows.
+        The ranks share the episodes out. Leaves the random generators as they were, so that evaluating does not change
+        the training that follows.
         """
+        tasks = list(tasks) * (self.args.num_generations_eval or 1)
         rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self._evaluation_sampling():
             torch.manual_seed(self.args.seed + rank)
-            results = evaluate_policy(
+            results = play_panel(
                 self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
             )
         by_index = dict(gather_object(list(zip(range(rank, len(tasks), num_ranks), results, strict=True))))
@@ -173,14 +172,7 @@ class AgentTrainer(GRPOTrainer):
     def _prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
         """Tokenize prompts, or say which does not fit the model together with its answer."""
         prompt_ids: list[list[int]] = self._tokenize_prompts(prompts)[0]
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        size = max(map(len, prompt_ids)) + self.max_completion_length
-        if limit is not None and size > limit:
-            raise ValueError(
-                f"A prompt and its completion need {size} tokens; the model has positions for {limit}. Shorten the "
-                "environment's prompts (fewer past turns or admissible actions) or lower max_completion_length "
-                f"({self.max_completion_length})."
-            )
+        require_positions(self.model, max(map(len, prompt_ids)), self.max_completion_length)
         return prompt_ids
 
     def _complete(self, prompts: list[list[Message]]) -> list[str]:

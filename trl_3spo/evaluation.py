@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Message, Task
@@ -16,7 +17,7 @@ Generate = Callable[[list[list[Message]]], list[str]]
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What became of one evaluated task.
+    """What became of one evaluated episode.
 
     Args:
         task: Id of the task.
@@ -36,6 +37,9 @@ class EpisodeResult:
 @dataclass(frozen=True)
 class Interval:
     """A success rate with its 95 % Wilson interval, all in [0, 1].
+
+    The interval takes the episodes as independent: with several of a task it is that of these tasks, and narrower than
+    that of tasks like them.
 
     Args:
         rate: Successes over episodes.
@@ -59,7 +63,7 @@ class Evaluation:
         success_by_kind: By task type.
         mean_steps: Environment steps per episode.
         inadmissible_share: Share of actions that were not admissible, in [0, 1].
-        panel: `panel_hash` of the tasks.
+        panel: `panel_hash` of the tasks, however often each was played.
     """
 
     success: Interval
@@ -105,9 +109,35 @@ def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_s
 
 
 def evaluate_policy(
+    generate: Generate,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    num_episodes: int | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Play a panel and return success rates, overall and by task type, with the panel they belong to.
+
+    Args:
+        generate: The policy; whether it is greedy is its own affair.
+        env: Must end its episodes itself.
+        tasks: The panel.
+        num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
+        batch_size: Number of episodes that are advanced together.
+
+    Raises:
+        ValueError: There are no tasks or no episodes.
+    """
+    num_episodes = len(tasks) if num_episodes is None else num_episodes
+    if not tasks or num_episodes < 1:
+        raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
+    return summarize(play_panel(generate, env, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+
+
+def play_panel(
     generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64
 ) -> list[EpisodeResult]:
-    """Play every task of a panel once, as `play` does, and return what became of each; `summarize` makes the rates."""
+    """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
     return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size)]
 
 
@@ -136,7 +166,7 @@ def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
         success_by_kind={kind: wilson_interval(by_kind[kind]) for kind in sorted(by_kind)},
         mean_steps=num_steps / len(results),
         inadmissible_share=sum(result.num_inadmissible for result in results) / max(num_steps, 1),
-        panel=panel_hash(result.task for result in results),
+        panel=panel_hash(dict.fromkeys(result.task for result in results)),
     )
 
 

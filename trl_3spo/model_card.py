@@ -15,7 +15,8 @@ def environment_section(env: Environment, evaluation: Evaluation | None) -> str:
         f"Trained with trl_3spo {__version__} in `{type(env).__module__}.{type(env).__qualname__}`.",
     ]
     if evaluation is not None:
-        lines += ["", f"Evaluated on panel `{evaluation.panel}`, one episode a task:", "", *_table(evaluation)]
+        num_episodes = evaluation.success.num_episodes
+        lines += ["", f"Evaluated on panel `{evaluation.panel}` in {num_episodes} episodes:", "", *_table(evaluation)]
     return "\n".join([*lines, ""])
 
 

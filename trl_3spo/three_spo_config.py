@@ -36,7 +36,7 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
             Whole episodes the initial policy plays, without training, to begin the history of success with; at least
             0. Without them the first scores come from the episodes that end first, which are the quick successes.
         num_generations_eval (`int`, *optional*, defaults to `1`):
-            Unused: an evaluation plays every task once. GRPOConfig checks it against the batch.
+            Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
             `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
             Several processes, activation checkpointing (GRPOConfig's default) and sliding-window or recurrent layers
@@ -67,7 +67,7 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         default=128, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
     )
     num_generations_eval: int | None = field(
-        default=1, metadata={"help": "Unused: an evaluation plays every task once."}
+        default=1, metadata={"help": "Episodes an evaluation plays of every task."}
     )
     prefix_sharing: str = field(
         default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}

@@ -2,11 +2,19 @@
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from trl_3spo.environments.base import Environment, Observation, Task, Turn
 
-Expert = Callable[[Observation, Sequence[Turn]], str]
+
+class Advice(NamedTuple):
+    """What an expert would do, and why, in a sentence or two; empty where it does not say."""
+
+    action: str
+    thought: str = ""
+
+
+Expert = Callable[[Observation, Sequence[Turn]], Advice]
 """Chooses an action as a policy does: from the present observation and the episode so far, oldest turn first. It is
 asked once at every step."""
 
@@ -16,6 +24,7 @@ def demonstrate(
     tasks: Sequence[Task],
     new_expert: Callable[[Observation, int], Expert],
     *,
+    thinks: bool = False,
     noise: float = 0.0,
     demonstrates_noise: bool = False,
     ignored_actions: Collection[str] = (),
@@ -26,9 +35,10 @@ def demonstrate(
     The environment is not to be used in between: it is where the last step has led.
 
     Args:
-        env: Its prompt and answer formats are those of the demonstrations.
+        env: Its prompts are those of the demonstrations.
         tasks: To play, in this order.
         new_expert: Makes the player of one episode from its first observation and a seed.
+        thinks: Whether answers are `<think>…</think><action>…</action>` with the expert's thought, or the action alone.
         noise: Share of the steps, in [0, 1], at which any admissible action is taken in place of the expert's, which
             then goes on from wherever that leads. Where the environment names no actions the expert's is taken.
         demonstrates_noise: Whether the action taken is demonstrated, which teaches to hesitate as the player does; or
@@ -48,14 +58,21 @@ def demonstrate(
         turns: list[Turn] = []
         is_final = False
         while not is_final:
-            action = best = expert(observation, turns)
+            best = expert(observation, turns)
+            action = best.action
             if rng.random() < noise:
                 others = [other for other in observation.admissible_actions if other not in ignored_actions]
-                action = rng.choice(others) if others else best
+                action = rng.choice(others) if others else best.action
+            shown = Advice(action) if demonstrates_noise and action != best.action else best
             yield {
                 "prompt": env.prompt(task, observation, turns),
-                "completion": [{"role": "assistant", "content": action if demonstrates_noise else best}],
+                "completion": [{"role": "assistant", "content": write_answer(shown) if thinks else shown.action}],
             }
             turns.append(Turn(observation.text, action))
             result = env.step(action)
             observation, is_final = result.observation, result.is_final
+
+
+def write_answer(advice: Advice) -> str:
+    """Return an answer with a thought, in the form that `trl_3spo.environments.base.parse_action` reads."""
+    return f"<think>{advice.thought}</think><action>{advice.action}</action>"

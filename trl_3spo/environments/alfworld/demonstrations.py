@@ -19,6 +19,8 @@ def demonstrate(
 ) -> Iterator[dict[str, Any]]:
     """Have the expert play every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
 
+    Where the prompts ask for a thought, the expert says why it acts so.
+
     Raises:
         ValueError: The noise is out of range.
     """
@@ -26,6 +28,7 @@ def demonstrate(
         env,
         tasks,
         _new_expert,
+        thinks=env.prompt_format == "think",
         noise=noise,
         demonstrates_noise=demonstrates_noise,
         ignored_actions=("help",),
@@ -36,8 +39,9 @@ def demonstrate(
 def _new_expert(first: Observation, seed: int) -> demonstrations.Expert:
     expert = SearchExpert(first.text, seed=seed)
 
-    def act(observation: Observation, turns: Sequence[Turn]) -> str:
+    def advise(observation: Observation, turns: Sequence[Turn]) -> demonstrations.Advice:
         expert.observe(observation.text)
-        return expert.act(observation.admissible_actions)
+        action = expert.act(observation.admissible_actions)
+        return demonstrations.Advice(action, expert.thought)
 
-    return act
+    return advise

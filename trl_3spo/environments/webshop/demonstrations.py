@@ -19,15 +19,22 @@ def demonstrate(
 ) -> Iterator[dict[str, Any]]:
     """Have the expert buy for every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
 
+    Where the prompts ask for a thought, it stays empty.
+
     Raises:
         ValueError: The noise is out of range, or the environment's observations are not those the expert reads.
     """
     return demonstrations.demonstrate(
         env,
         tasks,
-        lambda observation, seed: ShoppingExpert(env.max_steps).act,
+        lambda observation, seed: _advisor(ShoppingExpert(env.max_steps)),
+        thinks=env.prompt_format == "think",
         noise=noise,
         demonstrates_noise=demonstrates_noise,
         ignored_actions=("click[buy now]",),  # there is no way back from it
         seed=seed,
     )
+
+
+def _advisor(expert: ShoppingExpert) -> demonstrations.Expert:
+    return lambda observation, turns: demonstrations.Advice(expert.act(observation, turns))
