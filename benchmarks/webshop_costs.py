@@ -5,17 +5,16 @@
 Every catalogue is written to files and loaded twice, each time in a process of its own so that its memory can be told:
 the first builds the search index and keeps it on disk, the second finds it and goes on to walk and search. Customers
 ask for the first 1,000 products. Walks click at random, search as the expert does, and take in what can be clicked
-next. Times are medians over repeats. Searches are timed without their memory of earlier ones, which walks do use.
+next. Times are a core's processor time, so that other work on the machine counts for little, and medians over repeats.
+Searches are timed without their memory of earlier ones, which walks do use.
 """
 
 import argparse
 import gc
 import json
 import multiprocessing
-import platform
 import random
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+from alfworld_speed import provenance
 
-from trl_3spo import __version__
 from trl_3spo.environments.webshop import WebShopEnv, World
 from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
 from trl_3spo.environments.webshop.expert import ShoppingExpert
@@ -50,14 +49,8 @@ def main() -> None:
         "queries": arguments.queries,
         "repeats": arguments.repeats,
         "environments": NUM_ENVIRONMENTS,
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": numpy.__version__,
-            "trl_3spo": __version__,
-            "platform": platform.platform(),
-        },
-        "commit": commit(),
-    }
+        "numpy": numpy.__version__,
+    } | provenance()
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
@@ -111,9 +104,9 @@ def load(folder: Path) -> World:
 
 
 def timed(function: Callable[[], World]) -> tuple[float, World]:
-    start = time.perf_counter()
+    start = time.process_time()
     result = function()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def megabytes(counter: str) -> float:
@@ -126,14 +119,14 @@ def megabytes(counter: str) -> float:
 def time_step(env: WebShopEnv, queries: dict[str, str], num_steps: int, rng: random.Random) -> float:
     """Return seconds per step, resets included."""
     tasks = rng.choices(env.tasks(), k=num_steps)
-    start = time.perf_counter()
+    start = time.process_time()
     task, observation = tasks[0], env.reset(tasks[0])
     for next_task in tasks:
         result = env.step(rng.choice(observation.admissible_actions or (queries[task.id],)))
         observation = result.observation
         if result.is_final:
             task, observation = next_task, env.reset(next_task)
-    return (time.perf_counter() - start) / num_steps
+    return (time.process_time() - start) / num_steps
 
 
 def time_search(world: World, actions: list[str], num_queries: int, repeat: int) -> float:
@@ -141,10 +134,10 @@ def time_search(world: World, actions: list[str], num_queries: int, repeat: int)
     queries = [action[len("search[") : -1] + f" {repeat}" for action in actions]
     queries = random.Random(repeat).sample(queries, num_queries)
     world.search.cache_clear()
-    start = time.perf_counter()
+    start = time.process_time()
     for query in queries:
         world.search(query)
-    return (time.perf_counter() - start) / num_queries
+    return (time.process_time() - start) / num_queries
 
 
 def time_jump(env: WebShopEnv, rng: random.Random) -> float:
@@ -155,19 +148,11 @@ def time_jump(env: WebShopEnv, rng: random.Random) -> float:
         snapshots.append(env.snapshot())
     jumps = rng.choices(snapshots, k=NUM_JUMPS)
     restore, snapshot = env.restore, env.snapshot
-    start = time.perf_counter()
+    start = time.process_time()
     for jump in jumps:
         restore(jump)
         snapshot()
-    return (time.perf_counter() - start) / NUM_JUMPS
-
-
-def commit() -> str | None:
-    """Return the commit the code is at, `+` after it where files have changed since."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
-    return (head + ("+" if changed else "")) or None
+    return (time.process_time() - start) / NUM_JUMPS
 
 
 if __name__ == "__main__":
