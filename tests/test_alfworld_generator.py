@@ -1,3 +1,4 @@
+import functools
 import hashlib
 import json
 import os
@@ -47,6 +48,15 @@ def games(request, default_games, small_games):
     return default_games if request.param == "default" else small_games
 
 
+def opened(data):
+    return _open(data["pddl_problem"], data["task"])
+
+
+@functools.cache
+def _open(problem, task):
+    return Game({"pddl_problem": problem, "task": task})
+
+
 def hosts(game, object_type):
     """The receptacles in which objects of a type lie at the start."""
     return [
@@ -78,7 +88,7 @@ def test_games_do_not_depend_on_the_order_of_hashes(default_games, hash_seed):
 
 
 def test_sizes_are_those_of_the_released_games(default_games):
-    games = [Game(game) for game in default_games]
+    games = [opened(game) for game in default_games]
     nums_receptacles = [len(game.receptacles) for game in games]
     nums_objects = [len(game.objects) for game in games]
     assert 20 < statistics.mean(nums_receptacles) < 24
@@ -91,7 +101,7 @@ def test_sizes_are_those_of_the_released_games(default_games):
 
 def test_some_receptacles_share_a_location(default_games):
     is_shared = []
-    for game in map(Game, default_games):
+    for game in map(opened, default_games):
         counts = Counter(receptacle.location for receptacle in game.receptacles)
         is_shared += [counts[receptacle.location] > 1 for receptacle in game.receptacles]
     assert 0.12 < statistics.mean(is_shared) < 0.22
@@ -102,7 +112,7 @@ def test_rooms_are_furnished_as_the_released_ones(default_games):
     numbers = {"fridge": {"countertop": 2.3, "stoveburner": 4, "diningtable": 0.7, "shelf": 0.5}}
     numbers |= {"sofa": {"coffeetable": 1.0, "sidetable": 1.5}, "toilet": {"bathtubbasin": 0.7, "shelf": 0.5}}
     for landmark, means in numbers.items():
-        rooms = [Counter(place.type for place in Game(game).receptacles) for game in default_games]
+        rooms = [Counter(place.type for place in opened(game).receptacles) for game in default_games]
         rooms = [room for room in rooms if landmark in room]
         for name, mean in means.items():
             assert abs(statistics.mean(room[name] for room in rooms) - mean) < 0.35, (landmark, name)
@@ -110,16 +120,16 @@ def test_rooms_are_furnished_as_the_released_ones(default_games):
 
 def test_some_cabinets_do_not_open(default_games, small_games):
     cabinets = [
-        place.openable for game in map(Game, default_games) for place in game.receptacles if place.type == "cabinet"
+        place.openable for game in map(opened, default_games) for place in game.receptacles if place.type == "cabinet"
     ]
     assert 0.7 < statistics.mean(cabinets) < 0.8
-    for place in (place for game in map(Game, small_games) for place in game.receptacles):
+    for place in (place for game in map(opened, small_games) for place in game.receptacles):
         assert place.openable == (place.type in {name.lower() for name in OPENABLE})
 
 
 def test_some_objects_are_in_two_receptacles(default_games, small_games):
     pairs = Counter()
-    for game in map(Game, default_games):
+    for game in map(opened, default_games):
         for thing in range(len(game.objects)):
             hosts = [
                 place.type
@@ -130,12 +140,12 @@ def test_some_objects_are_in_two_receptacles(default_games, small_games):
             pairs.update([tuple(sorted(hosts))] if len(hosts) == 2 else [])
     assert set(pairs) == {tuple(sorted(name.lower() for name in pair)) for pair in OVERLAPS}
     assert 0.5 < pairs.total() / len(default_games) < 1.2
-    for game in map(Game, small_games):
+    for game in map(opened, small_games):
         assert sum(map(len, game.initial.contents)) == len(game.objects)
 
 
 def test_sizes_can_be_bounded(small_games):
-    games = [Game(game) for game in small_games]
+    games = [opened(game) for game in small_games]
     assert {len(game.receptacles) for game in games} == set(range(4, 9))
     assert {len(game.objects) for game in games} == set(range(4, 11))
 
@@ -153,7 +163,7 @@ def test_games_of_one_kind_can_be_asked_for():
 def test_all_suitable_rooms_occur(default_games):
     furniture = {kind: set() for kind in KINDS}
     for game in default_games:
-        furniture[game["kind"]] |= {receptacle.type for receptacle in Game(game).receptacles}
+        furniture[game["kind"]] |= {receptacle.type for receptacle in opened(game).receptacles}
     assert {"bed", "sofa", "toilet", "fridge"} <= furniture["pick_and_place_simple"]
     assert {"bed", "sofa", "toilet", "fridge"} <= furniture["pick_two_obj_and_place"]
     assert {"bed", "sofa"} <= furniture[LOOK]
@@ -162,7 +172,7 @@ def test_all_suitable_rooms_occur(default_games):
 
 def test_games_are_solvable_and_not_yet_won(games):
     for data in games[:200]:
-        game = Game(data)
+        game = opened(data)
         assert data["solvable"] is True
         assert data["walkthrough"] == oracle_plan(game, game.initial)
         state = game.initial
@@ -174,13 +184,13 @@ def test_games_are_solvable_and_not_yet_won(games):
 
 
 def test_the_agent_starts_where_there_is_no_receptacle(games):
-    for game in map(Game, games):
+    for game in map(opened, games):
         assert not game.receptacles_at(game.initial.location)
 
 
 def test_what_the_task_takes_is_there_and_has_to_be_brought_together(games):
     for data in games:
-        game, assignment = Game(data), Assignment.from_text(data["task"])
+        game, assignment = opened(data), Assignment.from_text(data["task"])
         present = {receptacle.type for receptacle in game.receptacles}
         targets = hosts(game, assignment.target)
         assert len(targets) >= assignment.num_targets
@@ -199,12 +209,12 @@ def test_the_target_can_hide_in_several_places(games):
         assignment = Assignment.from_text(data["task"])
         taboo = "" if assignment.treatment else assignment.destination
         types = {name.lower() for name in OBJECTS[data["parameters"]["object_target"]].found_in} - {taboo}
-        assert sum(receptacle.type in types for receptacle in Game(data).receptacles) >= 2
+        assert sum(receptacle.type in types for receptacle in opened(data).receptacles) >= 2
 
 
 def test_everything_is_where_the_tables_allow_it(default_games):
     known = {name.lower(): object_type for name, object_type in OBJECTS.items()}
-    for game in map(Game, default_games[:60]):
+    for game in map(opened, default_games[:60]):
         for thing in game.objects:
             assert {host.type for host in hosts(game, thing.type)} <= {n.lower() for n in known[thing.type].found_in}
         for place, accepted in enumerate(game.accepts):
@@ -214,7 +224,7 @@ def test_everything_is_where_the_tables_allow_it(default_games):
 
 def test_games_are_different_and_named_by_what_lies_where(games):
     assert len({game["id"] for game in games}) == len(games)
-    assert len({Game(game).introduction() + game["pddl_problem"] for game in games}) == len(games)
+    assert len({opened(game).introduction() + game["pddl_problem"] for game in games}) == len(games)
 
 
 def test_sentences_say_the_parameters(games):
@@ -283,7 +293,7 @@ def test_running_out_of_different_games_is_an_error(monkeypatch, small_games):
 @pytest.mark.parametrize("size", [(4, 4), (40, 50)])
 def test_extreme_sizes_are_possible(size):
     games = generate_games(6, seed=0, num_receptacles=size, num_objects=(2, 2) if size == (4, 4) else (60, 60))
-    for game in map(Game, games):
+    for game in map(opened, games):
         assert size[0] <= len(game.receptacles) <= size[1]
 
 
@@ -296,7 +306,7 @@ def test_bounded_games_are_those_that_results_were_measured_on():
 def test_sliced_targets_are_asked_for_and_have_to_be_sliced(sliced_games):
     assert {game["kind"] for game in sliced_games if game["parameters"]["object_sliced"]} == set(SLICED_SENTENCES)
     for data in sliced_games:
-        game = Game(data)
+        game = opened(data)
         is_sliced = data["kind"] != LOOK
         assert data["parameters"]["object_sliced"] == is_sliced
         assert ("Sliced-" in data["id"]) == is_sliced
