@@ -4,6 +4,7 @@ import configparser
 import json
 import pkgutil
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def test_version(capsys):
 def test_evaluate(checkpoint, tmp_path, capsys):
     world = ["--env", CORRIDOR, "--env-options", "length=4", "max_steps=5"]
     settings = ["--num-tasks", 3, "--num-episodes", 9, "--temperature", 1.5, "--max-completion-length", 1, "--seed", 4]
-    run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "result.json")
-    result = json.loads((tmp_path / "result.json").read_text())
+    run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "new" / "result.json")
+    result = json.loads((tmp_path / "new" / "result.json").read_text())
     assert result == json.loads(capsys.readouterr().out)
     env = CorridorEnv(length=4, max_steps=5)
     expected = evaluate_checkpoint(
@@ -64,7 +65,7 @@ def test_evaluate(checkpoint, tmp_path, capsys):
 
 @pytest.mark.parametrize(("suffix", "kind"), [("parquet", "parquet"), ("jsonl", "json")])
 def test_demos(tmp_path, suffix, kind):
-    file = tmp_path / f"demos.{suffix}"
+    file = tmp_path / "new" / f"demos.{suffix}"
     world = ["generated=4", "seed=2", "num_receptacles=[4,8]", "num_objects=[4,10]"]
     run("demos", "--env-options", *world, "--num-tasks", 3, "--noise", 0.2, "--seed", 6, "--output", file)
     written = load_dataset(kind, data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
@@ -103,3 +104,20 @@ def test_numbers_must_be_positive(capsys):
     with pytest.raises(SystemExit, match="2"):
         run("evaluate", "--model", "m", "--num-tasks", 0)
     assert "0 must be at least 1" in capsys.readouterr().err
+
+
+def test_an_environment_and_its_expert_may_be_in_a_file_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "my_world.py").write_text(
+        "from trl_3spo.environments import demonstrations\n"
+        "from trl_3spo.environments.corridor import CorridorEnv as MyEnv\n"
+        "def demonstrate(env, tasks, **options):\n"
+        "    left = lambda observation, turns: demonstrations.Advice('left')\n"
+        "    return demonstrations.demonstrate(env, tasks, lambda observation, seed: left, **options)\n"
+    )
+    mine = ["--env", "my_world:MyEnv", "--expert", "my_world:demonstrate", "--env-options", "max_steps=2"]
+    run("demos", *mine, "--output", "demos.jsonl")
+    steps = [json.loads(line) for line in (tmp_path / "demos.jsonl").read_text().splitlines()]
+    assert {step["completion"][0]["content"] for step in steps} == {"left"}
+    assert capsys.readouterr().out == f"{len(steps)} steps in demos.jsonl\n"

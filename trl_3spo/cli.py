@@ -4,6 +4,7 @@ import argparse
 import json
 import pkgutil
 import platform
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; see `trl-3spo --help`."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    sys.path.insert(0, "")  # an environment may be in a file here
     try:
         options.run(options)
     except (ImportError, OSError, ValueError) as error:
@@ -32,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     formatter = argparse.ArgumentDefaultsHelpFormatter
     tasks = argparse.ArgumentParser(add_help=False)
-    tasks.add_argument("--env", default=ALFWORLD, metavar="MODULE:NAME", help="environment class or function")
+    tasks.add_argument(
+        "--env", default=ALFWORLD, metavar="MODULE:NAME", help="environment class or function, here or installed"
+    )
     tasks.add_argument("--env-options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen")
     tasks.add_argument("--num-tasks", type=_positive, help="the first so many of the environment's tasks; default: all")
     tasks.add_argument("--seed", type=int, default=0, help="of sampling or of the expert; the games' is an env option")
@@ -66,6 +70,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     # Imported here: torch takes seconds, which `--help` and mistakes in the options need not wait for.
     from trl_3spo.checkpoint import evaluate_checkpoint
 
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     env = _make_environment(options.env, options.env_options)
     evaluation = evaluate_checkpoint(
         options.model,
@@ -91,6 +97,7 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
 
     if options.output.suffix not in (".parquet", ".jsonl"):
         raise ValueError(f"--output is {options.output}; it must end in .parquet or .jsonl.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     env = _make_environment(options.env, options.env_options)
     demonstrate = _resolve(options.expert)
     noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
