@@ -211,7 +211,7 @@ def test_a_checkpoint_without_search_starts_the_search_afresh(tmp_path, caplog):
     first = corridor_trainer(tmp_path / "first", max_steps=1, novelty_weight=0.3, save_strategy="steps", save_steps=1)
     first.train()
     folder = tmp_path / "first" / "checkpoint-1"
-    for file in folder.glob("three_spo_*"):
+    for file in folder.glob("rollout_*"):
         file.unlink()
     second = corridor_trainer(tmp_path / "second", max_steps=2, novelty_weight=0.3)
     second.train(resume_from_checkpoint=str(folder))

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from trl_3spo.agent_config import AgentConfig
 from trl_3spo.checkpoint import require_chat_template, require_positions
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.evaluation import Evaluation, play_panel, summarize
@@ -25,7 +26,6 @@ from trl_3spo.shared_prefix import (
     generate_shared,
     owners_of_prompts,
 )
-from trl_3spo.three_spo_config import ThreeSPOConfig
 
 
 class AgentTrainer(GRPOTrainer):
@@ -51,7 +51,7 @@ class AgentTrainer(GRPOTrainer):
         self,
         model: str | PreTrainedModel,
         env: Environment | Callable[[], Environment],
-        args: ThreeSPOConfig,
+        args: AgentConfig,
         *,
         reward_func: Callable[..., list[float]],
         train_tasks: Sequence[Task] | None = None,
@@ -76,7 +76,7 @@ class AgentTrainer(GRPOTrainer):
             )
         require_chat_template(self._tokenizer, model_name(model))
 
-    def _panel(self, args: ThreeSPOConfig) -> Sequence[Task]:
+    def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
     # -- shared prompts ------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def model_name(model: str | PreTrainedModel) -> str:
     return (model if isinstance(model, str) else str(model.config._name_or_path)).rstrip("/").split("/")[-1]
 
 
-def _clock(tasks: Sequence[Task], args: ThreeSPOConfig) -> Dataset:
+def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
     """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
 
     Only its length matters. Which task is trained when is the rollout's to say.

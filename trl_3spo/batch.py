@@ -38,6 +38,11 @@ def pad_rows(rows: Sequence[Row], size: int) -> list[Row]:
     return [*rows, *[filler] * (size - len(rows))]
 
 
+def num_padding(rows: Sequence[Row]) -> int:
+    """Return how many of the rows take no part in the loss."""
+    return sum(row.is_padding for row in rows)
+
+
 def rollout_output(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the rows in the form of TRL's `rollout_func`; padding is masked out of the loss through `env_mask`."""
     output: dict[str, Any] = {

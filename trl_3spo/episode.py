@@ -72,12 +72,17 @@ def first_visit(env: Environment, task: Task) -> Visit:
 
 
 def next_visits(env: Environment, moves: Sequence[tuple[Visit, str]]) -> list[Visit]:
-    """Put the environment back to each of some visits and take an action there; return where they led."""
-    reached = env.step_each([(origin.snapshot, action) for origin, action in moves])
-    return [
-        Visit(origin.task, result, snapshot, origin, action, origin.depth + 1)
-        for (origin, action), (result, snapshot) in zip(moves, reached, strict=True)
-    ]
+    """Put the environment back to each of some visits and take an action there; return where they led.
+
+    Environments are deterministic, so equal moves share one step and one visit.
+    """
+    distinct = list(dict.fromkeys(moves))
+    steps = env.step_each([(origin.snapshot, action) for origin, action in distinct])
+    reached = {
+        (origin, action): Visit(origin.task, result, snapshot, origin, action, origin.depth + 1)
+        for (origin, action), (result, snapshot) in zip(distinct, steps, strict=True)
+    }
+    return [reached[move] for move in moves]
 
 
 def next_visit(env: Environment, origin: Visit, action: str) -> Visit:

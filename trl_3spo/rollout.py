@@ -1,13 +1,13 @@
 """The collecting phase: which states to sample from next, and what became of the samples."""
 
-import random
-from array import array
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from trl_3spo.advantages import group_relative, has_signal
+from trl_3spo.collector import Collector
 from trl_3spo.environments.base import Environment, Task
 from trl_3spo.episode import Episode, Group, Transition, Visit, first_visit, next_visit, next_visits
 from trl_3spo.history import StateHistory
@@ -31,7 +31,7 @@ class Expansion:
     num_samples: int
 
 
-class Rollout:
+class Rollout(Collector):
     """Many search trees over one environment, advanced together.
 
     Passive, like the search: `plan` names the states to sample from and `record` takes the actions sampled there. The
@@ -60,21 +60,13 @@ class Rollout:
         num_ranks: int = 1,
         is_scaled: bool = True,
     ) -> None:
-        if not tasks:
-            raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
+        super().__init__(env, tasks, seed=seed, rank=rank, num_ranks=num_ranks)
         self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
         self.scorer = StateScorer(options, self.history, max_group_size)
         self.trees: deque[TreeSearch] = deque()
-        self.counts: Counter[str] = Counter()
-        self._env = env
         self._options = options
-        self._tasks = tasks
-        self._seed = seed
         self._is_scaled = is_scaled
-        self._next_task = rank
-        self._num_ranks = num_ranks
         self._ended: list[Episode] = []
-        self._states: set[int] = set()
 
     def plan(self, capacity: int) -> list[Expansion]:
         """Choose states to sample from next: at most one of every tree, whole groups, at most `capacity` actions.
@@ -115,14 +107,6 @@ class Rollout:
             self._ended += tree.prune()
         return 0
 
-    def next_tasks(self, count: int) -> list[Task]:
-        """Take this rank's next tasks off the order."""
-        tasks = []
-        for _ in range(count):
-            tasks.append(self._task(self._next_task))
-            self._next_task += self._num_ranks
-        return tasks
-
     def _new_tree(self) -> TreeSearch:
         (task,) = self.next_tasks(1)
         return self._tree(first_visit(self._env, task))
@@ -130,13 +114,6 @@ class Rollout:
     def _tree(self, root: Visit) -> TreeSearch:
         options = self._options
         return TreeSearch(root, max_episodes=options.max_episodes_per_tree, has_backtracking=options.has_backtracking)
-
-    def _task(self, position: int) -> Task:
-        """Return the task at a position of the endless sequence of reshuffled passes."""
-        num_pass, index = divmod(position, len(self._tasks))
-        order = list(range(len(self._tasks)))
-        random.Random(f"{self._seed}/{num_pass}").shuffle(order)
-        return self._tasks[order[index]]
 
     def record(self, plan: Sequence[Expansion], actions: Sequence[Sequence[str]]) -> list[Group]:
         """Take the sampled actions in the environment, judge where they led, and advance the trees.
@@ -149,12 +126,10 @@ class Rollout:
             One group for every expansion, in the plan's order.
         """
         pairs = list(zip(plan, actions, strict=True))
-        # The environment is deterministic, so equal actions share one step.
-        moves = [(expansion.visit, action) for expansion, sampled in pairs for action in dict.fromkeys(sampled)]
-        reached = dict(zip(moves, next_visits(self._env, moves), strict=True))
+        reached = iter(next_visits(self._env, [(x.visit, action) for x, sampled in pairs for action in sampled]))
         groups = []
         for expansion, sampled in pairs:
-            group = self._group(expansion.visit, [reached[expansion.visit, action] for action in sampled])
+            group = self._group(expansion.visit, list(islice(reached, len(sampled))))
             self._count(group)
             self._ended += expansion.tree.record(group)
             groups.append(group)
@@ -168,21 +143,13 @@ class Rollout:
 
     def _count(self, group: Group) -> None:
         size = len(group.transitions)
-        self.counts.update({"groups": 1, "sampled_actions": size, f"size_{size}": 1})
-        reached = [transition.visit.state_digest for transition in group.transitions]
-        self.counts["revisits"] += sum(state in self._states for state in reached)
-        self._states.update(reached)
-        self.counts["groups_without_signal"] += not group.has_signal
+        self.counts.update({"groups": 1, f"size_{size}": 1, "groups_without_signal": not group.has_signal})
+        self._count_reached(transition.visit for transition in group.transitions)
 
     def take_ended(self) -> list[Episode]:
         """Return the episodes that have ended since the last call, for the history to observe."""
         ended, self._ended = self._ended, []
         return ended
-
-    @property
-    def num_states(self) -> int:
-        """Distinct exact states reached so far."""
-        return len(self._states)
 
     @property
     def num_waiting(self) -> int:
@@ -191,12 +158,8 @@ class Rollout:
 
     def state_dict(self) -> dict[str, Any]:
         """Return history, trees, states reached and place in the order of tasks as plain data and arrays."""
-        return {
-            "history": self.history.state_dict(),
-            "trees": [tree.state_dict() for tree in self.trees if tree.head is not None],
-            "next_task": self._next_task,
-            "states": array("Q", sorted(self._states)),
-        }
+        trees = [tree.state_dict() for tree in self.trees if tree.head is not None]
+        return super().state_dict() | {"history": self.history.state_dict(), "trees": trees}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a `state_dict` left off; the environment replays the way to every waiting state.
@@ -204,9 +167,8 @@ class Rollout:
         Raises:
             ValueError: A tree's task is not among the tasks.
         """
+        super().load_state_dict(state)
         self.history.load_state_dict(state["history"])
-        self._next_task = state["next_task"]
-        self._states = {int(x) for x in state["states"]}
         tasks = {task.id: task for task in self._tasks}
         self.trees = deque(self._load_tree(tasks, saved) for saved in state["trees"])
 

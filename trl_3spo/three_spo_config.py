@@ -3,20 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl import GRPOConfig
-
+from trl_3spo.agent_config import AgentConfig
 from trl_3spo.options import ThreeSPOOptions
 
 
 @dataclass
-class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
+class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     r"""
     Configuration class for the [`ThreeSPOTrainer`].
 
     Everything of [`~trl.GRPOConfig`] keeps its name and meaning; `num_generations` is G_max, and a generation batch
     holds whole state groups of n(s) ≤ G_max rows. [`~trl_3spo.options.ThreeSPOOptions`] documents the options of
-    scores, rewards, search and history. With `max_steps` unset, an epoch is as many optimizer steps as GRPO would make
-    over the training tasks.
+    scores, rewards, search and history, [`~trl_3spo.agent_config.AgentConfig`] those of tasks and evaluation. With
+    `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
 
     Parameters:
         scale_rewards (`str` or `bool`, *optional*, defaults to `"none"`):
@@ -29,26 +28,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         max_fill_rounds (`int`, *optional*, defaults to `4`):
             Sampling rounds after which a batch with any signal is trained on though it is not that full: where tasks
             are solved, hardly any group has signal, and a full batch would cost more than it teaches.
-        max_idle_rounds (`int`, *optional*, defaults to `100`):
-            Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
-            these tasks, or never succeeds.
         num_initial_episodes (`int`, *optional*, defaults to `128`):
             Whole episodes the initial policy plays, without training, to begin the history of success with; at least
             0. Without them the first scores come from the episodes that end first, which are the quick successes.
-        num_generations_eval (`int`, *optional*, defaults to `1`):
-            Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
-        prefix_sharing (`str`, *optional*, defaults to `"auto"`):
-            `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
-            Several processes, activation checkpointing (GRPOConfig's default) and sliding-window or recurrent layers
-            keep it off.
-        train_split (`str`, *optional*):
-            Split of the environment's tasks to train on; `None` is the environment's own choice.
-        eval_split (`str`, *optional*):
-            Split to evaluate on; `None` is the environment's own choice.
-        num_eval_tasks (`int`, *optional*, defaults to `100`):
-            Size of the evaluation panel: the first so many tasks of the split.
-        eval_temperature (`float`, *optional*, defaults to `0.0`):
-            Sampling temperature in evaluations, at least 0; 0 is greedy.
     """
 
     scale_rewards: str = field(
@@ -60,22 +42,9 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
     max_fill_rounds: int = field(
         default=4, metadata={"help": "Sampling rounds after which a batch with any signal is trained on."}
     )
-    max_idle_rounds: int = field(
-        default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
-    )
     num_initial_episodes: int = field(
         default=128, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
     )
-    num_generations_eval: int | None = field(
-        default=1, metadata={"help": "Episodes an evaluation plays of every task."}
-    )
-    prefix_sharing: str = field(
-        default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}
-    )
-    train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
-    eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
-    num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
-    eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,15 +52,10 @@ class ThreeSPOConfig(ThreeSPOOptions, GRPOConfig):
         self._check_batch()
         if not 0 <= self.min_batch_fill <= 1:
             raise ValueError(f"min_batch_fill is {self.min_batch_fill!r}; it must be between 0 and 1.")
-        if self.prefix_sharing not in ("auto", "off"):
-            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto' or 'off'.")
-        for name in ("max_fill_rounds", "max_idle_rounds", "num_eval_tasks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.max_fill_rounds < 1:
+            raise ValueError(f"max_fill_rounds is {self.max_fill_rounds!r}; it must be at least 1.")
         if self.num_initial_episodes < 0:
             raise ValueError(f"num_initial_episodes is {self.num_initial_episodes!r}; it must be at least 0.")
-        if self.eval_temperature < 0:
-            raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 
     def _check_batch(self) -> None:
         rows = self.per_device_train_batch_size * self.steps_per_generation

@@ -1,0 +1,199 @@
+"""[`RolloutTrainer`]: the way of samples from a rollout through GRPOTrainer's update, its logs and its checkpoints."""
+
+import json
+import logging
+import time
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+
+from trl_3spo.agent_trainer import AgentTrainer
+from trl_3spo.batch import Row, num_padding, pad_rows, rollout_output, with_credit
+from trl_3spo.collector import Collector
+from trl_3spo.environments.base import Message
+from trl_3spo.episode import Episode, Visit
+from trl_3spo.history import StateHistory
+
+logger = logging.getLogger(__name__)
+
+HISTORY_FILE = "rollout_history.npz"
+ROLLOUT_FILE = "rollout_{}.npz"  # one for every rank
+
+MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
+"""Losses that divide by the number of rows, padding included."""
+
+
+class RolloutTrainer(AgentTrainer):
+    """
+    An [`AgentTrainer`] that samples actions in its environment, gives them credit, and updates the policy on them.
+
+    Subclasses set `rollout` and say in `_collect` which actions are sampled and what each is credited with. Their rows
+    go to GRPOTrainer through its own `rollout_func`, and their advantages take the place of its own.
+
+    Overridden hooks: `_generate_and_score_completions`, `_compute_loss` (padding does not count as rows), and
+    `_save_checkpoint` / `_load_optimizer_and_scheduler` (the rollout's state beside the rest).
+    """
+
+    rollout: Collector
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rollout_func = self._hand_over
+        self._rows: list[Row] = []
+        self._padding_correction = 1.0
+        self._seconds = {"generation": 0.0, "environment": 0.0}
+        self._update_began: float | None = None
+
+    @abstractmethod
+    def _collect(self, capacity: int) -> list[Row]:
+        """Return this rank's rows with their credit, at least one; the same calls of collectives on every rank.
+
+        Args:
+            capacity: Size of this rank's part of the generation batch.
+        """
+
+    # -- one training step ---------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._update_began is not None:
+            self._log_metric_now("seconds/update", time.perf_counter() - self._update_began)
+        rows = self._collect(capacity=len(inputs))
+        # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
+        size = _round_up(max(self._gather(len(rows))), self.args.steps_per_generation)
+        # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
+        self._rows = pad_rows(rows, _round_up(size, self.num_generations))
+        self._correct_for_padding(self._rows[:size])
+        batch = super()._generate_and_score_completions([{"prompt": row.prompt} for row in self._rows])
+        self._log_advantages()
+        self._update_began = time.perf_counter()
+        return with_credit(batch, self._rows[:size])
+
+    def _hand_over(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
+        return rollout_output(self._rows)
+
+    def _correct_for_padding(self, rows: Sequence[Row]) -> None:
+        if self.loss_type in MEANS_OVER_ROWS:
+            num_rows = len(rows) * self.accelerator.num_processes
+            self._padding_correction = num_rows / max(num_rows - sum(self._gather(num_padding(rows))), 1)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss: Tensor = super()._compute_loss(model, inputs)
+        return loss * self._padding_correction
+
+    def _log_advantages(self) -> None:
+        """Put the rows' own advantages in the completions table in place of those of GRPOTrainer's blocks."""
+        advantages = gather_object([row.advantage for row in self._rows])
+        logged = self._logs["advantages"]
+        for _ in range(min(len(advantages), len(logged))):
+            logged.pop()
+        logged.extend(advantages)
+
+    # -- sampling ------------------------------------------------------------------------------------------------------
+
+    def _sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Row]]:
+        """Sample so many actions at every visit; return their rows, still without credit."""
+        with self._timed("environment"):
+            prompts = [self.env.prompt(visit.task, visit.observation, visit.turns()) for visit in visits]
+        owners = [i for i, count in enumerate(num_samples) for _ in range(count)]
+        with self._timed("generation"):
+            prompt_ids = self._prompt_ids(prompts)
+            completions, logps = self._generate_single_turn([prompt_ids[i] for i in owners], None, {}, 1)
+        samples: list[list[Row]] = [[] for _ in visits]
+        for row, i in enumerate(owners):
+            row_logps = None if logps is None else logps[row]
+            samples[i].append(Row(prompts[i], prompt_ids[i], completions[row], row_logps))
+        return samples
+
+    def _actions(self, sampled: Sequence[Row]) -> list[str]:
+        ids = [row.completion_ids for row in sampled]
+        return [self.env.parse_action(x) for x in self.processing_class.batch_decode(ids, skip_special_tokens=True)]
+
+    def _observe_episodes(self, history: StateHistory, episodes: Sequence[Episode]) -> None:
+        """Write ended episodes to a history: those of all ranks, in the same order everywhere."""
+        for keys, success in gather_object([(sorted(x.keys()), x.success) for x in episodes]):
+            history.observe(keys, success)
+
+    def _stop_without_signal(self, what: str) -> None:
+        logger.warning(
+            "%s of the last %d sampling rounds had rewards that differ, so there is nothing to learn from and training "
+            "ends. If the success rate is near 0, start from a better policy or easier tasks; if it is near 1, the "
+            "tasks are solved.",
+            what,
+            self.args.max_idle_rounds,
+        )
+        self.control.should_training_stop = True
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+
+    # -- logging -------------------------------------------------------------------------------------------------------
+
+    def _log_metric_now(self, name: str, value: float) -> None:
+        self._metrics["train"][name].append(float(value))
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[phase] += time.perf_counter() - began
+
+    def _log_episodes(self, episodes: Sequence[Episode]) -> None:
+        for success, num_steps in gather_object([(x.success, x.num_steps) for x in episodes]):
+            self._log_metric_now("success_rate", success)
+            self._log_metric_now("episode_length", num_steps)
+
+    def _log_collected(self) -> Counter[str]:
+        """Log what was sampled since the last call, and return the rollouts' counts, summed over all ranks."""
+        counts, self.rollout.counts = self.rollout.counts, Counter()
+        total = sum(gather_object([counts]), Counter[str]())
+        self._log_metric_now("sampled_actions", total["sampled_actions"])
+        self._log_metric_now("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
+        self._log_metric_now("unique_states", sum(self._gather(self.rollout.num_states)))
+        for phase, seconds in self._seconds.items():
+            self._log_metric_now(f"seconds/{phase}", seconds)
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        return total
+
+    def _gather(self, value: int) -> list[int]:
+        return [int(x) for x in gather_object([value])]
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before the rest, which may be pushed to the Hub as soon as it is there.
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.rollout.state_dict()
+        history, states = state.pop("history", {}), state.pop("states")
+        if self.accelerator.is_main_process:
+            np.savez(folder / HISTORY_FILE, **history)
+        file = folder / ROLLOUT_FILE.format(self.accelerator.process_index)
+        np.savez(file, states=states, plain=json.dumps(state))
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        history = Path(checkpoint) / HISTORY_FILE
+        files = [history.with_name(ROLLOUT_FILE.format(rank)) for rank in range(self.accelerator.num_processes)]
+        missing = [file.name for file in (history, *files) if not file.exists()]
+        if missing:
+            # The same on every rank: histories that differ would take the ranks apart.
+            logger.warning("%s holds no %s; history and search start afresh.", checkpoint, ", ".join(missing))
+            return
+        with np.load(history) as counts, np.load(files[self.accelerator.process_index]) as saved:
+            plain = json.loads(str(saved["plain"]))
+            self.rollout.load_state_dict(plain | {"history": dict(counts), "states": saved["states"]})
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
