@@ -14,6 +14,7 @@ import trl_3spo
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
+    "collector",
     "environments.corridor",
     "environments.gymnasium",
     "environments.replay",
