@@ -19,9 +19,12 @@ class AgentConfig(GRPOConfig):
         num_generations_eval (`int`, *optional*, defaults to `1`):
             Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
-            `"auto"` computes every distinct prompt of a batch once where the model allows it, `"off"` never does.
-            Several processes, activation checkpointing (GRPOConfig's default) and sliding-window or recurrent layers
-            keep it off.
+            How the log-probabilities of a batch compute every distinct prompt once: `"cache"` by expanding keys and
+            values, `"mask"` by putting a prompt and its completions in one row, `"auto"` by whichever of the two is
+            estimated to be cheaper, or by neither where neither is, `"off"` never. The cache is ruled out by activation
+            checkpointing (GRPOConfig's default) and several processes, the mask by attention other than SDPA and
+            positions that are not rotary, both by sliding-window and recurrent layers. Where nothing is left, prompts
+            are computed for every completion, and the log says so once. Generation shares prompts too, unless `"off"`.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
@@ -39,7 +42,8 @@ class AgentConfig(GRPOConfig):
         default=1, metadata={"help": "Episodes an evaluation plays of every task."}
     )
     prefix_sharing: str = field(
-        default="auto", metadata={"help": "Whether equal prompts are computed once.", "choices": ["auto", "off"]}
+        default="auto",
+        metadata={"help": "How equal prompts are computed once.", "choices": ["auto", "cache", "mask", "off"]},
     )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
@@ -48,8 +52,8 @@ class AgentConfig(GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prefix_sharing not in ("auto", "off"):
-            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto' or 'off'.")
+        if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
+            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
         for name in ("max_idle_rounds", "num_eval_tasks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")

@@ -9,31 +9,22 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
-from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
 
 from trl_3spo.agent_config import AgentConfig
 from trl_3spo.checkpoint import require_chat_template, require_positions
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.evaluation import Evaluation, play_panel, summarize
 from trl_3spo.model_card import environment_section
-from trl_3spo.shared_prefix import (
-    MIN_ROWS_PER_PROMPT,
-    can_share,
-    completion_outputs,
-    generate_shared,
-    owners_of_prompts,
-)
+from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
 
 
-class AgentTrainer(GRPOTrainer):
+class AgentTrainer(PrefixSharingTrainer):
     """
     A [`~trl.GRPOTrainer`] with an environment in place of its datasets.
 
-    Brings tasks, evaluation by full episodes on a fixed panel, a model card that says so, and forward passes and
-    generation that compute equal prompts once. How samples are collected and credited is left to subclasses.
+    Brings tasks, evaluation by full episodes on a fixed panel, a model card that says so, and, by
+    [`PrefixSharingTrainer`], equal prompts computed once. How samples are collected and credited is left to subclasses.
 
     Args:
         model, env, args, train_tasks, eval_tasks, **kwargs:
@@ -42,10 +33,7 @@ class AgentTrainer(GRPOTrainer):
             Passes the collected rewards on to TRL's logs.
     """
 
-    # GRPOTrainer's attributes that are assigned here; its package is untyped.
-    control: Any
-    generation_config: GenerationConfig
-    generation_kwargs: dict[str, Any]
+    control: Any  # GRPOTrainer's, whose package is untyped
 
     def __init__(
         self,
@@ -78,51 +66,6 @@ class AgentTrainer(GRPOTrainer):
 
     def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
-
-    # -- shared prompts ------------------------------------------------------------------------------------------------
-
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> tuple[list[list[int]], Any]:
-        has_own_cache = self.use_vllm or self.use_transformers_continuous_batching or self.args.cache_implementation
-        is_plain = has_own_cache or images is not None or multimodal_fields
-        if is_plain or not self._shares_prompts(self.model, len(set(map(tuple, prompt_ids))), len(prompt_ids)):
-            plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, *args, **kwargs
-            )
-            return plain
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped, self.accelerator, generation_kwargs=self.generation_kwargs
-            ) as model,
-            torch.no_grad(),
-        ):
-            return generate_shared(model, prompt_ids, self.generation_config), None
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        prompts = input_ids[:, :-logits_to_keep], attention_mask[:, :-logits_to_keep]
-        first_rows, owners = owners_of_prompts(*prompts)
-        is_plain = kwargs.get("pixel_values") is not None or kwargs.get("compute_aux_loss")
-        if is_plain or not self._shares_prompts(model, len(first_rows), len(owners)):
-            plain: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-            return plain
-        size = kwargs.get("batch_size") or len(input_ids)
-        chunks = [slice(start, start + size) for start in range(0, len(input_ids), size)]
-        with self.accelerator.autocast():
-            outputs = [completion_outputs(model, input_ids[x], attention_mask[x], logits_to_keep) for x in chunks]
-        logps, entropies = zip(*outputs, strict=True)
-        # The reference model's head gives no entropies.
-        return torch.cat(logps), None if entropies[0] is None else torch.cat(entropies), None
-
-    def _shares_prompts(self, model: Any, num_prompts: int, num_rows: int) -> bool:
-        # A model wrapped for data parallelism expects one forward pass before each backward pass.
-        is_wrapped = self.accelerator.unwrap_model(model) is not model or self.accelerator.num_processes > 1
-        is_wanted = self.args.prefix_sharing == "auto" and num_rows >= MIN_ROWS_PER_PROMPT * num_prompts
-        return is_wanted and not is_wrapped and can_share(self.accelerator.unwrap_model(model))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

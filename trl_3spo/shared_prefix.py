@@ -1,30 +1,51 @@
-"""One prompt, n completions: forward passes and generation that compute every distinct prompt once.
+"""One prompt, n completions: log-probabilities that compute every distinct prompt once, with equal gradients.
 
-A state group is one prompt with n(s) completions. The distinct prompts of a batch go through the model once and leave
-their keys and values in a cache; the cache is expanded to one row for every completion, and only the completions go on.
-Keys and values stay in the graph, so gradients are those of the plain computation.
+A state group is one prompt with n(s) completions. The prompt's last token stays with them, since its hidden state
+predicts their first tokens. The rest of the prompt is the prefix, computed once; a completion's tail is that token and
+all of the completion but its end, C tokens. Two routes lead from there to the same log-probabilities and gradients:
+
+- cache: the prefixes go through the model and leave keys and values, which are expanded to one row for every
+  completion; the tails go on from them. Two forward passes. Activation checkpointing drops the cache and rules it out.
+- mask: a row is a prefix with the tails of its completions behind it. A four-dimensional mask shows every tail the
+  prefix and itself, and the positions of every tail start where the prefix ends. One forward pass, no cache.
 """
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import DynamicCache
 
-MIN_ROWS_PER_PROMPT = 1.5
-"""Sharing costs a second, short forward pass; below so many rows for every distinct prompt it hardly pays."""
+IGNORED = -100
+"""The label of positions that TRL's fused head leaves out."""
 
 
-def owners_of_prompts(prompt_ids: Tensor, prompt_mask: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Groups:
+    """Which of B rows have the same prompt.
+
+    Args:
+        first_rows: The first row of each of the U distinct prompts.
+        owners: Which of the U prompts each of the B rows has.
+    """
+
+    first_rows: list[int]
+    owners: list[int]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of rows of each distinct prompt."""
+        return list(Counter(self.owners).values())
+
+
+def groups_of(prompt_ids: Tensor, prompt_mask: Tensor) -> Groups:
     """Find the distinct prompts among padded rows.
 
     Args:
         prompt_ids: (B, P) token ids.
         prompt_mask: (B, P), 0 at padding.
-
-    Returns:
-        (U,) the first row of every distinct prompt, and (B,) which of the U each row has.
     """
     seen: dict[tuple[int, ...], int] = {}
     first_rows: list[int] = []
@@ -34,115 +55,143 @@ def owners_of_prompts(prompt_ids: Tensor, prompt_mask: Tensor) -> tuple[Tensor, 
         if owner == len(first_rows):
             first_rows.append(row)
         owners.append(owner)
-    device = prompt_ids.device
-    return torch.tensor(first_rows, device=device), torch.tensor(owners, device=device)
+    return Groups(first_rows, owners)
 
 
-def can_share(model: PreTrainedModel) -> bool:
-    """Whether the model's past is a plain key-value cache at every layer, which can be expanded row by row.
-
-    Recurrent and sliding-window layers keep other or less state, and activation checkpointing drops the cache.
-    """
-    config = model.config.get_text_config()
-    if getattr(model, "_is_stateful", False):
-        return False
-    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    is_checkpointing = model.training and any(getattr(x, "gradient_checkpointing", False) for x in model.modules())
-    return (
-        layer_types == {"full_attention"} and not getattr(config, "is_encoder_decoder", False) and not is_checkpointing
-    )
-
-
-def prefill(
-    model: Any, prompt_ids: Tensor, prompt_mask: Tensor, owners: Tensor, position_ids: Tensor | None = None
-) -> DynamicCache:
-    """Return the cache of all prompt tokens but the last, expanded to one row for every owner.
-
-    The last token stays out: its hidden state predicts the first completion token, so every row computes it anew.
-
-    Args:
-        model: The causal language model, possibly wrapped.
-        prompt_ids: (U, P) distinct prompts, left-padded, P ≥ 2.
-        prompt_mask: (U, P).
-        owners: (B,) indices into the U prompts.
-        position_ids: (U, P) where they are not simply 0 to P − 1 in every row. They must continue those that the
-            completions will have.
-    """
-    cache = DynamicCache()
-    model(
-        input_ids=prompt_ids[:, :-1],
-        attention_mask=prompt_mask[:, :-1],
-        position_ids=None if position_ids is None else position_ids[:, :-1],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_select_indices(owners)
-    return cache
-
-
-def completion_outputs(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int
+def outputs_by_cache(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, groups: Groups
 ) -> tuple[Tensor, Tensor | None]:
     """Return log-probabilities and entropies of completion tokens, as TRL's fused head gives them.
 
     Args:
-        model: Patched by TRL's `add_fused_lm_head` with entropies.
-        input_ids: (B, P + C).
-        attention_mask: (B, P + C).
+        model: Patched by TRL's `add_fused_lm_head`.
+        input_ids: (B, P + C), prompts left-padded, completions right-padded, P ≥ 2.
+        attention_mask: (B, P + C), 0 at padding.
         completion_size: C.
+        groups: Of the B rows.
 
     Returns:
-        Two (B, C) tensors; the second is None where the head gives no entropies.
+        Two (B, C) tensors, 0 at padding; the second is None where the head gives no entropies.
     """
     prompt_size = input_ids.size(1) - completion_size
     prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
-    first_rows, owners = owners_of_prompts(prompt_ids, prompt_mask)
-    cache = prefill(model, prompt_ids[first_rows], prompt_mask[first_rows], owners)
-    tail = input_ids[:, prompt_size - 1 :]
-    labels = tail.masked_fill(attention_mask[:, prompt_size - 1 :] == 0, -100)
+    cache = prefill(model, prompt_ids[groups.first_rows, :-1], prompt_mask[groups.first_rows, :-1])
+    cache.batch_select_indices(torch.tensor(groups.owners, device=input_ids.device))
+    tails, labels = _tails(input_ids, attention_mask, completion_size)
     outputs = model(
-        input_ids=tail, attention_mask=attention_mask, past_key_values=cache, labels=labels, fused_lm_head=True
+        input_ids=tails,
+        attention_mask=attention_mask[:, :-1],
+        past_key_values=cache,
+        shift_labels=labels,
+        fused_lm_head=True,
     )
     return outputs.log_probs, outputs.entropy
 
 
-def generate_shared(model: Any, prompts: list[list[int]], generation_config: GenerationConfig) -> list[list[int]]:
-    """Sample one completion for every prompt, computing equal prompts once.
+def outputs_by_mask(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    completion_size: int,
+    groups: Groups,
+    completions_per_row: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the same as `outputs_by_cache` from one forward pass over R ≥ U rows of P − 1 + K · C tokens.
 
     Args:
-        model: The unwrapped causal language model.
-        prompts: B lists of at least 2 token ids.
-        generation_config: With `eos_token_id` (a list) and `pad_token_id`.
-
-    Returns:
-        B lists of token ids, each up to and including its end of sequence.
+        model: As there, its attention being SDPA and its positions rotary.
+        input_ids: As there.
+        attention_mask: As there.
+        completion_size: C.
+        groups: Of the B rows.
+        completions_per_row: K ≥ 1. Groups of more completions take several rows, so that small groups beside a large
+            one cost little padding and attention does not grow with the square of a large group.
     """
-    device = model.device
-    input_ids, attention_mask = _left_padded(prompts, generation_config.pad_token_id, device)
-    first_rows, owners = owners_of_prompts(input_ids, attention_mask)
-    prompt_mask = attention_mask[first_rows]
-    # `generate` counts positions from the first token that is not padding.
-    position_ids = (prompt_mask.cumsum(1) - 1).clamp(min=0)
-    cache = prefill(model, input_ids[first_rows], prompt_mask, owners, position_ids)
-    sequences = model.generate(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        past_key_values=cache,
-        generation_config=generation_config,
+    prompt_size = input_ids.size(1) - completion_size
+    prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
+    row_prompts, rows, slots = _arranged(groups, completions_per_row)
+    shape = len(row_prompts), completions_per_row, completion_size
+    prefix_ids, prefix_mask = prompt_ids[row_prompts, :-1], prompt_mask[row_prompts, :-1]
+
+    def behind(prefixes: Tensor, values: Tensor, fill: int) -> Tensor:
+        blocks = values.new_full(shape, fill)
+        blocks[rows, slots] = values
+        return torch.cat([prefixes, blocks.flatten(1)], dim=1)
+
+    tails, labels = _tails(input_ids, attention_mask, completion_size)
+    outputs = model(
+        input_ids=behind(prefix_ids, tails, 0),
+        attention_mask=_visible(prefix_mask, completions_per_row, completion_size),
+        position_ids=_positions(prefix_ids, completions_per_row, completion_size),
+        shift_labels=behind(torch.full_like(prefix_ids, IGNORED), labels, IGNORED),
+        fused_lm_head=True,
     )
-    ends = torch.tensor(generation_config.eos_token_id, device=device)
-    return [_until_end(row, ends) for row in sequences[:, input_ids.size(1) :]]
+
+    def of_tails(values: Tensor) -> Tensor:
+        return values[:, prompt_size - 1 :].reshape(shape)[rows, slots]
+
+    return of_tails(outputs.log_probs), None if outputs.entropy is None else of_tails(outputs.entropy)
 
 
-def _left_padded(prompts: list[list[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    rows = [torch.tensor(ids) for ids in prompts]
-    padded = pad_sequence(rows, batch_first=True, padding_value=pad_token_id, padding_side="left")
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
-    return padded.to(device), mask.to(device)
+def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> tuple[Tensor, Tensor]:
+    """Return (B, C) tokens before each completion token, and those completion tokens as labels."""
+    labels = input_ids.masked_fill(attention_mask == 0, IGNORED)
+    return input_ids[:, -completion_size - 1 : -1], labels[:, -completion_size:]
 
 
-def _until_end(completion: Tensor, ends: Tensor) -> list[int]:
-    is_end = torch.isin(completion, ends)
-    size = int(is_end.int().argmax()) + 1 if bool(is_end.any()) else completion.size(0)
-    return list(completion[:size].tolist())
+def _arranged(groups: Groups, completions_per_row: int) -> tuple[list[int], list[int], list[int]]:
+    """Return for each new row the old row of its prompt, and for each completion its new row and place in it."""
+    row_prompts: list[int] = []
+    rows, slots = [], []
+    places: dict[int, tuple[int, int]] = {}
+    for owner in groups.owners:
+        row, slot = places.get(owner, (0, completions_per_row))
+        if slot == completions_per_row:
+            row, slot = len(row_prompts), 0
+            row_prompts.append(groups.first_rows[owner])
+        places[owner] = row, slot + 1
+        rows.append(row)
+        slots.append(slot)
+    return row_prompts, rows, slots
+
+
+def _visible(prefix_mask: Tensor, num_tails: int, tail_size: int) -> Tensor:
+    """Return (R, 1, S, S), true where the token of the third axis sees that of the fourth."""
+    device = prefix_mask.device
+    tails = torch.arange(1, num_tails + 1, device=device).repeat_interleave(tail_size)
+    segments = torch.cat([tails.new_zeros(prefix_mask.size(1)), tails])
+    is_shared = segments == 0
+    visible = (is_shared | (segments == segments[:, None])).tril()
+    is_real = torch.cat([prefix_mask.bool(), prefix_mask.new_ones(len(prefix_mask), len(tails), dtype=torch.bool)], 1)
+    # Padding sees itself: a softmax over nothing is not a number.
+    itself = torch.eye(len(segments), dtype=torch.bool, device=device)
+    return ((visible & is_real[:, None]) | itself)[:, None]
+
+
+def _positions(prefix_ids: Tensor, num_tails: int, tail_size: int) -> Tensor:
+    """Return (R, S) positions, counted from the first token of the padded row, as the model itself does."""
+    prefix = torch.arange(prefix_ids.size(1), device=prefix_ids.device)
+    tail = torch.arange(tail_size, device=prefix_ids.device) + len(prefix)
+    return torch.cat([prefix, tail.repeat(num_tails)]).expand(len(prefix_ids), -1)
+
+
+def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor, position_ids: Tensor | None = None) -> DynamicCache:
+    """Return the keys and values of U prefixes.
+
+    Args:
+        model: The causal language model, possibly wrapped.
+        prefix_ids: (U, P − 1) distinct prompts without their last token, left-padded, P ≥ 2.
+        prefix_mask: (U, P − 1).
+        position_ids: (U, P − 1) where they are not simply 0 to P − 2 in every row. They must be continued by those
+            that the completions will have.
+    """
+    cache = DynamicCache()
+    model(
+        input_ids=prefix_ids,
+        attention_mask=prefix_mask,
+        position_ids=position_ids,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache
