@@ -86,4 +86,5 @@ def test_forced_ways_are_taken_wherever_a_prompt_repeats(groups, prompt, complet
     for kind in ("cache", "mask"):
         route = best_route((kind,), Sizes(groups, prompt, completion), SMALL, "cpu", min_saving=-float("inf"))
         assert route.kind == (kind if max(groups) > 1 else "plain")
-        assert 1 <= route.completions_per_row <= max(groups)
+        assert route.completions_per_row <= max(groups)
+        assert (route.completions_per_row > 1) == (route.kind == "mask")

@@ -1,90 +1,27 @@
 """GRPOTrainer and the trainer that shares prompts train alike, on fewer tokens."""
 
+import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset
-from peft import LoraConfig
-from transformers import AutoModelForCausalLM
-from trl import GRPOConfig, GRPOTrainer
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from prefix_models import MODELS
-from trl_3spo import ThreeSPOConfig
-from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
-from trl_3spo.tiny import tiny_model, word_tokenizer
-
-WORDS = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-]
-PROMPTS = [" ".join(WORDS[i : i + 4 + i % 5] * 4) for i in range(8)]
-
-
-def reward_length(completion_ids, **_):
-    return [float(sum(ids) % 7) for ids in completion_ids]
+from prefix_training import curve, make_tokenizer, save_model, trained
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return word_tokenizer([" ".join(WORDS)])
+    return make_tokenizer()
 
 
 @pytest.fixture(scope="module")
-def model_folder(tokenizer, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model(tokenizer, hidden_size=32, initializer_range=0.1).save_pretrained(folder)
-    return str(folder)
-
-
-def trained(folder, model, tokenizer, *, sharing, peft=False, **changes):
-    """Train, by stock GRPOTrainer where `sharing` is None; return the trainer and how many tokens its model saw."""
-    settings = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "bf16": False,
-        "activation_checkpointing": False,
-        "per_device_train_batch_size": 12,
-        "num_generations": 4,
-        "max_completion_length": 4,
-        "learning_rate": 1e-3,
-        "max_steps": 2,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": 7,
-    } | changes
-    kind, config = (GRPOTrainer, GRPOConfig) if sharing is None else (PrefixSharingTrainer, ThreeSPOConfig)
-    settings |= {} if sharing is None else {"scale_rewards": "group", "prefix_sharing": sharing}
-    trainer = kind(
-        model,
-        reward_length,
-        args=config(**settings),
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS * 4]),
-        processing_class=tokenizer,
-        peft_config=LoraConfig(r=4, target_modules="all-linear") if peft else None,
-    )
-    seen = []
-    trainer.model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].numel()))
-    trainer.train()
-    return trainer, sum(seen)
-
-
-def curve(trainer, name="loss"):
-    return [log[name] for log in trainer.state.log_history if name in log]
+def model_folder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model"))
 
 
 def assert_alike(one, other):
@@ -105,12 +42,19 @@ def test_twenty_updates_equal_stock_grpo(tmp_path, model_folder, tokenizer, shar
     assert num_shared < 0.7 * num_plain
 
 
+FOUR_BITS = {
+    "dtype": "float32",
+    "quantization_config": BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+    ),
+}
 VARIANTS = {
     "checkpointing": {"activation_checkpointing": True},
     "accumulation": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3},
     "more batches than accumulated": {"per_device_train_batch_size": 4, "steps_per_generation": 6},
     "adapters": {"peft": True, "beta": 0.05, "num_iterations": 2},
     "adapters and checkpointing": {"peft": True, "activation_checkpointing": True},
+    "adapters on four bits": {"peft": True, "model_init_kwargs": FOUR_BITS, "num_iterations": 2},
     "temperature": {"temperature": 0.7, "top_p": 0.9},
 }
 
@@ -138,10 +82,11 @@ def test_accumulated_batches_keep_equal_prompts_together(tmp_path, model_folder,
         assert len(batch["prompt_ids"].unique(dim=0)) == 1
 
 
-def test_half_precision_trains(tmp_path, model_folder, tokenizer):
+def test_half_precision_is_as_near_as_its_rounding(tmp_path, model_folder, tokenizer):
+    stock, _ = trained(tmp_path, model_folder, tokenizer, sharing=None, bf16=True, beta=0.05)
     for sharing in ("cache", "mask"):
-        trainer, _ = trained(tmp_path, model_folder, tokenizer, sharing=sharing, bf16=True, beta=0.05)
-        assert all(torch.isfinite(torch.tensor(curve(trainer, "grad_norm"))))
+        shared, _ = trained(tmp_path, model_folder, tokenizer, sharing=sharing, bf16=True, beta=0.05)
+        assert curve(shared, "entropy") == pytest.approx(curve(stock, "entropy"), rel=0.02)
 
 
 def test_what_cannot_be_shared_is_said_once(tmp_path, tokenizer, caplog):
@@ -164,3 +109,19 @@ def test_forced_cache_under_checkpointing_says_so(tmp_path, model_folder, tokeni
     with caplog.at_level(logging.WARNING, logger="trl_3spo"):
         trained(tmp_path, model_folder, tokenizer, sharing="cache", activation_checkpointing=True, max_steps=1)
     assert "no cache, because activation checkpointing" in caplog.text
+
+
+def test_two_processes_equal_stock_grpo(tmp_path, model_folder):
+    """Data parallelism allows one forward pass before each backward pass, which is the mask's."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = Path(__file__).with_name("prefix_training.py")
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path), model_folder], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    stock, shared = results["None"], results["auto"]
+    assert results["processes"] == 2
+    assert shared["loss"] == pytest.approx(stock["loss"], rel=1e-3, abs=1e-6)
+    assert shared["grad_norm"] == pytest.approx(stock["grad_norm"], rel=1e-3)
+    assert shared["tokens"] < 0.7 * stock["tokens"]

@@ -116,16 +116,23 @@ def best_route(
     """
     routes = [Route("cache")] if "cache" in allowed else []
     if "mask" in allowed:
-        routes += [Route("mask", size) for size in range(1, max(sizes.groups) + 1)]
+        routes += [Route("mask", size) for size in range(2, max(sizes.groups) + 1)]
     if not routes or sizes.prompt < 2 or max(sizes.groups) == 1:
         return Route("plain")
     device = CPU if device_type == "cpu" else ACCELERATOR
-    plain, *costs = [_cost(route, sizes, config, device) for route in (Route("plain"), *routes)]
+    plain, *costs = [cost(route, sizes, config, device) for route in (Route("plain"), *routes)]
     return routes[costs.index(min(costs))] if min(costs) <= (1 - min_saving) * plain else Route("plain")
 
 
-def _cost(route: Route, sizes: Sizes, config: Any, device: Device) -> float:
-    """Return multiplications of one layer's forward pass."""
+def cost(route: Route, sizes: Sizes, config: Any, device: Device) -> float:
+    """Estimate the multiplications of one layer's forward pass, and what costs as much.
+
+    Args:
+        route: The way to compute the batch.
+        sizes: Of the batch.
+        config: The model's.
+        device: What is to compute it.
+    """
     num_prompts, num_completions = len(sizes.groups), sum(sizes.groups)
     size = sizes.prompt + sizes.completion
     if route.kind == "plain":
