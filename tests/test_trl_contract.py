@@ -18,7 +18,17 @@ HOOKS = {
         "num_generations",
         "has_tool_images",
     ],
-    "_get_per_token_logps_and_entropies": ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
+    "_get_per_token_logps_and_entropies": [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+        "batch_size",
+        "compute_entropy",
+        "compute_aux_loss",
+    ],
+    "_prepare_inputs": ["self", "generation_batch"],
     "_tokenize_prompts": ["self", "prompts"],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
@@ -33,6 +43,15 @@ def test_hooks_exist_with_their_arguments(name):
     assert hook is not None, f"GRPOTrainer.{name} is gone; ThreeSPOTrainer overrides or calls it."
     found = list(inspect.signature(hook).parameters)[: len(HOOKS[name])]
     assert found == HOOKS[name], f"GRPOTrainer.{name} now takes {found}; ThreeSPOTrainer was written for {HOOKS[name]}."
+
+
+def test_batches_of_an_optimizer_step_are_buffered(tmp_path):
+    trainer = corridor_trainer(
+        tmp_path, novelty_weight=0.3, per_device_train_batch_size=16, gradient_accumulation_steps=2
+    )
+    trainer.train()
+    assert len(trainer._buffered_inputs) == 2, "GRPOTrainer._buffered_inputs is no list of the batches of a step."
+    assert trainer._step == 2, "GRPOTrainer._step no longer counts batches."
 
 
 def test_batches_carry_what_the_loss_reads(tmp_path):

@@ -161,11 +161,10 @@ def _visible(prefix_mask: Tensor, num_tails: int, tail_size: int) -> Tensor:
     tails = torch.arange(1, num_tails + 1, device=device).repeat_interleave(tail_size)
     segments = torch.cat([tails.new_zeros(prefix_mask.size(1)), tails])
     is_shared = segments == 0
-    visible = (is_shared | (segments == segments[:, None])).tril()
-    is_real = torch.cat([prefix_mask.bool(), prefix_mask.new_ones(len(prefix_mask), len(tails), dtype=torch.bool)], 1)
-    # Padding sees itself: a softmax over nothing is not a number.
-    itself = torch.eye(len(segments), dtype=torch.bool, device=device)
-    return ((visible & is_real[:, None]) | itself)[:, None]
+    visible = (is_shared | (segments == segments[:, None])).tril().repeat(len(prefix_mask), 1, 1)
+    visible[:, :, : prefix_mask.size(1)] &= prefix_mask.bool()[:, None]
+    visible.diagonal(dim1=1, dim2=2).fill_(True)  # padding sees itself: a softmax over nothing is not a number
+    return visible[:, None]
 
 
 def _positions(prefix_ids: Tensor, num_tails: int, tail_size: int) -> Tensor:
