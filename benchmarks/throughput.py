@@ -35,7 +35,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from trl_3spo import ThreeSPOConfig, __version__
+from trl_3spo import __version__
+from trl_3spo.agent_config import AgentConfig
 from trl_3spo.prefix_route import Route
 from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
 from trl_3spo.tiny import word_tokenizer
@@ -179,14 +180,13 @@ def trainers(arguments: argparse.Namespace, folder: str) -> tuple[Any, Any]:
         "num_generations": arguments.group_size,
         "max_completion_length": arguments.completion_tokens,
         "generation_kwargs": {"min_new_tokens": arguments.completion_tokens},
-        "scale_rewards": "group",
         "learning_rate": 0.0,
         "max_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
     }
-    kinds = ((StockTrainer, GRPOConfig), (SharingTrainer, ThreeSPOConfig))
+    kinds = ((StockTrainer, GRPOConfig), (SharingTrainer, AgentConfig))
     stock, sharing = (
         trainer(
             random_model(arguments.model, tokenizer),

@@ -8,7 +8,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from trl_3spo import ThreeSPOConfig
+from trl_3spo.agent_config import AgentConfig
 from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
@@ -53,8 +53,8 @@ def trained(folder, model, tokenizer, *, sharing, peft=False, **changes):
         "disable_tqdm": True,
         "seed": 7,
     } | changes
-    kind, config = (GRPOTrainer, GRPOConfig) if sharing is None else (PrefixSharingTrainer, ThreeSPOConfig)
-    settings |= {} if sharing is None else {"scale_rewards": "group", "prefix_sharing": sharing}
+    kind, config = (GRPOTrainer, GRPOConfig) if sharing is None else (PrefixSharingTrainer, AgentConfig)
+    settings |= {} if sharing is None else {"prefix_sharing": sharing}
     trainer = kind(
         model,
         reward_length,
