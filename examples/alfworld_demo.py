@@ -54,8 +54,8 @@ def make_trainer(folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
     config = ThreeSPOConfig(
         output_dir=str(folder),
         max_steps=max_steps,
-        learning_rate=2e-4,
-        lr_scheduler_type="constant",
+        learning_rate=4e-4,
+        lr_scheduler_type="linear",
         beta=0.02,
         per_device_train_batch_size=192,
         num_initial_episodes=200,
@@ -112,13 +112,11 @@ def plot(points: list[dict[str, float]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def seconds_by_phase(log: list[dict[str, float]]) -> dict[str, float]:
-    """Return the mean seconds of a training step in generation, environment and search, and update."""
-    entries = [entry for entry in log if "seconds/update" in entry]
-    return {
-        phase: sum(float(entry[f"seconds/{phase}"]) for entry in entries) / max(len(entries), 1)
-        for phase in ("generation", "environment", "update")
-    }
+def means(log: list[dict[str, float]]) -> dict[str, float]:
+    """Return how full the batches were, and the mean seconds of a training step by phase."""
+    names = ("batch_fill", "seconds/generation", "seconds/environment", "seconds/update")
+    entries = [entry for entry in log if "batch_fill" in entry]
+    return {name: sum(float(entry[name]) for entry in entries) / len(entries) for name in names}
 
 
 def commit() -> str | None:
@@ -132,7 +130,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_demo"))
-    parser.add_argument("--max-steps", type=int, default=300)
+    parser.add_argument("--max-steps", type=int, default=420)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -157,7 +155,7 @@ def main() -> None:
         "curve": curve.points,
         "sampled_actions": curve.num_actions,
         "training_seconds": seconds,
-        "seconds": seconds_by_phase(trainer.state.log_history),
+        "means": means(trainer.state.log_history),
         "commit": commit(),
         "seed": options.seed,
         "max_steps": options.max_steps,

@@ -2,11 +2,11 @@
 
     python examples/alfworld_warm_start.py --output-dir examples/warm_start
 
-Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, on demonstrations that each come from a
-game of their own: epochs over few games only teach those games. First it learns to play: the games are disturbed by
-random actions and the expert's own answer is demonstrated everywhere (DART, Laskey et al. 2017). Then it learns to
-hesitate: it is shown, and copies, an expert most of whose actions are random. What that leaves is a policy that knows
-what would help and seldom does it, as pretrained models are before reinforcement.
+Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, every game being played once: epochs over
+few games only teach those games. First an expert shows how, at every turn of games that random actions disturb (DART,
+Laskey et al. 2017). Then the model plays itself and the expert says what it would have done (DAgger, Ross et al. 2011).
+Last it learns to hesitate: it is shown, and copies, an expert half of whose actions are random. What that leaves is a
+policy that knows what would help and often does something else, as pretrained models are before reinforcement.
 """
 
 import argparse
@@ -17,8 +17,11 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from trl_3spo.checkpoint import load_policy
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.demonstrations import demonstrate
+from trl_3spo.environments.alfworld.expert import SearchExpert
+from trl_3spo.evaluation import play
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 WORLD = {
@@ -42,35 +45,60 @@ class Phase:
     Args:
         seed: Of the games. The demo's own have 0.
         games: How many; every one is played once.
-        noise: Share of steps at which a random action is taken in place of the expert's.
-        demonstrates_noise: Whether the random action is what is demonstrated there.
         learning_rate: At its highest.
+        noise: Share of the expert's steps at which a random action is taken instead.
+        demonstrates_noise: Whether the random action is what is demonstrated there.
+        plays_itself: Whether the model plays in place of the expert, who then says what it should have done.
         completion_only_loss: Whether prompts are not learned.
     """
 
     seed: int
     games: int
-    noise: float
-    demonstrates_noise: bool
     learning_rate: float
-    completion_only_loss: bool
+    noise: float = 0.0
+    demonstrates_noise: bool = False
+    plays_itself: bool = False
+    completion_only_loss: bool = True
 
 
 PHASES = (
     # Prompts repeat their own words: reading them teaches to copy long before actions alone would.
-    Phase(2, games=4000, noise=0.3, demonstrates_noise=False, learning_rate=2e-3, completion_only_loss=False),
-    Phase(3, games=15000, noise=0.3, demonstrates_noise=False, learning_rate=1e-3, completion_only_loss=True),
-    Phase(5, games=350, noise=0.6, demonstrates_noise=True, learning_rate=5e-4, completion_only_loss=True),
+    Phase(seed=2, games=4000, learning_rate=2e-3, noise=0.3, completion_only_loss=False),
+    Phase(seed=3, games=15000, learning_rate=1e-3, noise=0.3),
+    Phase(seed=6, games=2500, learning_rate=7e-4, plays_itself=True),
+    Phase(seed=7, games=2500, learning_rate=7e-4, plays_itself=True),
+    Phase(seed=5, games=350, learning_rate=5e-4, noise=0.5, demonstrates_noise=True),
 )
+
+
+def make_env(phase: Phase, share: float) -> AlfworldEnv:
+    """Return the phase's games, or a share of them."""
+    return AlfworldEnv(generated=round(phase.games * share), seed=phase.seed, **WORLD)
 
 
 def demonstrations(phase: Phase, share: float) -> Dataset:
     """Return the steps of one expert episode on each of the phase's games."""
-    env = AlfworldEnv(generated=round(phase.games * share), seed=phase.seed, **WORLD)
+    env = make_env(phase, share)
     steps = demonstrate(
         env, env.tasks(), noise=phase.noise, demonstrates_noise=phase.demonstrates_noise, seed=phase.seed
     )
     return Dataset.from_list(list(steps))
+
+
+def corrections(phase: Phase, share: float, folder: str) -> Dataset:
+    """Return what the expert would have done at every step of one episode of the saved model on each of the games."""
+    env = make_env(phase, share)
+    policy = load_policy(folder, temperature=1.0, max_completion_length=10)
+    rows = []
+    for episode in play(policy, env, env.tasks(), batch_size=256):
+        visits = episode.end.path()
+        expert = SearchExpert(visits[0].observation.text, seed=phase.seed)
+        for visit in visits[:-1]:
+            expert.observe(visit.observation.text)
+            answer = expert.act(visit.observation.admissible_actions)
+            prompt = env.prompt(visit.task, visit.observation, visit.turns())
+            rows.append({"prompt": prompt, "completion": [{"role": "assistant", "content": answer}]})
+    return Dataset.from_list(rows)
 
 
 def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> None:
@@ -101,16 +129,18 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the games; less is quicker and worse")
     options = parser.parse_args()
 
-    datasets = [demonstrations(phase, options.share) for phase in PHASES]
-    rows = chain.from_iterable(datasets)
+    shown = {phase: demonstrations(phase, options.share) for phase in PHASES if not phase.plays_itself}
+    rows = chain.from_iterable(shown.values())
     texts = (row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
     tokenizer = word_tokenizer(texts, unit=NAMES)
     model = tiny_model(tokenizer, hidden_size=128, num_layers=3)
-    print(f"{sum(map(len, datasets))} steps, {len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
-    for phase, dataset in zip(PHASES, datasets, strict=True):
+    print(f"{len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
+    for phase in PHASES:
+        dataset = shown[phase] if phase in shown else corrections(phase, options.share, options.output_dir)
+        print(f"{len(dataset)} steps: {phase}", flush=True)
         imitate(model, tokenizer, dataset, options.output_dir, phase)
-    model.save_pretrained(options.output_dir)
-    tokenizer.save_pretrained(options.output_dir)
+        model.save_pretrained(options.output_dir)
+        tokenizer.save_pretrained(options.output_dir)
 
 
 if __name__ == "__main__":
