@@ -130,7 +130,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_demo"))
-    parser.add_argument("--max-steps", type=int, default=420)
+    parser.add_argument("--max-steps", type=int, default=700)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
