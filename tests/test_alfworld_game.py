@@ -203,6 +203,14 @@ def test_object_in_two_receptacles_leaves_only_one() -> None:
     assert "knife 1" not in game.step(state, "examine countertop 1")[1]
 
 
+def test_a_fact_said_twice_is_one_fact() -> None:
+    again = "(inReceptacle Apple_bar_1 CounterTop_bar_1) (objectAtLocation Apple_bar_1 L4)"
+    game = make_game(pddl_problem=PROBLEM.replace("(:init", f"(:init {again}").replace("GOAL", HOT_APPLE))
+    actions = (GO_TO_COUNTER, TAKE_APPLE, "look")
+    assert play(game, *actions) == play(make_game(), *actions)
+    assert play(game, *actions)[1].endswith("you see nothing.")
+
+
 def test_contents_can_be_examined_only_where_the_domain_is_right() -> None:
     state, _ = play(make_game(), GO_TO_COUNTER)
     assert "examine apple 2" not in make_game().admissible(state)

@@ -19,7 +19,7 @@ class Problem(NamedTuple):
 
     Args:
         types: Type of each declared name.
-        facts: Arguments of the facts that hold at the start, by predicate.
+        facts: Arguments of the facts that hold at the start, by predicate; each once.
         goal: The goal expression.
     """
 
@@ -107,4 +107,5 @@ def _read_facts(section: Expression) -> dict[str, list[Atom]]:
         if not all(isinstance(word, str) for word in atom):
             raise ValueError(f"The PDDL problem's :init holds the nested fact {atom!r}; plain facts are required.")
         facts[atom[0]].append(tuple(atom[1:]))
-    return facts
+    # Released games say some things twice; a thing that is taken away would remain.
+    return {predicate: list(dict.fromkeys(atoms)) for predicate, atoms in facts.items()}
