@@ -38,6 +38,10 @@ NAMES = r"[a-z]+ [0-9]+"
 """Numbered things, such as `cabinet 3`, are one token."""
 
 
+UNSEEN = ["Nothing happens."]
+"""What the expert never gets to read, since all its actions are admissible."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One pass over fresh games.
@@ -80,7 +84,12 @@ def demonstrations(phase: Phase, share: float) -> Dataset:
     """Return the steps of one expert episode on each of the phase's games."""
     env = make_env(phase, share)
     steps = demonstrate(
-        env, env.tasks(), noise=phase.noise, demonstrates_noise=phase.demonstrates_noise, seed=phase.seed
+        env,
+        env.tasks(),
+        noise=phase.noise,
+        demonstrates_noise=phase.demonstrates_noise,
+        plays_by_prompt=True,
+        seed=phase.seed,
     )
     return Dataset.from_list(list(steps))
 
@@ -92,7 +101,7 @@ def corrections(phase: Phase, share: float, folder: str) -> Dataset:
     rows = []
     for episode in play(policy, env, env.tasks(), batch_size=256):
         visits = episode.end.path()
-        expert = SearchExpert(visits[0].observation.text, seed=phase.seed)
+        expert = SearchExpert(visits[0].observation.text, phase.seed, history_length=env.history_length)
         for visit in visits[:-1]:
             expert.observe(visit.observation.text)
             answer = expert.act(visit.observation.admissible_actions)
@@ -132,7 +141,7 @@ def main() -> None:
     shown = {phase: demonstrations(phase, options.share) for phase in PHASES if not phase.plays_itself}
     rows = chain.from_iterable(shown.values())
     texts = (row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
-    tokenizer = word_tokenizer(texts, unit=NAMES)
+    tokenizer = word_tokenizer(chain(texts, UNSEEN), unit=NAMES)
     model = tiny_model(tokenizer, hidden_size=128, num_layers=3)
     print(f"{len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
     for phase in PHASES:

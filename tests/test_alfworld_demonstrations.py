@@ -57,6 +57,19 @@ def test_noise_may_be_demonstrated(env):
         assert play_back(env, task, list(demonstrate(env, [task], noise=0.5, demonstrates_noise=True))) is not None
 
 
+def num_prompts_answered_in_two_ways(env, **options):
+    answers = {}
+    for seed in range(40):
+        for step in demonstrate(env, env.tasks()[::6], noise=0.3, seed=seed, **options):
+            answers.setdefault(step["prompt"][0]["content"], set()).add(step["completion"][0]["content"])
+    return sum(len(different) > 1 for different in answers.values())
+
+
+def test_whoever_plays_by_the_prompt_answers_equal_prompts_equally(env):
+    assert num_prompts_answered_in_two_ways(env, plays_by_prompt=True) == 0
+    assert num_prompts_answered_in_two_ways(env) > 0
+
+
 def test_seeded(env):
     runs = [list(demonstrate(env, env.tasks(), noise=0.3, seed=seed)) for seed in (4, 4, 5)]
     assert runs[0] == runs[1] != runs[2]

@@ -5,7 +5,7 @@ on from anywhere: what others do in between, by chance or by mistake, it reads i
 """
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 
 from trl_3spo.environments.alfworld.assignment import KNIVES, LOOK, TWO, Assignment
@@ -31,6 +31,9 @@ class SearchExpert:
     Args:
         assignment: What to achieve, or the text that says so: the task sentence or a game's introduction.
         seed: Decides between places that are equally likely.
+        history_length: Play by what a prompt with that many past turns shows, so that a policy can learn every choice:
+            what was seen earlier is forgotten, and places are looked through in their names' order, beginning after
+            the present one. `None` to remember everything and begin where the target is likeliest.
 
     Attributes:
         thought: Why the latest action was chosen, in a sentence or two.
@@ -39,11 +42,12 @@ class SearchExpert:
         ValueError: The text says no task in a known form.
     """
 
-    def __init__(self, assignment: Assignment | str, seed: int = 0) -> None:
+    def __init__(self, assignment: Assignment | str, seed: int = 0, *, history_length: int | None = None) -> None:
         self.thought = ""
         self._goal = Assignment.from_text(assignment) if isinstance(assignment, str) else assignment
         self._seed = seed
         self._memory = Memory()
+        self._latest = None if history_length is None else deque[str](maxlen=history_length + 1)
         self._preferences: dict[str, float] = {}
         self._refusals: set[tuple[str, str]] = set()
         self._commands: Collection[str] = ()
@@ -51,6 +55,8 @@ class SearchExpert:
     def observe(self, text: str) -> None:
         """Read what the game answered, beginning with the introduction or wherever the expert joins in."""
         self._memory.read(text)
+        if self._latest is not None:
+            self._latest.append(text)
 
     def act(self, admissible_actions: Iterable[str]) -> str:
         """Return one of the admissible actions.
@@ -66,6 +72,8 @@ class SearchExpert:
                 "there are no admissible actions: at least one is required; the episode has probably ended"
             )
         self._memory.read_commands(self._commands)
+        if self._latest is not None:
+            self._memory.forget_contents(but=self._latest)
         if self._memory.held is None and "inventory" in self._commands:
             self.thought = "I do not know what I am carrying."
             return "inventory"
@@ -191,15 +199,25 @@ class SearchExpert:
             # Something seen must have been misread or moved unseen: start over.
             self._memory.forget_contents()
             unseen = list(self._memory.contents)
+        place = self._likeliest(kind, unseen) if self._latest is None else self._next(unseen)
+        self.thought = f"I need a {kind} and know of none. I have not looked at {place} yet."
+        return place and (self._approach(place) or f"examine {place}")
+
+    def _likeliest(self, kind: str, places: list[str]) -> str:
         weights, counts = _weights(kind), Counter(_type(place) for place in self._memory.contents)
 
         def promise(place: str) -> tuple[float, float]:
             chance = weights.get(_type(place), _UNLIKELY) / counts[_type(place)]
             return chance / (1 + self._effort(place)[0]), self._preference(place)
 
-        place = max(unseen, key=promise, default="")
-        self.thought = f"I need a {kind} and know of none. I have not looked at {place} yet."
-        return place and (self._approach(place) or f"examine {place}")
+        return max(places, key=promise, default="")
+
+    def _next(self, places: list[str]) -> str:
+        """Return the place that comes after the present one by name, in a circle; the present one if it is closed."""
+        here = min((place for place in self._memory.contents if f"go to {place}" not in self._commands), default="")
+        if f"open {here}" in self._commands and here in places:
+            return here
+        return min(places, key=lambda place: (place <= here, place), default="")
 
     def _at(self, places: Iterable[str], command: str) -> str:
         place = min(places, key=self._effort, default="")
@@ -219,6 +237,8 @@ class SearchExpert:
         return is_far + (is_closed or f"open {place}" in self._commands), self._preference(place)
 
     def _preference(self, place: str) -> float:
+        if self._latest is not None:
+            return sorted(self._memory.contents).index(place)
         if place not in self._preferences:
             self._preferences[place] = random.Random(f"{self._seed} {place}").random()
         return self._preferences[place]

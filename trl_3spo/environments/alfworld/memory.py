@@ -71,9 +71,12 @@ class Memory:
             elif verb == "move":
                 self.held = rest.partition(" to ")[0]
 
-    def forget_contents(self) -> None:
-        """Treat every receptacle as not looked into."""
-        self.contents = dict.fromkeys(self.contents)
+    def forget_contents(self, *, but: Iterable[str] = ()) -> None:
+        """Treat every receptacle as not looked into, except for what some texts say."""
+        kept = Memory()
+        for text in but:
+            kept.read(text)
+        self.contents = dict.fromkeys(self.contents) | kept.contents
 
     def _listed(self, place: str, thing: str) -> list[str]:
         """Return the list of what is in a receptacle, the object among it."""
