@@ -22,6 +22,8 @@ TORCH_FREE = [
     "environments.alfworld",
     "environments.webshop",
     "episode",
+    "episode_credit",
+    "episode_rollout",
     "history",
     "rollout",
     "scoring",
@@ -62,8 +64,9 @@ def test_environments_and_search_load_no_torch():
 
 
 def test_trainer_and_config_are_loaded_on_first_use():
-    assert trl_3spo.ThreeSPOConfig.__module__ == "trl_3spo.three_spo_config"
-    assert trl_3spo.ThreeSPOTrainer.__module__ == "trl_3spo.three_spo_trainer"
+    homes = {name: getattr(trl_3spo, name).__module__ for name in trl_3spo.__all__ if name != "__version__"}
+    assert homes == trl_3spo._HOMES
+    assert homes["ThreeSPOTrainer"] == "trl_3spo.three_spo_trainer"
 
 
 def test_every_requirement_has_a_tested_version_within_its_range(setup_cfg):

@@ -36,6 +36,16 @@ class WordsEnv(Environment):
         return StepResult(self._observe(action), float(success), terminated=True, success=success)
 
 
+class SpokenCorridor(CorridorEnv):
+    """A corridor of three places in which every word is one of the three actions: an untrained model solves a fifth."""
+
+    def __init__(self, max_steps=5):
+        super().__init__(length=3, max_steps=max_steps)
+
+    def parse_action(self, completion):
+        return ("left", "right", "open")[sum(map(ord, completion)) % 3]
+
+
 def tokenizer_for(env):
     """Make a tokenizer that knows every word of the first prompts, and WORDS."""
     texts = [env.prompt(task, env.reset(task), [])[0]["content"] for task in env.tasks()]
@@ -47,7 +57,7 @@ def untrained(tokenizer):
     return tiny_model(tokenizer, hidden_size=32, initializer_range=0.15)
 
 
-def config_for(folder, **changes):
+def config_for(folder, config_class=ThreeSPOConfig, **changes):
     """Return a configuration that trains on one CPU in a moment."""
     settings = {
         "output_dir": str(folder),
@@ -64,9 +74,10 @@ def config_for(folder, **changes):
         "report_to": "none",
         "disable_tqdm": True,
         "seed": 7,
-        "num_initial_episodes": 8,
     }
-    return ThreeSPOConfig(**(settings | changes))
+    if config_class is ThreeSPOConfig:
+        settings["num_initial_episodes"] = 8
+    return config_class(**(settings | changes))
 
 
 def corridor_trainer(folder, *, env=None, model=None, **changes):
@@ -75,3 +86,11 @@ def corridor_trainer(folder, *, env=None, model=None, **changes):
     tokenizer = tokenizer_for(env)
     model = model or untrained(tokenizer)
     return ThreeSPOTrainer(model, env, config_for(folder, **changes), processing_class=tokenizer)
+
+
+def baseline_trainer(trainer_class, folder, *, env=None, train_tasks=None, **changes):
+    """Return a trainer over whole episodes of an untrained model, where one token is an action."""
+    env = env or SpokenCorridor()
+    tokenizer = tokenizer_for(env)
+    config = config_for(folder, trainer_class._config_class, **changes)
+    return trainer_class(untrained(tokenizer), env, config, train_tasks=train_tasks, processing_class=tokenizer)

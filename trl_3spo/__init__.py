@@ -3,13 +3,35 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trl_3spo.episode_config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
+    from trl_3spo.episode_trainer import EpisodeGRPOTrainer, GiGPOTrainer
+    from trl_3spo.step_po_trainer import StepPOTrainer
     from trl_3spo.three_spo_config import ThreeSPOConfig
     from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 
 __version__ = "0.1.0"
-__all__ = ["ThreeSPOConfig", "ThreeSPOTrainer", "__version__"]
+__all__ = [
+    "EpisodeGRPOConfig",
+    "EpisodeGRPOTrainer",
+    "GiGPOConfig",
+    "GiGPOTrainer",
+    "StepPOConfig",
+    "StepPOTrainer",
+    "ThreeSPOConfig",
+    "ThreeSPOTrainer",
+    "__version__",
+]
 
-_HOMES = {"ThreeSPOConfig": "trl_3spo.three_spo_config", "ThreeSPOTrainer": "trl_3spo.three_spo_trainer"}
+_HOMES = {
+    "EpisodeGRPOConfig": "trl_3spo.episode_config",
+    "EpisodeGRPOTrainer": "trl_3spo.episode_trainer",
+    "GiGPOConfig": "trl_3spo.episode_config",
+    "GiGPOTrainer": "trl_3spo.episode_trainer",
+    "StepPOConfig": "trl_3spo.episode_config",
+    "StepPOTrainer": "trl_3spo.step_po_trainer",
+    "ThreeSPOConfig": "trl_3spo.three_spo_config",
+    "ThreeSPOTrainer": "trl_3spo.three_spo_trainer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +50,7 @@ class RolloutTrainer(AgentTrainer):
         self.rollout_func = self._hand_over
         self._rows: list[Row] = []
         self._padding_correction = 1.0
-        self._seconds = {"generation": 0.0, "environment": 0.0}
+        self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase
         self._update_began: float | None = None
 
     @abstractmethod
@@ -159,7 +159,7 @@ class RolloutTrainer(AgentTrainer):
         self._log_metric_now("unique_states", sum(self._gather(self.rollout.num_states)))
         for phase, seconds in self._seconds.items():
             self._log_metric_now(f"seconds/{phase}", seconds)
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._seconds.clear()
         return total
 
     def _gather(self, value: int) -> list[int]:
@@ -169,8 +169,7 @@ class RolloutTrainer(AgentTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before the rest, which may be pushed to the Hub as soon as it is there.
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._checkpoint_folder(trial)
         state = self.rollout.state_dict()
         history, states = state.pop("history", {}), state.pop("states")
         if self.accelerator.is_main_process:
@@ -178,6 +177,11 @@ class RolloutTrainer(AgentTrainer):
         file = folder / ROLLOUT_FILE.format(self.accelerator.process_index)
         np.savez(file, states=states, plain=json.dumps(state))
         super()._save_checkpoint(model, trial)
+
+    def _checkpoint_folder(self, trial: Any) -> Path:
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -1,0 +1,228 @@
+"""The baselines against stock TRL, against themselves, and against a task."""
+
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from training import SpokenCorridor, baseline_trainer, untrained
+from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
+from trl_3spo.advantages import whiten
+
+# Adam's first step is the gradient's sign: it would blow rounding up to the learning rate.
+PLAIN_DESCENT = {"optim": "sgd", "learning_rate": 1.0}
+
+METHODS = {
+    "grpo": (EpisodeGRPOTrainer, {}),
+    "gigpo": (GiGPOTrainer, {}),
+    "group": (StepPOTrainer, {"value_source": "group"}),
+    "history": (StepPOTrainer, {"value_source": "history"}),
+    "critic": (
+        StepPOTrainer,
+        {"value_source": "critic", "critic_learning_rate": 1e-2, "gamma": 0.95, "gae_lambda": 0.95},
+    ),
+}
+
+
+def method_trainer(name, folder, **changes):
+    trainer_class, settings = METHODS[name]
+    return baseline_trainer(trainer_class, folder, **(settings | changes))
+
+
+def parameters(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def distance(one, other):
+    return float((one - other).abs().max())
+
+
+def rows_by_step(trainer):
+    """Return, step by step, the rows of a group's episodes; one that has ended is filled up, with its own success."""
+    rows = iter(trainer._rows)
+    blocks = []
+    for group in trainer.rollout.groups():
+        steps = [[next(rows) for _ in range(x.num_steps)] for x in group]
+        for t in range(max(map(len, steps))):
+            step = [x[t] if t < len(x) else replace(x[-1], is_padding=True) for x in steps]
+            blocks.append([replace(row, reward=float(x.success)) for row, x in zip(step, group, strict=True)])
+    return list(chain.from_iterable(blocks))
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "bnpo"])
+@pytest.mark.parametrize("scale_rewards", ["group", "none"])
+def test_one_update_equals_stock_grpo_on_the_same_episodes(tmp_path, loss_type, scale_rewards):
+    """The oracle: TRL's own trainer compares the episodes of a task, once for every step they took."""
+    ours = baseline_trainer(
+        EpisodeGRPOTrainer, tmp_path / "ours", loss_type=loss_type, scale_rewards=scale_rewards, **PLAIN_DESCENT
+    )
+    before = parameters(ours.model).clone()
+    ours.train()
+    rows = rows_by_step(ours)
+    assert any(row.is_padding for row in rows)
+    derived = {"generation_batch_size", "steps_per_generation"}
+    names = {name for name, field in GRPOConfig.__dataclass_fields__.items() if field.init} - derived
+    settings = {name: getattr(ours.args, name) for name in names}
+    changes = {"output_dir": str(tmp_path / "stock"), "per_device_train_batch_size": len(rows)}
+    stock = GRPOTrainer(
+        untrained(ours.processing_class),
+        lambda reward, **_: reward,
+        args=GRPOConfig(**(settings | changes)),
+        train_dataset=Dataset.from_list([{"prompt": row.prompt} for row in rows]),
+        processing_class=ours.processing_class,
+    )
+    stock.rollout_func = lambda prompts, _: {
+        "prompt_ids": [row.prompt_ids for row in rows],
+        "completion_ids": [row.completion_ids for row in rows],
+        "logprobs": None,
+        "env_mask": [[int(not row.is_padding)] * len(row.completion_ids) for row in rows],
+        "reward": [row.reward for row in rows],
+    }
+    stock.train()
+    assert distance(parameters(ours.model), before) > 1e-3
+    assert distance(parameters(ours.model), parameters(stock.model)) < 1e-6
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learns_the_way_to_a_door(tmp_path, name):
+    (task,) = [task for task in SpokenCorridor().tasks() if task.kind == "left"]
+    trainer = method_trainer(name, tmp_path, train_tasks=[task], learning_rate=4e-3, max_steps=40, eval_temperature=1.0)
+    before = trainer.evaluate([task] * 50)["eval_success_rate"]
+    trainer.train()
+    after = trainer.evaluate([task] * 50)["eval_success_rate"]
+    assert before < 0.4
+    assert after > 0.7
+
+
+@pytest.mark.parametrize("name", ["gigpo", "history", "critic"])
+def test_resumes_into_the_same_next_batch(tmp_path, name):
+    settings = {"max_steps": 4, "lr_scheduler_type": "constant", "per_device_train_batch_size": 16}
+    whole = method_trainer(name, tmp_path / "whole", save_strategy="steps", save_steps=2, **settings)
+    whole.train()
+    rest = method_trainer(name, tmp_path / "rest", **settings)
+    rest.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert _rows(rest) == _rows(whole)
+    assert rest.rollout.state_dict() == whole.rollout.state_dict()
+    assert torch.equal(parameters(rest.model), parameters(whole.model))
+
+
+def _rows(trainer):
+    return [(row.prompt_ids, row.completion_ids, row.reward, row.advantage) for row in trainer._rows]
+
+
+def test_a_checkpoint_without_critic_starts_the_critic_afresh(tmp_path, caplog):
+    settings = {"per_device_train_batch_size": 8}
+    method_trainer("group", tmp_path / "first", save_strategy="steps", save_steps=1, **settings).train()
+    second = method_trainer("critic", tmp_path / "second", max_steps=2, **settings)
+    second.train(resume_from_checkpoint=str(tmp_path / "first" / "checkpoint-1"))
+    assert "critic.pt; the critic starts afresh" in caplog.text
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+def test_padding_rows_change_nothing(tmp_path, loss_type):
+    """A batch in three parts has to be filled up; one in one part has not."""
+    updated = []
+    for parts in (1, 3):
+        trainer = baseline_trainer(
+            StepPOTrainer,
+            tmp_path / str(parts),
+            loss_type=loss_type,
+            per_device_train_batch_size=24 // parts,
+            gradient_accumulation_steps=parts,
+            seed=11,
+            **PLAIN_DESCENT,
+        )
+        trainer.train()
+        updated.append(parameters(trainer.model))
+    assert sum(not row.is_padding for row in trainer._rows) % 3 != 0
+    assert distance(*updated) < 1e-6
+    assert distance(updated[0], parameters(untrained(trainer.processing_class))) > 1e-3
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path):
+    class Reversed(StepPOTrainer):
+        def _collect(self, capacity):
+            return super()._collect(capacity)[::-1]
+
+    updated = []
+    for trainer_class in (StepPOTrainer, Reversed):
+        trainer = baseline_trainer(trainer_class, tmp_path / trainer_class.__name__, **PLAIN_DESCENT)
+        trainer.train()
+        updated.append(parameters(trainer.model))
+    assert distance(*updated) < 1e-6
+
+
+def test_a_steps_ratio_does_not_depend_on_its_length(tmp_path):
+    trainer = baseline_trainer(StepPOTrainer, tmp_path, epsilon=0.2, prefix_sharing="off")
+    trainer.train()
+    ids = torch.arange(20).reshape(2, 10)
+    advantages = torch.tensor([1.0, -0.5])
+    for lengths in ((2, 6), (6, 6), (1, 3)):
+        mask = (torch.arange(6) < torch.tensor(lengths)[:, None]).long()
+        everything = torch.cat([torch.ones(2, 4, dtype=torch.long), mask], dim=1)
+        with torch.no_grad():
+            logps, _, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, everything, 6)
+        # Ratios of the tokens that differ, with a geometric mean of 1.1 over each answer.
+        noise = torch.linspace(-0.5, 0.5, 6) * mask
+        noise = (noise - noise.sum(1, keepdim=True) / mask.sum(1, keepdim=True)) * mask
+        loss = trainer._compute_loss(
+            trainer.model,
+            {
+                "prompt_ids": ids[:, :4],
+                "prompt_mask": torch.ones(2, 4, dtype=torch.long),
+                "completion_ids": ids[:, 4:],
+                "completion_mask": mask,
+                "advantages": advantages,
+                "num_items_in_batch": mask.sum(),
+                "old_per_token_logps": logps - torch.log(torch.tensor(1.1)) - noise,
+            },
+        )
+        assert float(loss.detach()) == pytest.approx(-1.1 * (1.0 - 0.5) / 2, abs=1e-5)
+
+
+def test_advantages_are_whitened_over_the_steps_of_the_batch(tmp_path):
+    trainer = method_trainer("group", tmp_path)
+    trainer.train()
+    advantages = torch.tensor([row.advantage for row in trainer._rows if not row.is_padding], dtype=torch.float64)
+    assert advantages.mean().item() == pytest.approx(0, abs=1e-9)
+    assert advantages.std().item() == pytest.approx(1, abs=1e-6)
+    assert advantages.numpy() == pytest.approx(whiten(advantages.numpy(), advantages.numpy()), abs=1e-6)
+
+
+def test_actions_are_counted_and_outcomes_logged_as_in_3spo(tmp_path):
+    trainer = method_trainer("grpo", tmp_path)
+    trainer.train()
+    log = trainer.state.log_history[0]
+    episodes = list(chain.from_iterable(trainer.rollout.groups()))
+    assert log["sampled_actions"] == sum(x.num_steps for x in episodes) == sum(not x.is_padding for x in trainer._rows)
+    assert log["success_rate"] == pytest.approx(sum(x.success for x in episodes) / 32)
+    assert log["episode_length"] == pytest.approx(sum(x.num_steps for x in episodes) / 32)
+    assert log["unique_states"] == trainer.rollout.num_states
+    names = {"frac_states_revisited", "seconds/generation", "seconds/environment", "rewards/success_reward/mean"}
+    assert names <= log.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_optimizer_step_without_signal(tmp_path, caplog, name):
+    env = SpokenCorridor(max_steps=2)
+    env.parse_action = lambda completion: "nothing"
+    trainer = method_trainer(name, tmp_path, env=env, max_steps=5, max_idle_rounds=2, per_device_train_batch_size=8)
+    before = parameters(trainer.model).clone()
+    trainer.train()
+    assert torch.equal(parameters(trainer.model), before)
+    assert trainer.state.global_step == 1
+    assert "nothing to learn from" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["grpo", "gigpo", "group"])
+def test_model_cards_name_the_method(tmp_path, name):
+    trainer = method_trainer(name, tmp_path)
+    trainer.create_model_card(model_name="corridor")
+    card = (tmp_path / "README.md").read_text()
+    assert trainer._name in card
+    assert trainer._paper["id"] in card
+    assert "SpokenCorridor" in card
+    assert trainer._name != ThreeSPOTrainer._name
