@@ -11,6 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 from training import SpokenCorridor, baseline_trainer, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
 from trl_3spo.advantages import whiten
+from trl_3spo.critic import last_hidden_states
 
 # Adam's first step is the gradient's sign: it would blow rounding up to the learning rate.
 PLAIN_DESCENT = {"optim": "sgd", "learning_rate": 1.0}
@@ -190,6 +191,23 @@ def test_advantages_are_whitened_over_the_steps_of_the_batch(tmp_path):
     assert advantages.mean().item() == pytest.approx(0, abs=1e-9)
     assert advantages.std().item() == pytest.approx(1, abs=1e-6)
     assert advantages.numpy() == pytest.approx(whiten(advantages.numpy(), advantages.numpy()), abs=1e-6)
+
+
+def test_the_critic_reads_the_prompt_of_each_step_and_of_where_an_episode_was_cut_off(tmp_path):
+    trainer = method_trainer("critic", tmp_path, per_device_train_batch_size=16)
+    trainer.train()
+    groups, rows = trainer.rollout.groups(), iter(trainer._rows)
+    episodes = list(chain.from_iterable(groups))
+    steps = [[next(rows) for _ in range(x.num_steps)] for x in episodes]
+    cut_off = [i for i, x in enumerate(episodes) if x.end.result.truncated]
+    assert 0 < len(cut_off) < 16
+    for i in (cut_off[0], next(i for i in range(16) if i not in cut_off)):
+        path = episodes[i].end.path()
+        asked = path if i in cut_off else path[:-1]
+        prompts = [trainer.env.prompt(x.task, x.observation, x.turns()) for x in asked]
+        ids = trainer._prompt_ids(prompts)
+        expected = last_hidden_states(trainer.model, ids, pad_id=trainer._tokenizer.pad_token_id, batch_size=1)
+        assert (trainer._features(groups, steps)[i][: len(asked)] - expected).abs().max() < 1e-5
 
 
 def test_actions_are_counted_and_outcomes_logged_as_in_3spo(tmp_path):
