@@ -1,7 +1,8 @@
-"""A training step with every prompt computed once, against stock GRPOTrainer's on the same groups.
+r"""A training step with every prompt computed once, against stock GRPOTrainer's on the same groups.
 
     python benchmarks/throughput.py --prompt-tokens 1024 --completion-tokens 64 --group-size 8 --repeats 7 --json FILE
-    python benchmarks/throughput.py --grid --repeats 7 --json FILE
+    python benchmarks/throughput.py --prompt-tokens 256 1024 2048 --completion-tokens 16 64 256 --group-size 4 8 \
+        --repeats 7 --json FILE
 
 Two trainers in one process, of equal weights and settings, take one training step each by turns: stock GRPOTrainer, and
 PrefixSharingTrainer, which differs in prefix_sharing="auto" alone. The learning rate is 0, so that every step is the
@@ -12,7 +13,8 @@ optimizer; `generation` is sampling; `step` is everything. `ceiling` is n · (P 
 tokens there are to compute. Peak memory is what a step adds to what was there before it.
 
 Seconds are those of one processor core on the CPU, whatever else the machine is doing, and of the clock on a GPU, where
-the model is one of Qwen2.5's shapes with random weights and computes in bfloat16. A grid goes on where it was left off.
+the model is one of Qwen2.5's shapes with random weights and computes in bfloat16. Of several sizes all combinations are
+measured and written as they are done; those the file has already are left out.
 """
 
 import argparse
@@ -41,7 +43,7 @@ from trl_3spo.prefix_route import Route
 from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
 from trl_3spo.tiny import word_tokenizer
 
-GRID = {"prompt_tokens": (256, 1024, 2048), "completion_tokens": (16, 64, 256), "group_size": (4, 8)}
+SIZES = ("prompt_tokens", "completion_tokens", "group_size")
 MODELS = {
     "small": (256, 1024, 4, 4, 2, 2048),
     "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151936),
@@ -55,36 +57,33 @@ NUM_WORDS = 2000
 def main() -> None:
     has_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompt-tokens", type=int, default=1024)
-    parser.add_argument("--completion-tokens", type=int, default=64)
-    parser.add_argument("--group-size", type=int, default=8, help="completions of a prompt, at least 2")
+    parser.add_argument("--prompt-tokens", type=int, nargs="+", default=[1024])
+    parser.add_argument("--completion-tokens", type=int, nargs="+", default=[64])
+    parser.add_argument("--group-size", type=int, nargs="+", default=[8], help="completions of a prompt, at least 2")
     parser.add_argument("--num-groups", type=int, default=1, help="prompts in a batch")
-    parser.add_argument("--grid", action="store_true", help=f"measure all of {GRID} in place of one case")
     parser.add_argument("--repeats", type=int, default=7, help="steps of either trainer, at least 7")
     parser.add_argument("--model", choices=MODELS, default="qwen2.5-0.5b" if has_gpu else "small")
     parser.add_argument("--activation-checkpointing", action="store_true", help="recompute activations, in both")
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
     arguments = parser.parse_args()
-    if arguments.repeats < 7 or arguments.group_size < 2:
+    if arguments.repeats < 7 or min(arguments.group_size) < 2:
         parser.error("at least 7 repeats and a group size of 2 are required")
     if not has_gpu:
         torch.set_num_threads(1)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    if arguments.grid:
-        measure_grid(arguments)
+    cases = [dict(zip(SIZES, x, strict=True)) for x in itertools.product(*(vars(arguments)[name] for name in SIZES))]
+    if len(cases) == 1:
+        write(arguments.json, measure(argparse.Namespace(**vars(arguments) | cases[0])) | about(arguments))
     else:
-        write(arguments.json, measure(arguments) | about(arguments))
+        measure_grid(arguments, cases)
 
 
-def measure_grid(arguments: argparse.Namespace) -> None:
+def measure_grid(arguments: argparse.Namespace, cases: list[dict[str, int]]) -> None:
     cells = json.loads(arguments.json.read_text())["cells"] if arguments.json.exists() else []
-    for values in itertools.product(*GRID.values()):
-        cell = dict(zip(GRID, values, strict=True))
-        if any(cell.items() <= done.items() for done in cells):
-            continue
-        vars(arguments).update(cell)
-        cells.append(cell | measure(arguments))
-        write(arguments.json, {"cells": cells} | about(arguments))
+    for case in cases:
+        if not any(case.items() <= cell.items() for cell in cells):
+            cells.append(case | measure(argparse.Namespace(**vars(arguments) | case)))
+            write(arguments.json, {"cells": cells} | about(arguments))
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
@@ -108,7 +107,7 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 class Timed:
-    """A trainer that adds up the seconds of its phases and notes the memory of its last step."""
+    """A trainer that adds up the seconds of its phases."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
