@@ -110,8 +110,9 @@ class PrefixSharingTrainer(GRPOTrainer):
             return False
         config = self.generation_config
         is_sampling = config.get_generation_mode() in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
+        has_plain_cache = config.use_cache is not False and not config.cache_implementation
         model = self.accelerator.unwrap_model(self.model)
-        return is_sampling and not config.cache_implementation and why_no_cache(model, is_checkpointing=False) is None
+        return is_sampling and has_plain_cache and why_no_cache(model, is_checkpointing=False) is None
 
     # -- log-probabilities ---------------------------------------------------------------------------------------------
 
