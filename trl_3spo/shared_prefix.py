@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -113,22 +114,28 @@ def outputs_by_mask(
     shape = len(row_prompts), completions_per_row, completion_size
     prefix_ids, prefix_mask = prompt_ids[row_prompts, :-1], prompt_mask[row_prompts, :-1]
 
-    def behind(prefixes: Tensor, values: Tensor, fill: int) -> Tensor:
+    def placed(values: Tensor, fill: int) -> Tensor:
         blocks = values.new_full(shape, fill)
         blocks[rows, slots] = values
-        return torch.cat([prefixes, blocks.flatten(1)], dim=1)
+        return blocks.flatten(1)
+
+    def cut_prefixes(_module: Any, _args: Any, outputs: Any) -> Any:
+        outputs.last_hidden_state = outputs.last_hidden_state[:, prompt_size - 1 :]
+        return outputs
 
     tails, labels = _tails(input_ids, attention_mask, completion_size)
-    outputs = model(
-        input_ids=behind(prefix_ids, tails, 0),
-        attention_mask=_visible(prefix_mask, completions_per_row, completion_size),
-        position_ids=_positions(prefix_ids, completions_per_row, completion_size),
-        shift_labels=behind(torch.full_like(prefix_ids, IGNORED), labels, IGNORED),
-        fused_lm_head=True,
-    )
+    # Without Triton TRL's head computes every position it is given, labelled or not.
+    with extract_model_from_parallel(model).get_decoder().register_forward_hook(cut_prefixes):
+        outputs = model(
+            input_ids=torch.cat([prefix_ids, placed(tails, 0)], dim=1),
+            attention_mask=_visible(prefix_mask, completions_per_row, completion_size),
+            position_ids=_positions(prefix_ids, completions_per_row, completion_size),
+            shift_labels=placed(labels, IGNORED),
+            fused_lm_head=True,
+        )
 
     def of_tails(values: Tensor) -> Tensor:
-        return values[:, prompt_size - 1 :].reshape(shape)[rows, slots]
+        return values.view(shape)[rows, slots]
 
     return of_tails(outputs.log_probs), None if outputs.entropy is None else of_tails(outputs.entropy)
 
