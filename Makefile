@@ -25,7 +25,7 @@ help:
 
 demo: export OMP_NUM_THREADS = 2
 demo: $(VENV)/demo.stamp
-	python examples/alfworld_demo.py
+	python examples/demo.py --env alfworld
 
 test: $(VENV)/dev.stamp
 	python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report term

@@ -37,7 +37,7 @@ def demonstrate(
     history_length = env.history_length if plays_by_prompt else None
 
     def new_expert(first: Observation, seed: int) -> demonstrations.Expert:
-        return _advisor(SearchExpert(first.text, seed, history_length=history_length))
+        return advisor(SearchExpert(first.text, seed, history_length=history_length))
 
     return demonstrations.demonstrate(
         env,
@@ -51,7 +51,9 @@ def demonstrate(
     )
 
 
-def _advisor(expert: SearchExpert) -> demonstrations.Expert:
+def advisor(expert: SearchExpert) -> demonstrations.Expert:
+    """Return the expert as a player of one episode, to be asked at every step of it."""
+
     def advise(observation: Observation, turns: Sequence[Turn]) -> demonstrations.Advice:
         expert.observe(observation.text)
         action = expert.act(observation.admissible_actions)

@@ -1,6 +1,6 @@
-"""Train a small language-model agent with 3SPO on generated ALFWorld games, on the CPU, in minutes.
+"""Train a small language-model agent with 3SPO, on the CPU, in minutes.
 
-    python examples/alfworld_demo.py
+    python examples/demo.py --env alfworld
 
 Generates games, loads the small Qwen2 that `alfworld_warm_start.py` made (a hesitant imitation of an expert), trains it
 with 3SPO, and plays games it has never seen before and after. Writes the table (results.md, results.json), the success
@@ -16,21 +16,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from alfworld_warm_start import WORLD
+from demo_world import DemoWorld
+from small_alfworld import ALFWORLD
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
-from trl_3spo.environments.alfworld import AlfworldEnv
+from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer, __version__
 from trl_3spo.evaluation import Evaluation
 
-WARM_START = Path(__file__).parent / "warm_start"
-NUM_UNSEEN, NUM_TRAIN = 200, 4000
+WORLDS = {"alfworld": ALFWORLD}
 
 
 class SuccessCurve(TrainerCallback):
     """Keeps the evaluations of a run with the actions sampled and the seconds passed until then."""
 
-    def __init__(self) -> None:
+    def __init__(self, unseen: str) -> None:
+        self.unseen = unseen
         self.points: list[dict[str, float]] = []
         self.num_actions = 0.0
         self._started = time.perf_counter()
@@ -43,50 +43,47 @@ class SuccessCurve(TrainerCallback):
         point = {short: metrics[f"eval_{name}"] for name, short in names.items()}
         seconds = time.perf_counter() - self._started
         self.points.append({"step": state.global_step, "actions": self.num_actions, "seconds": seconds} | point)
-        print(
-            f"step {state.global_step}: {point['rate']:.1%} of {NUM_UNSEEN} unseen games, {seconds:.0f} s", flush=True
-        )
+        print(f"step {state.global_step}: {point['rate']:.1%} of the {self.unseen}, {seconds:.0f} s", flush=True)
 
 
-def make_trainer(folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
-    """Return the trainer; the unseen games are the first of the generated ones, the others are trained on."""
-    env = AlfworldEnv(generated=NUM_UNSEEN + NUM_TRAIN, seed=seed, **WORLD)
-    config = ThreeSPOConfig(
-        output_dir=str(folder),
-        max_steps=max_steps,
-        learning_rate=4e-4,
-        lr_scheduler_type="linear",
-        beta=0.02,
-        per_device_train_batch_size=192,
-        num_initial_episodes=200,
-        novelty_decay_rate=0.0,
-        has_backtracking=False,  # nearly every mistake in these games can be undone by the next action
-        per_device_eval_batch_size=NUM_UNSEEN,
-        max_completion_length=10,
-        eval_strategy="steps",
-        eval_steps=max(max_steps // 4, 1),
-        eval_temperature=1.0,
-        logging_steps=10,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=torch.cuda.is_available(),
-        activation_checkpointing=False,
-    )
+def make_trainer(world: DemoWorld, folder: Path, max_steps: int, seed: int) -> ThreeSPOTrainer:
+    """Return the trainer of a world's small model."""
+    tasks = world.make_tasks(seed)
+    options = {
+        "output_dir": str(folder),
+        "max_steps": max_steps,
+        "lr_scheduler_type": "linear",
+        "beta": 0.02,
+        "per_device_train_batch_size": 192,
+        "num_initial_episodes": 200,
+        "novelty_decay_rate": 0.0,
+        "has_backtracking": False,  # nearly every mistake in these worlds can be undone by the next action
+        "per_device_eval_batch_size": len(tasks.unseen),
+        "eval_strategy": "steps",
+        "eval_steps": max(max_steps // 4, 1),
+        "eval_temperature": 1.0,
+        "logging_steps": 10,
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available(),
+        "activation_checkpointing": False,
+    }
+    config = ThreeSPOConfig(**(options | world.options))
     return ThreeSPOTrainer(
-        str(WARM_START),
-        env,
+        str(world.warm_start),
+        tasks.env,
         config,
-        train_tasks=env.tasks()[NUM_UNSEEN:],
-        eval_tasks=env.tasks()[:NUM_UNSEEN],
-        processing_class=PreTrainedTokenizerFast.from_pretrained(WARM_START),
+        train_tasks=tasks.train,
+        eval_tasks=tasks.unseen,
+        processing_class=PreTrainedTokenizerFast.from_pretrained(world.warm_start),
     )
 
 
-def table(before: Evaluation, after: Evaluation) -> str:
+def table(unseen: str, before: Evaluation, after: Evaluation) -> str:
     """Return the result as a Markdown table."""
-    lines = ["| unseen games | episodes | before | after | 95 % interval after |", "|---|---|---|---|---|"]
+    lines = [f"| {unseen} | episodes | before | after | 95 % interval after |", "|---|---|---|---|---|"]
     rows = {"all": (before.success, after.success)}
     rows |= {kind: (before.success_by_kind[kind], x) for kind, x in after.success_by_kind.items()}
     for kind, (first, last) in rows.items():
@@ -96,7 +93,7 @@ def table(before: Evaluation, after: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def plot(points: list[dict[str, float]], file: Path) -> None:
+def plot(points: list[dict[str, float]], unseen: str, file: Path) -> None:
     """Write the success rate over sampled actions."""
     import matplotlib
 
@@ -107,7 +104,7 @@ def plot(points: list[dict[str, float]], file: Path) -> None:
     actions = [point["actions"] for point in points]
     axes.fill_between(actions, [x["low"] for x in points], [x["high"] for x in points], alpha=0.2)
     axes.plot(actions, [x["rate"] for x in points], marker="o")
-    axes.set(xlabel="sampled actions", ylabel="success rate on unseen games", ylim=(0, 1), title="3SPO")
+    axes.set(xlabel="sampled actions", ylabel=f"success rate on {unseen}", ylim=(0, 1), title="3SPO")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
 
@@ -129,13 +126,17 @@ def commit() -> str | None:
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_demo"))
-    parser.add_argument("--max-steps", type=int, default=700)
+    parser.add_argument("--env", choices=WORLDS, required=True)
+    parser.add_argument("--output-dir", type=Path, help="default: runs/ENV_demo")
+    parser.add_argument("--max-steps", type=int, help="optimizer steps; default: about ten minutes on two cores")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    world = WORLDS[options.env]
+    folder = options.output_dir or Path(f"runs/{options.env}_demo")
+    max_steps = world.max_steps if options.max_steps is None else options.max_steps
 
-    trainer = make_trainer(options.output_dir, options.max_steps, options.seed)
-    curve = SuccessCurve()
+    trainer = make_trainer(world, folder, max_steps, options.seed)
+    curve = SuccessCurve(world.unseen)
     trainer.add_callback(curve)
     trainer.evaluate()
     before = trainer.evaluation
@@ -146,9 +147,9 @@ def main() -> None:
     after = trainer.evaluation
     trainer.save_model()
 
-    result = table(before, after)
-    (options.output_dir / "results.md").write_text(result + "\n")
-    packages = {name: version(name) for name in ("torch", "transformers", "trl", "trl_3spo")}
+    result = table(world.unseen, before, after)
+    (folder / "results.md").write_text(result + "\n")
+    packages = {name: version(name) for name in ("torch", "transformers", "trl")} | {"trl_3spo": __version__}
     record = {
         "before": before.to_dict(),
         "after": after.to_dict(),
@@ -157,13 +158,14 @@ def main() -> None:
         "training_seconds": seconds,
         "means": means(trainer.state.log_history),
         "commit": commit(),
+        "env": options.env,
         "seed": options.seed,
-        "max_steps": options.max_steps,
+        "max_steps": max_steps,
         "versions": packages | {"python": platform.python_version()},
     }
-    (options.output_dir / "results.json").write_text(json.dumps(record, indent=1))
-    plot(curve.points, options.output_dir / "success_rate.png")
-    print(f"\n{result}\n\n{curve.num_actions:.0f} sampled actions in {seconds:.0f} s. All files: {options.output_dir}")
+    (folder / "results.json").write_text(json.dumps(record, indent=1))
+    plot(curve.points, world.unseen, folder / "success_rate.png")
+    print(f"\n{result}\n\n{curve.num_actions:.0f} sampled actions in {seconds:.0f} s. All files: {folder}")
 
 
 if __name__ == "__main__":

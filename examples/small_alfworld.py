@@ -1,0 +1,39 @@
+"""ALFWorld-style games that a small model can learn in minutes."""
+
+from pathlib import Path
+
+from demo_world import DemoWorld, Tasks
+
+from trl_3spo.environments.alfworld import AlfworldEnv
+
+NUM_UNSEEN, NUM_TRAIN = 200, 4000
+HISTORY_LENGTH = 3
+MAX_COMPLETION_LENGTH = 10
+
+
+def make_env(num_games: int, seed: int) -> AlfworldEnv:
+    """Return small games in few tokens."""
+    return AlfworldEnv(
+        generated=num_games,
+        seed=seed,
+        num_receptacles=(4, 8),
+        num_objects=(4, 10),
+        max_steps=20,
+        prompt_format="action",
+        history_length=HISTORY_LENGTH,
+    )
+
+
+def make_tasks(seed: int) -> Tasks:
+    """Return the demo's games; the unseen ones are the first of those generated."""
+    env = make_env(NUM_UNSEEN + NUM_TRAIN, seed)
+    return Tasks(env, train=env.tasks()[NUM_UNSEEN:], unseen=env.tasks()[:NUM_UNSEEN])
+
+
+ALFWORLD = DemoWorld(
+    make_tasks,
+    unseen="unseen games",
+    warm_start=Path(__file__).parent / "warm_start" / "alfworld",
+    max_steps=700,
+    options={"learning_rate": 4e-4, "max_completion_length": MAX_COMPLETION_LENGTH},
+)

@@ -1,0 +1,57 @@
+"""The demo's worlds, with few tasks, and what its command refuses."""
+
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {"per_device_train_batch_size": 16, "num_initial_episodes": 4, "num_generations": 4, "min_batch_fill": 0.0}
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("demo")
+
+
+def with_few_tasks(world):
+    def make_tasks(seed):
+        tasks = world.make_tasks(seed)
+        return dataclasses.replace(tasks, train=tasks.train[:20], unseen=tasks.unseen[:6])
+
+    return dataclasses.replace(world, make_tasks=make_tasks, options=world.options | SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["alfworld"])
+def test_the_demo_measures_before_and_after(name, demo, tmp_path, monkeypatch):
+    monkeypatch.setitem(demo.WORLDS, name, with_few_tasks(demo.WORLDS[name]))
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--env", name, "--max-steps", "2", "--output-dir", str(tmp_path)])
+    demo.main()
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [point["step"] for point in record["curve"]] == [0, 1, 2, 2]
+    assert record["before"]["success"]["num_episodes"] == record["after"]["success"]["num_episodes"] == 6
+    assert record["before"]["panel"] == record["after"]["panel"] != ""
+    assert record["sampled_actions"] > 0
+    assert f"| all | 6 | {record['before']['success']['rate']:.1%} |" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "success_rate.png").stat().st_size > 0
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["alfworld"])
+def test_unseen_tasks_are_not_trained_on(name, demo):
+    tasks = demo.WORLDS[name].make_tasks(0)
+    assert len(tasks.unseen) == 200
+    assert {task.id for task in tasks.unseen}.isdisjoint(task.id for task in tasks.train)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--env", "corridor"]])
+def test_the_world_has_to_be_one_of_the_demos(arguments, demo, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["demo.py", *arguments])
+    with pytest.raises(SystemExit):
+        demo.main()
+    assert "--env" in capsys.readouterr().err
