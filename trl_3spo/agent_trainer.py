@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -17,6 +16,7 @@ from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.evaluation import Evaluation, play_panel, summarize
 from trl_3spo.model_card import environment_section
 from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
+from trl_3spo.ranks import gather, go_on, in_step
 
 
 class AgentTrainer(PrefixSharingTrainer):
@@ -98,19 +98,19 @@ class AgentTrainer(PrefixSharingTrainer):
     def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
         """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
 
-        The ranks share the episodes out. Leaves the random generators as they were, so that evaluating does not change
-        the training that follows.
+        The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
+        were, so that evaluating does not change the training that follows.
         """
         tasks = list(tasks) * (self.args.num_generations_eval or 1)
         rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._evaluation_sampling():
+        with torch.random.fork_rng(devices), self._evaluation_sampling(), in_step(self._idle):
             torch.manual_seed(self.args.seed + rank)
             results = play_panel(
                 self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
             )
-        by_index = dict(gather_object(list(zip(range(rank, len(tasks), num_ranks), results, strict=True))))
-        return summarize([by_index[index] for index in range(len(tasks))])
+        shares = gather(results)
+        return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
 
     def _prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
         """Tokenize prompts, or say which does not fit the model together with its answer."""
@@ -119,8 +119,15 @@ class AgentTrainer(PrefixSharingTrainer):
         return prompt_ids
 
     def _complete(self, prompts: list[list[Message]]) -> list[str]:
-        completions, _ = self._generate_single_turn(self._prompt_ids(prompts), None, {}, 1)
+        """Answer prompts, within `in_step`."""
+        prompt_ids = self._prompt_ids(prompts)
+        go_on()
+        completions, _ = self._generate_single_turn(prompt_ids, None, {}, 1)
         return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
+
+    def _idle(self) -> None:
+        """Take part in a generation that only other ranks need."""
+        self._generate_single_turn([[self._tokenizer.pad_token_id]], None, {}, 1)
 
     @contextmanager
     def _evaluation_sampling(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from trl_3spo.episode import Episode
 from trl_3spo.episode_config import EpisodeGRPOConfig, GiGPOConfig
 from trl_3spo.episode_credit import Steps, gigpo, grpo, step_rewards
 from trl_3spo.episode_rollout import EpisodeRollout
+from trl_3spo.ranks import gather
 from trl_3spo.rollout_trainer import RolloutTrainer
 
 
@@ -69,11 +70,12 @@ class EpisodeTrainer(RolloutTrainer):
     def _collect(self, capacity: int) -> list[Row]:
         """Play episodes until any step has an advantage, the same rounds on every rank."""
         for _ in range(self.args.max_idle_rounds):
-            steps = self._play(capacity // self.num_generations)
+            with self._in_step():
+                steps = self._play(capacity // self.num_generations)
             groups = self.rollout.groups()
             self._log_episodes(list(chain.from_iterable(groups)))
             advantages = self._credit(groups, steps)
-            if any(self._gather(has_signal(np.concatenate(advantages)))):
+            if any(gather(has_signal(np.concatenate(advantages)))):
                 break
         else:
             self._stop_without_signal("No group of episodes")

@@ -7,11 +7,11 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.utils import gather_object
 from torch import Tensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
@@ -22,6 +22,7 @@ from trl_3spo.collector import Collector
 from trl_3spo.environments.base import Message
 from trl_3spo.episode import Episode, Visit
 from trl_3spo.history import StateHistory
+from trl_3spo.ranks import failing_together, gather, go_on, in_step
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class RolloutTrainer(AgentTrainer):
             self._log_metric_now("seconds/update", time.perf_counter() - self._update_began)
         rows = self._collect(capacity=len(inputs))
         # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
-        size = _round_up(max(self._gather(len(rows))), self.args.steps_per_generation)
+        size = _round_up(max(gather(len(rows))), self.args.steps_per_generation)
         # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
         self._rows = pad_rows(rows, _round_up(size, self.num_generations))
         self._correct_for_padding(self._rows[:size])
@@ -83,7 +84,7 @@ class RolloutTrainer(AgentTrainer):
     def _correct_for_padding(self, rows: Sequence[Row]) -> None:
         if self.loss_type in MEANS_OVER_ROWS:
             num_rows = len(rows) * self.accelerator.num_processes
-            self._padding_correction = num_rows / max(num_rows - sum(self._gather(num_padding(rows))), 1)
+            self._padding_correction = num_rows / max(num_rows - sum(gather(num_padding(rows))), 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss: Tensor = super()._compute_loss(model, inputs)
@@ -91,7 +92,7 @@ class RolloutTrainer(AgentTrainer):
 
     def _log_advantages(self) -> None:
         """Put the rows' own advantages in the completions table in place of those of GRPOTrainer's blocks."""
-        advantages = gather_object([row.advantage for row in self._rows])
+        advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
         logged = self._logs["advantages"]
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
@@ -100,12 +101,15 @@ class RolloutTrainer(AgentTrainer):
     # -- sampling ------------------------------------------------------------------------------------------------------
 
     def _sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Row]]:
-        """Sample so many actions at every visit; return their rows, still without credit."""
+        """Sample so many actions at every visit, within `_in_step`; return their rows, still without credit."""
         with self._timed("environment"):
             prompts = [self.env.prompt(visit.task, visit.observation, visit.turns()) for visit in visits]
         owners = [i for i, count in enumerate(num_samples) for _ in range(count)]
         with self._timed("generation"):
             prompt_ids = self._prompt_ids(prompts)
+        with self._timed("waiting"):
+            go_on()
+        with self._timed("generation"):
             completions, logps = self._generate_single_turn([prompt_ids[i] for i in owners], None, {}, 1)
         samples: list[list[Row]] = [[] for _ in visits]
         for row, i in enumerate(owners):
@@ -117,9 +121,20 @@ class RolloutTrainer(AgentTrainer):
         ids = [row.completion_ids for row in sampled]
         return [self.env.parse_action(x) for x in self.processing_class.batch_decode(ids, skip_special_tokens=True)]
 
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Sample as often as need be while all ranks do, see [`~trl_3spo.ranks.in_step`]."""
+        with in_step(self._idle):
+            yield
+            done = time.perf_counter()
+        self._seconds["waiting"] += time.perf_counter() - done
+
     def _observe_episodes(self, history: StateHistory, episodes: Sequence[Episode]) -> None:
-        """Write ended episodes to a history: those of all ranks, in the same order everywhere."""
-        for keys, success in gather_object([(sorted(x.keys()), x.success) for x in episodes]):
+        """Write ended episodes to a history: those of all ranks, in the same order everywhere.
+
+        So every rank has the history of all, bit by bit, without ever sending it.
+        """
+        for keys, success in chain.from_iterable(gather([(sorted(x.keys()), x.success) for x in episodes])):
             history.observe(keys, success)
 
     def _stop_without_signal(self, what: str) -> None:
@@ -146,24 +161,21 @@ class RolloutTrainer(AgentTrainer):
         self._seconds[phase] += time.perf_counter() - began
 
     def _log_episodes(self, episodes: Sequence[Episode]) -> None:
-        for success, num_steps in gather_object([(x.success, x.num_steps) for x in episodes]):
+        for success, num_steps in chain.from_iterable(gather([(x.success, x.num_steps) for x in episodes])):
             self._log_metric_now("success_rate", success)
             self._log_metric_now("episode_length", num_steps)
 
     def _log_collected(self) -> Counter[str]:
         """Log what was sampled since the last call, and return the rollouts' counts, summed over all ranks."""
         counts, self.rollout.counts = self.rollout.counts, Counter()
-        total = sum(gather_object([counts]), Counter[str]())
+        total = sum(gather(counts), Counter[str]())
         self._log_metric_now("sampled_actions", total["sampled_actions"])
         self._log_metric_now("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
-        self._log_metric_now("unique_states", sum(self._gather(self.rollout.num_states)))
+        self._log_metric_now("unique_states", sum(gather(self.rollout.num_states)))
         for phase, seconds in self._seconds.items():
             self._log_metric_now(f"seconds/{phase}", seconds)
         self._seconds.clear()
         return total
-
-    def _gather(self, value: int) -> list[int]:
-        return [int(x) for x in gather_object([value])]
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +208,9 @@ class RolloutTrainer(AgentTrainer):
             return
         with np.load(history) as counts, np.load(files[self.accelerator.process_index]) as saved:
             plain = json.loads(str(saved["plain"]))
-            self.rollout.load_state_dict(plain | {"history": dict(counts), "states": saved["states"]})
+            with failing_together():  # the environment replays the way to every waiting state
+                self.rollout.load_state_dict(plain | {"history": dict(counts), "states": saved["states"]})
+        gather(None)
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,6 +21,7 @@ from trl_3spo.episode_config import StepPOConfig
 from trl_3spo.episode_credit import Steps, group_values, history_values, step_po
 from trl_3spo.episode_trainer import EpisodeTrainer
 from trl_3spo.history import StateHistory
+from trl_3spo.ranks import gather
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class StepPOTrainer(EpisodeTrainer):
 
     def _credit(self, groups: list[list[Episode]], steps: list[list[Row]]) -> Steps:
         advantages = self._advantages(groups, steps)
-        among = np.concatenate(list(chain.from_iterable(gather_object([advantages]))))
+        among = np.concatenate(list(chain.from_iterable(gather(advantages))))
         return [whiten(x, among, is_scaled=self.args.scale_rewards == "batch") for x in advantages]
 
     def _advantages(self, groups: list[list[Episode]], steps: list[list[Row]]) -> Steps:

@@ -14,6 +14,7 @@ from trl_3spo.batch import Row
 from trl_3spo.environments.base import Environment
 from trl_3spo.episode import Episode, Group
 from trl_3spo.evaluation import play
+from trl_3spo.ranks import gather
 from trl_3spo.rollout import Rollout
 from trl_3spo.rollout_trainer import RolloutTrainer
 from trl_3spo.state_scorer import group_sizes
@@ -103,7 +104,7 @@ class ThreeSPOTrainer(RolloutTrainer):
             size, with_signal = self._sample_round(_num_to_sample(capacity, _num_rows(groups), num_sampled))
             num_sampled += size
             groups = _fitting(groups + with_signal, capacity)
-            num_rows = self._gather(_num_rows(groups))
+            num_rows = gather(_num_rows(groups))
             # Where one rank has no room for another group, none goes on.
             is_full = sum(num_rows) >= self._wanted(capacity) or max(num_rows) > capacity - self.num_generations
             if is_full or (num_rounds >= self.args.max_fill_rounds and sum(num_rows) > 0):
@@ -119,7 +120,8 @@ class ThreeSPOTrainer(RolloutTrainer):
         Without it the first episodes to end decide, and those are the quick successes.
         """
         tasks = self.rollout.next_tasks(-(-self.args.num_initial_episodes // self.accelerator.num_processes))
-        episodes = play(self._complete, self.env, tasks, batch_size=self.args.per_device_eval_batch_size)
+        with self._in_step():
+            episodes = play(self._complete, self.env, tasks, batch_size=self.args.per_device_eval_batch_size)
         self.rollout.counts["sampled_actions"] += sum(episode.num_steps for episode in episodes)
         self._take_in(episodes)
 
@@ -128,11 +130,12 @@ class ThreeSPOTrainer(RolloutTrainer):
 
     def _sample_round(self, capacity: int) -> tuple[int, list[list[Row]]]:
         """Advance the trees by at most `capacity` actions; return how many, and the rows of the groups with signal."""
-        with self._timed("environment"):
-            plan = self.rollout.plan(capacity)
-        samples = self._sample([x.visit for x in plan], [x.num_samples for x in plan])
-        with self._timed("environment"):
-            groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
+        with self._in_step():
+            with self._timed("environment"):
+                plan = self.rollout.plan(capacity)
+            samples = self._sample([x.visit for x in plan], [x.num_samples for x in plan])
+            with self._timed("environment"):
+                groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
         self._take_in(self.rollout.take_ended())
         self._spare_row = replace(samples[0][0], is_padding=True)
         pairs = zip(samples, groups, strict=True)
@@ -152,7 +155,7 @@ class ThreeSPOTrainer(RolloutTrainer):
         self._log_metric_now("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
         for n in range(1, self.num_generations + 1):
             self._log_metric_now(f"group_size/{n}", total[f"size_{n}"] / num_groups)
-        self._log_metric_now("frontier_size", sum(self._gather(self.rollout.num_waiting)))
+        self._log_metric_now("frontier_size", sum(gather(self.rollout.num_waiting)))
 
 
 def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:

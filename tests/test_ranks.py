@@ -1,0 +1,95 @@
+"""Several processes: one history, equal calls, and no deadlock where their work differs or one of them fails."""
+
+from collections import Counter
+from dataclasses import asdict
+from itertools import chain
+
+import pytest
+import torch
+
+from rank_training import UnevenEnv, fail, on_ranks, train_unevenly
+from training import tokenizer_for
+from trl_3spo.checkpoint import evaluate_checkpoint
+from trl_3spo.history import StateHistory
+from trl_3spo.ranks import OtherRankFailedError, failing_together, gather
+
+HALF_LIFE = 50.0
+
+
+@pytest.fixture(scope="module", params=[(2, HALF_LIFE), (4, None)], ids=["2 ranks, fading", "4 ranks"])
+def ranks(request, tmp_path_factory):
+    num_ranks, half_life = request.param
+    folder = tmp_path_factory.mktemp("ranks")
+    changes = {"max_steps": 2, "history_half_life": half_life, "num_initial_episodes": 10, "num_eval_tasks": 3}
+    return folder, half_life, on_ranks(num_ranks, train_unevenly, folder, changes)
+
+
+def test_the_work_was_uneven(ranks):
+    _, _, seen = ranks
+    assert {x["num_processes"] for x in seen} == {len(seen)}
+    assert sum(x["num_idle"] for x in seen) > 0
+    assert len({x["num_calls"] - x["num_idle"] for x in seen}) > 1
+    assert len({tuple(x["num_real_rows"]) for x in seen}) > 1
+
+
+def test_ranks_agree_on_generate_calls_and_rows(ranks):
+    _, _, seen = ranks
+    assert len({x["num_calls"] for x in seen}) == 1
+    assert len({tuple(x["num_rows"]) for x in seen}) == 1
+    assert len(seen[0]["num_rows"]) == 2
+
+
+def test_ranks_end_with_the_same_model(ranks):
+    _, _, seen = ranks
+    assert all(torch.equal(x["weights"], seen[0]["weights"]) for x in seen)
+
+
+def test_histories_are_that_of_one_process_that_saw_all_episodes(ranks):
+    """Bit by bit in the order of rounds and, within a round, of ranks; without fading the order does not matter."""
+    _, half_life, seen = ranks
+    one = StateHistory(half_life=half_life)
+    rounds = list(zip(*(x["episodes"] for x in seen), strict=True))
+    for keys, success in chain.from_iterable(chain.from_iterable(rounds)):
+        one.observe(keys, success)
+    assert all(x["history"] == one.state_dict() for x in seen)
+    assert len({success for _, success in chain.from_iterable(chain.from_iterable(rounds))}) == 2
+    if half_life is None:
+        visits, successes = Counter(), Counter()
+        for keys, success in chain.from_iterable(chain.from_iterable(x["episodes"][::-1]) for x in seen[::-1]):
+            visits.update(keys)
+            successes.update(dict.fromkeys(keys, int(success)))
+        history = seen[0]["history"]
+        assert dict(zip(history["keys"], history["visits"], strict=True)) == visits
+        assert dict(zip(history["keys"], history["successes"], strict=True)) == successes
+
+
+def test_an_evaluation_is_that_of_one_process(ranks):
+    """Also where a rank has no task of the panel left."""
+    folder, _, seen = ranks
+    env = UnevenEnv(length=3)
+    tokenizer_for(env).save_pretrained(folder)
+    alone = evaluate_checkpoint(str(folder), env, env.tasks()[:3], max_completion_length=1)
+    assert alone.success.num_episodes == 3
+    assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
+
+
+def test_where_one_rank_fails_all_end_and_say_why(tmp_path):
+    well, failed = on_ranks(2, fail, tmp_path)
+    for phase in ("initial episodes", "rounds", "evaluation"):
+        assert failed[phase][:2] == ("OSError", "the floor gave way"), phase
+        name, message, num_episodes = well[phase]
+        assert name == "OtherRankFailedError", phase
+        assert "1 of 2 failed (rank 1: OSError: the floor gave way)" in message, phase
+        assert (num_episodes > 0) == (phase == "rounds"), phase
+    assert (well["after"], failed["after"]) == (1, 1)
+
+
+def test_alone_an_error_is_itself():
+    with pytest.raises(OSError, match="gave way"), failing_together():
+        raise OSError("the floor gave way")
+    assert gather(7) == [7]
+
+
+def test_what_another_rank_said_is_not_said_again():
+    with pytest.raises(OtherRankFailedError), failing_together():
+        raise OtherRankFailedError("rank 1")
