@@ -7,8 +7,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
+from peft import LoraConfig
 
-from training import WORDS, corridor_trainer
+from training import WORDS, config_for, corridor_trainer
+from trl_3spo import ThreeSPOTrainer
+from trl_3spo.checkpoint import load_tokenizer
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task
 
 # A server that has imported everything once forks the processes.
@@ -111,18 +114,24 @@ def settings(**changes):
     return {"novelty_weight": 0.3, "per_device_train_batch_size": 16, "ddp_timeout": 100} | changes
 
 
-def train_unevenly(rank, folder, changes):
+def train_unevenly(rank, folder, base, has_adapters, changes):
     """Train in episodes that grow with the rank, and a hundred times as slowly on rank 1; evaluate in equal ones."""
     env = UnevenEnv(length=2 + rank, seconds_per_step=2e-3 if rank == 1 else 0.0)
-    trainer, seen = watched(corridor_trainer(folder, env=env, **settings(**changes)))
+    trainer = ThreeSPOTrainer(
+        str(base),
+        env,
+        config_for(folder, **settings(**changes)),
+        processing_class=load_tokenizer(str(base)),
+        peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if has_adapters else None,
+    )
+    trainer, seen = watched(trainer)
     trainer.train()
     env.length = 3
     trainer.evaluate()
     trainer.save_model(folder)
-    weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
     return seen | {
         "history": trainer.rollout.history.state_dict(),
-        "weights": weights,
+        "weights": {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()},
         "evaluation": trainer.evaluation,
         "num_processes": trainer.accelerator.num_processes,
     }

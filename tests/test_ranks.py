@@ -8,20 +8,30 @@ import pytest
 import torch
 
 from rank_training import UnevenEnv, fail, on_ranks, train_unevenly
-from training import tokenizer_for
-from trl_3spo.checkpoint import evaluate_checkpoint
+from training import tokenizer_for, untrained
+from trl_3spo.checkpoint import evaluate_checkpoint, load_tokenizer
 from trl_3spo.history import StateHistory
 from trl_3spo.ranks import OtherRankFailedError, failing_together, gather
 
-HALF_LIFE = 50.0
+RUNS = {
+    "2 ranks": (2, False, {"history_half_life": 50.0}),
+    "2 ranks, LoRA": (2, True, {"history_half_life": 50.0, "beta": 0.05}),
+    "4 ranks, nothing fades": (4, False, {"history_half_life": None}),
+}
 
 
-@pytest.fixture(scope="module", params=[(2, HALF_LIFE), (4, None)], ids=["2 ranks, fading", "4 ranks"])
+@pytest.fixture(scope="module", params=RUNS)
 def ranks(request, tmp_path_factory):
-    num_ranks, half_life = request.param
+    """Train for two updates; return the folder, whether counts fade, and what each rank did."""
+    num_ranks, has_adapters, changes = RUNS[request.param]
     folder = tmp_path_factory.mktemp("ranks")
-    changes = {"max_steps": 2, "history_half_life": half_life, "num_initial_episodes": 10, "num_eval_tasks": 3}
-    return folder, half_life, on_ranks(num_ranks, train_unevenly, folder, changes)
+    env, base = UnevenEnv(), folder / "base"
+    tokenizer = tokenizer_for(env)
+    untrained(tokenizer).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    settings = {"max_steps": 2, "num_initial_episodes": 10, "num_eval_tasks": 3} | changes
+    seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, settings)
+    return folder, changes["history_half_life"], seen
 
 
 def test_the_work_was_uneven(ranks):
@@ -41,7 +51,8 @@ def test_ranks_agree_on_generate_calls_and_rows(ranks):
 
 def test_ranks_end_with_the_same_model(ranks):
     _, _, seen = ranks
-    assert all(torch.equal(x["weights"], seen[0]["weights"]) for x in seen)
+    for name, weight in seen[0]["weights"].items():
+        assert all(torch.equal(x["weights"][name], weight) for x in seen), name
 
 
 def test_histories_are_that_of_one_process_that_saw_all_episodes(ranks):
@@ -67,7 +78,7 @@ def test_an_evaluation_is_that_of_one_process(ranks):
     """Also where a rank has no task of the panel left."""
     folder, _, seen = ranks
     env = UnevenEnv(length=3)
-    tokenizer_for(env).save_pretrained(folder)
+    load_tokenizer(str(folder / "base")).save_pretrained(folder)
     alone = evaluate_checkpoint(str(folder), env, env.tasks()[:3], max_completion_length=1)
     assert alone.success.num_episodes == 3
     assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)

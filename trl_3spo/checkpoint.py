@@ -99,6 +99,32 @@ def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: 
     return complete
 
 
+def merge_adapter(adapter: str | Path, output: str | Path) -> None:
+    """Add a PEFT adapter to its base model and save both as one plain model, with the tokenizer.
+
+    After training on a quantized base the adapter is added to that base as it was saved, in full precision: the policy
+    then differs by what quantizing had cost the base, so evaluate it again.
+
+    Args:
+        adapter: Folder of a trained adapter, its tokenizer beside it.
+        output: Folder to write.
+
+    Raises:
+        FileNotFoundError: The folder holds no adapter.
+        OSError: The base model it names is not there.
+    """
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise FileNotFoundError(
+            f"There is no adapter_config.json in {adapter}; give the folder of an adapter. A folder with config.json "
+            "holds a full model, which needs no merging."
+        )
+    from peft import AutoPeftModelForCausalLM
+
+    model = AutoPeftModelForCausalLM.from_pretrained(str(adapter), dtype="auto")
+    model.merge_and_unload().save_pretrained(output)
+    load_tokenizer(str(adapter)).save_pretrained(output)
+
+
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer that was saved with a model, padding on the left.
 

@@ -1,4 +1,4 @@
-"""The command line: `trl-3spo evaluate` plays a panel with a checkpoint, `trl-3spo demos` writes demonstrations."""
+"""The command line: `trl-3spo evaluate` plays a panel, `demos` writes demonstrations, `merge` merges adapters."""
 
 import argparse
 import json
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     demos.add_argument("--noise", type=float, default=0.0, help="share of steps at which a random action is taken")
     demos.add_argument("--demonstrate-noise", action="store_true", help="demonstrate these, not the expert's")
     demos.set_defaults(run=_write_demonstrations)
+
+    merge = commands.add_parser("merge", help="add a trained adapter to its base and save one plain model")
+    merge.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    merge.add_argument("--output", type=Path, required=True, help="folder to write")
+    merge.set_defaults(run=_merge)
     return parser
 
 
@@ -105,6 +110,13 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json
     write(str(options.output))
     print(f"{len(dataset)} steps in {options.output}")
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from trl_3spo.checkpoint import merge_adapter
+
+    merge_adapter(options.adapter, options.output)
+    print(f"merged model in {options.output}")
 
 
 def _make_environment(name: str, options: Sequence[str]) -> Environment:
