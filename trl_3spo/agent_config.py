@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 from trl import GRPOConfig
 
 
@@ -51,6 +52,7 @@ class AgentConfig(GRPOConfig):
     eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
 
     def __post_init__(self) -> None:
+        self._check_precision()
         super().__post_init__()
         if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
@@ -59,3 +61,11 @@ class AgentConfig(GRPOConfig):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
         if self.eval_temperature < 0:
             raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
+
+    def _check_precision(self) -> None:
+        is_wanted = self.bf16 or (self.bf16 is None and not self.fp16)
+        if is_wanted and not self.use_cpu and not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
+            raise ValueError(
+                "bf16 is on, GRPOConfig's default, and there is no accelerator here that computes in bfloat16. Pass "
+                "fp16=True on an older GPU, bf16=False to compute in float32, or use_cpu=True and bf16=False on a CPU."
+            )

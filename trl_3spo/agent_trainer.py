@@ -17,6 +17,7 @@ from trl_3spo.evaluation import Evaluation, play_panel, summarize
 from trl_3spo.model_card import environment_section
 from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
 from trl_3spo.ranks import gather, go_on, in_step
+from trl_3spo.start_checks import check_start
 
 
 class AgentTrainer(PrefixSharingTrainer):
@@ -51,8 +52,8 @@ class AgentTrainer(PrefixSharingTrainer):
         self.train_tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
         self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
         self.evaluation: Evaluation | None = None
-        if not self.train_tasks:
-            raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
+        adaptation = {name: kwargs.get(name) for name in ("quantization_config", "peft_config")}
+        check_start(model, args, len(self.train_tasks), **adaptation)
         clocks = {"train_dataset": _clock(self.train_tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
         super().__init__(model, reward_func, args=args, **clocks, **kwargs)
         is_engine_shared = self.vllm_mode == "server" or self.vllm_tensor_parallel_size > 1
