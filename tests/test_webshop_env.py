@@ -15,7 +15,7 @@ from trl_3spo.environments.base import Observation, StepResult, Task
 from trl_3spo.environments.webshop import WebShopEnv, World
 from trl_3spo.environments.webshop.state import read_action
 from trl_3spo.testing import check_environment
-from webshop_catalogue import ATTRIBUTES, ITEMS, load, product, wish
+from webshop_catalogue import ATTRIBUTES, ITEMS, load, product, wish, write
 
 SEARCHES = ("search[shoe]", "search[walking shoe 8]", "search[lamp]", "search[zebra]")
 ODD = product(
@@ -131,6 +131,16 @@ def test_unknown_tasks(world: World, task: Any) -> None:
 def test_bad_options(world: World, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WebShopEnv(world, **options)
+
+
+def test_an_environment_of_files(tmp_path: Path) -> None:
+    items, attributes = write(tmp_path, ITEMS, ATTRIBUTES)[:2]
+    env = WebShopEnv.from_files(str(items), str(attributes), split=None, max_steps=3)
+    assert [task.id for task in env.tasks()] == [task.id for task in load(tmp_path, ITEMS, ATTRIBUTES).tasks()]
+    assert env.max_steps == 3
+    assert len(WebShopEnv.from_files(split=None).world.products) == 480
+    with pytest.raises(ValueError, match="name both files, or neither"):
+        WebShopEnv.from_files(str(items))
 
 
 def test_snapshots_are_kept_and_can_be_pickled(world: World) -> None:

@@ -1,26 +1,27 @@
-"""The command line: `trl-3spo evaluate` plays a panel, `demos` writes demonstrations, `merge` merges adapters."""
+"""The command line: `trl-3spo train`, `evaluate` on a panel, `demos` to imitate, and `merge` of adapters."""
 
 import argparse
 import json
-import pkgutil
 import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import trl_3spo
 from trl_3spo.environments.base import Environment, Task
+from trl_3spo.named_environment import ALFWORLD, make_environment, resolve
 
-ALFWORLD = "trl_3spo.environments.alfworld:AlfworldEnv"
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.demonstrations:demonstrate"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; see `trl-3spo --help`."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     sys.path.insert(0, "")  # an environment may be in a file here
     try:
         options.run(options)
@@ -64,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     demos.add_argument("--demonstrate-noise", action="store_true", help="demonstrate these, not the expert's")
     demos.set_defaults(run=_write_demonstrations)
 
+    train = commands.add_parser("train", add_help=False, help="train with 3SPO, by options or a YAML file")
+    train.set_defaults(run=_train)
+
     merge = commands.add_parser("merge", help="add a trained adapter to its base and save one plain model")
     merge.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
     merge.add_argument("--output", type=Path, required=True, help="folder to write")
@@ -77,7 +81,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-    env = _make_environment(options.env, options.env_options)
+    env = make_environment(options.env, options.env_options)
     evaluation = evaluate_checkpoint(
         options.model,
         env,
@@ -103,8 +107,8 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     if options.output.suffix not in (".parquet", ".jsonl"):
         raise ValueError(f"--output is {options.output}; it must end in .parquet or .jsonl.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    env = _make_environment(options.env, options.env_options)
-    demonstrate = _resolve(options.expert)
+    env = make_environment(options.env, options.env_options)
+    demonstrate = resolve(options.expert)
     noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
     dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **noise, seed=options.seed)))
     write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json
@@ -112,40 +116,17 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     print(f"{len(dataset)} steps in {options.output}")
 
 
+def _train(options: argparse.Namespace) -> None:
+    from trl_3spo.train import main as train
+
+    train(options.rest)
+
+
 def _merge(options: argparse.Namespace) -> None:
     from trl_3spo.checkpoint import merge_adapter
 
     merge_adapter(options.adapter, options.output)
     print(f"merged model in {options.output}")
-
-
-def _make_environment(name: str, options: Sequence[str]) -> Environment:
-    try:
-        env = _resolve(name)(**dict(map(_option, options)))
-    except TypeError as error:
-        raise ValueError(f"{name} with the options {' '.join(options) or '(none)'}: {error}") from error
-    if not isinstance(env, Environment):
-        raise ValueError(f"{name} made a {type(env).__name__}; an Environment is required, such as {ALFWORLD}.")
-    return env
-
-
-def _resolve(name: str) -> Any:
-    """Return what `module:name` names."""
-    try:
-        return pkgutil.resolve_name(name)
-    except (AttributeError, ImportError, ValueError) as error:
-        raise ValueError(f"There is no {name}: {error}. MODULE:NAME is required, such as {ALFWORLD}.") from error
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """Read `name=value`, the value as JSON where it is, else as a string."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"The environment option {text!r} has no value; NAME=VALUE is required, such as seed=1.")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def _tasks(env: Environment, options: argparse.Namespace) -> Sequence[Task]:

@@ -1,10 +1,14 @@
 """A small Qwen2 and a word tokenizer made on the spot, for the demo, the docs and the tests: no download."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from trl_3spo.environments.base import Environment, Task
 
 PAD, UNKNOWN, TURN, END = "<|pad|>", "<|unknown|>", "<|turn|>", "<|end|>"
 
@@ -73,3 +77,33 @@ def tiny_model(
         pad_token_id=tokenizer.pad_token_id,
     )
     return Qwen2ForCausalLM(config)
+
+
+def save_tiny_policy(env: Environment, folder: str | Path, *, num_tasks: int = 8, num_steps: int = 3) -> None:
+    """Save an untrained model and tokenizer whose only words are actions of a world: it acts at random from the start.
+
+    For trying a configuration out, not for learning: everything else in a prompt is `<|unknown|>` to it.
+
+    Args:
+        env: The world; its first tasks are looked at, a few steps deep.
+        folder: Where to save.
+        num_tasks: Tasks to look at.
+        num_steps: Steps to take in each.
+    """
+    actions = {action for task in env.tasks()[:num_tasks] for action in _actions_on_the_way(env, task, num_steps)}
+    tokenizer = word_tokenizer(actions, unit="|".join(map(re.escape, sorted(actions, key=len, reverse=True))))
+    tiny_model(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _actions_on_the_way(env: Environment, task: Task, num_steps: int) -> Iterator[str]:
+    observation = env.reset(task)
+    for _ in range(num_steps):
+        prompt = env.prompt(task, observation, [])[-1]["content"]
+        # Where any text is an action the prompt says what it looks like: search[keywords].
+        actions = observation.admissible_actions or re.findall(r"\w+\[[^]]*\]", prompt)
+        yield from actions
+        result = env.step(actions[0] if actions else "")
+        if result.is_final:
+            return
+        observation = result.observation

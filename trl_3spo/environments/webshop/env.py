@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.webshop import prompting
@@ -99,6 +99,26 @@ class WebShopEnv(Environment):
         self._is_graded = reward == "score"
         self._now: Snapshot | None = None
         self.tasks()
+
+    @classmethod
+    def from_files(
+        cls, items: str | None = None, attributes: str | None = None, human: str | None = None, **options: Any
+    ) -> "WebShopEnv":
+        """Open a shop of WebShop's data files, or the bundled one where none are named.
+
+        Args:
+            items: Products, such as `items_shuffle_1000.json`.
+            attributes: Their attributes, such as `items_ins_v2_1000.json`.
+            human: Instructions that people wrote, such as `items_human_ins.json`.
+            options: The environment's own.
+
+        Raises:
+            ValueError: Products or attributes are named alone.
+        """
+        if (items is None) != (attributes is None):
+            raise ValueError(f"items is {items!r} and attributes {attributes!r}; name both files, or neither.")
+        world = World.bundled() if items is None or attributes is None else World.from_files(items, attributes, human)
+        return cls(world, **options)
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split, or those the environment was made with.

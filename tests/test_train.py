@@ -1,0 +1,122 @@
+"""The command line and the examples train, from their files, in seconds."""
+
+import json
+import runpy
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+from trl_3spo import ThreeSPOConfig, cli
+from trl_3spo.train import make_trainer, parse
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"]
+HERE = ["--use_cpu", "--bf16", "false"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_examples_are_tried_out(name, tmp_path, capsys):
+    cli.main(["train", "--config", str(EXAMPLES / name), "--tiny", "--output_dir", str(tmp_path), "--max_steps", "1"])
+    assert "eval_success_rate_low" in capsys.readouterr().out
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert (saved["model_type"], saved["hidden_size"]) == ("qwen2", 64)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+def test_qlora_is_tried_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["alfworld_qlora.py", "--tiny", "--output-dir", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "alfworld_qlora.py"), run_name="__main__")
+    assert "eval_success_rate_low" in capsys.readouterr().out
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 32
+
+
+def test_a_tiny_model_acts_and_learns_from_it(tmp_path):
+    trainer = make_trainer(*parse(["--config", str(EXAMPLES / FILES[0]), "--tiny", "--output_dir", str(tmp_path)]))
+    trainer.train()
+    log = trainer.state.log_history
+    assert all(entry["batch_fill"] > 0 and entry["grad_norm"] > 0 for entry in log[:2])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_have_the_published_numbers(name, tmp_path):
+    _, args, model = parse(["--config", str(EXAMPLES / name), "--output_dir", str(tmp_path), *HERE])
+    plain = ThreeSPOConfig(str(tmp_path), use_cpu=True, bf16=False)
+    published = ThreeSPOConfig.published(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    numbers = {name for name, value in asdict(published).items() if value != asdict(plain)[name]}
+    assert len(numbers) > 10
+    assert {name: getattr(args, name) for name in numbers} == {name: getattr(published, name) for name in numbers}
+    assert model.model_name_or_path == "Qwen/Qwen2.5-1.5B-Instruct"
+
+
+def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"max_steps": 7, "lora_r": 4, "use_peft": True, "environment_options": ["seed=2"]}))
+    given = ["--config", str(file), "--max_steps", "9", "--output_dir", str(tmp_path), *HERE]
+    script, args, model = parse(given)
+    assert (args.max_steps, model.lora_r, model.use_peft, model.lora_alpha) == (9, 4, True, 32)
+    assert script.environment_options == ["seed=2"]
+
+
+def test_unknown_settings_of_a_file_are_named(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"score_sharpnes": 1.0}))
+    with pytest.raises(ValueError, match="score_sharpnes"):
+        parse(["--config", str(file), "--output_dir", str(tmp_path), *HERE])
+
+
+def test_mistakes_are_told_in_a_line(tmp_path, capsys):
+    options = ["--output_dir", str(tmp_path), *HERE, "--environment_options", "generated=2"]
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["train", *options])
+    assert capsys.readouterr().err.startswith("trl-3spo train: model_name_or_path is not set")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["merge", "--adapter", "x", "--output", "y", "--tiny"])
+    assert "unrecognized arguments: --tiny" in capsys.readouterr().err
+
+
+def launched(file, *options):
+    """Return what `accelerate launch` makes of a configuration file, which it checks."""
+    given = ["--config_file", str(file), *options, "-m", "trl_3spo.train"]
+    args, _, mixed_precision = _validate_launch_command(launch_command_parser().parse_args(given))
+    assert mixed_precision, "the file's own"
+    return args
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero2", "zero3"])
+def test_accelerate_takes_the_configuration(name):
+    args = launched(EXAMPLES / "accelerate" / f"{name}.yaml")
+    assert (args.num_processes, args.mixed_precision, args.module) == (8, "bf16", True)
+    assert (args.multi_gpu, args.use_fsdp, args.use_deepspeed) == (
+        name == "ddp",
+        name == "fsdp2",
+        name.startswith("zero"),
+    )
+
+
+def test_fsdp_is_the_second(monkeypatch):
+    for variable, value in prepare_multi_gpu_env(launched(EXAMPLES / "accelerate" / "fsdp2.yaml")).items():
+        monkeypatch.setenv(variable, value)
+    plugin = FullyShardedDataParallelPlugin()
+    assert (plugin.fsdp_version, plugin.reshard_after_forward, plugin.cpu_ram_efficient_loading) == (2, True, True)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_has_its_stage(stage):
+    args = launched(EXAMPLES / "accelerate" / f"zero{stage}.yaml")
+    config = DeepSpeedPlugin(
+        zero_stage=int(args.zero_stage), zero3_init_flag=args.zero3_init_flag == "true"
+    ).deepspeed_config
+    assert config["zero_optimization"]["stage"] == stage
+
+
+def test_accelerate_refuses_what_it_does_not_know(tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text((EXAMPLES / "accelerate" / "ddp.yaml").read_text() + "num_procesess: 8\n")
+    with pytest.raises(ValueError, match="num_procesess"):
+        launched(file)
