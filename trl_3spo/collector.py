@@ -4,6 +4,7 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Task
@@ -47,9 +48,7 @@ class Collector:
     def _task(self, position: int) -> Task:
         """Return the task at a position of the endless sequence of reshuffled passes."""
         num_pass, index = divmod(position, len(self._tasks))
-        order = list(range(len(self._tasks)))
-        random.Random(f"{self._seed}/{num_pass}").shuffle(order)
-        return self._tasks[order[index]]
+        return self._tasks[_order(self._seed, num_pass, len(self._tasks))[index]]
 
     def _count_reached(self, visits: Iterable[Visit]) -> None:
         """Count what sampled actions led to, one visit for each of them."""
@@ -71,3 +70,10 @@ class Collector:
         """Go on where a `state_dict` left off."""
         self._next_task = state["next_task"]
         self._states = {int(x) for x in state["states"]}
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, num_pass: int, num_tasks: int) -> list[int]:
+    order = list(range(num_tasks))
+    random.Random(f"{seed}/{num_pass}").shuffle(order)
+    return order
