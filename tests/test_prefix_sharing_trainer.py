@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from trl.trainer import grpo_trainer
 
 from prefix_models import MODELS
 from prefix_training import curve, make_tokenizer, save_model, trained
@@ -65,6 +66,46 @@ def test_variants_equal_stock_grpo(tmp_path, model_folder, tokenizer, variant):
     shared, num_shared = trained(tmp_path, model_folder, tokenizer, sharing="auto", **VARIANTS[variant])
     assert_alike(shared, stock)
     assert num_shared < 0.9 * num_plain
+
+
+PLAIN_GENERATION = {
+    "without a cache": {"generation_kwargs": {"use_cache": False}},
+    "with a static cache": {"cache_implementation": "static"},
+    "by beams": {"generation_kwargs": {"num_beams": 2}},
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN_GENERATION)
+def test_generation_is_left_alone(tmp_path, model_folder, tokenizer, kind):
+    stock, num_plain = trained(tmp_path, model_folder, tokenizer, sharing=None, **PLAIN_GENERATION[kind])
+    shared, num_shared = trained(tmp_path, model_folder, tokenizer, sharing="cache", **PLAIN_GENERATION[kind])
+    assert_alike(shared, stock)
+    assert num_shared < num_plain
+
+
+class Engine:
+    """In the place of TRL's door to vLLM, which runs on GPUs."""
+
+    def __init__(self, **_):
+        self.prompts = []
+
+    def sync_weights(self):
+        pass
+
+    def generate(self, prompts, **_):
+        self.prompts += prompts
+        completions = [[(sum(prompt) + 3 * row + i) % 9 + 4 for i in range(4)] for row, prompt in enumerate(prompts)]
+        return prompts, completions, [[[-2.5]] * 4 for _ in prompts], None
+
+
+def test_with_vllm_generation_is_the_engines(tmp_path, model_folder, tokenizer, monkeypatch):
+    monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Engine)
+    settings = {"use_vllm": True, "vllm_mode": "colocate"}
+    stock, num_plain = trained(tmp_path, model_folder, tokenizer, sharing=None, **settings)
+    shared, num_shared = trained(tmp_path, model_folder, tokenizer, sharing="cache", **settings)
+    assert shared.vllm_generation.prompts == stock.vllm_generation.prompts
+    assert_alike(shared, stock)
+    assert num_shared < 0.7 * num_plain
 
 
 def test_off_is_stock_grpo(tmp_path, model_folder, tokenizer):

@@ -1,5 +1,6 @@
 """The trainer against stock TRL, against itself, and against a task."""
 
+import statistics
 from dataclasses import replace
 from itertools import groupby
 
@@ -9,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from training import WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
+from training import SpokenCorridor, WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.history import digest
@@ -238,6 +239,15 @@ def test_flat_groups_stay_out_of_the_batch(tmp_path):
     log = trainer.state.log_history[0]
     assert 0 < log["batch_fill"] <= 1
     assert sum(log[f"group_size/{n}"] for n in range(1, 9)) == pytest.approx(1)
+
+
+def test_batches_are_nearly_full_whatever_the_group_sizes(tmp_path):
+    trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, per_device_train_batch_size=64)
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "batch_fill" in log]
+    assert len(logs) == 8
+    assert statistics.mean(log["batch_fill"] for log in logs) >= 0.9
+    assert sum(any(log[f"group_size/{n}"] > 0 for log in logs) for n in range(1, 9)) >= 4
 
 
 @pytest.mark.parametrize(("kl", "loss_type"), [(0.1, "grpo"), (0.0, "dr_grpo"), (0.1, "cispo")])
