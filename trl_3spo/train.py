@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from transformers import AutoConfig
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_3spo.checkpoint import load_tokenizer
 from trl_3spo.environments.base import Environment
+from trl_3spo.memory_plan import report
+from trl_3spo.memory_setup import ModelShape, Setup
 from trl_3spo.named_environment import ALFWORLD, make_environment
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
@@ -46,6 +50,8 @@ class TrainArguments:
             Environment class or function as `MODULE:NAME`, here or installed.
         environment_options (`list[str]`, *optional*):
             Its arguments as `NAME=VALUE`.
+        planned_prompt_length (`int`, *optional*, defaults to `1024`):
+            Tokens of a prompt that the memory plan, printed before the model is loaded, reckons with.
         tiny (`bool`, *optional*, defaults to `False`):
             Try the configuration out in seconds on a CPU: a model made on the spot that knows nothing, two updates.
         tiny_environment (`str`, *optional*):
@@ -56,6 +62,7 @@ class TrainArguments:
 
     environment: str = field(default=ALFWORLD, metadata={"help": "Environment class or function, MODULE:NAME."})
     environment_options: list[str] = field(default_factory=list, metadata={"help": "Its arguments, NAME=VALUE."})
+    planned_prompt_length: int = field(default=1024, metadata={"help": "Prompt tokens the memory plan reckons with."})
     tiny: bool = field(default=False, metadata={"help": "Try it out in seconds: a model made on the spot, on the CPU."})
     tiny_environment: str | None = field(default=None, metadata={"help": "Environment for --tiny; default: the same."})
     tiny_environment_options: list[str] = field(
@@ -110,14 +117,16 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
         raise ValueError("model_name_or_path is not set; give a name on the Hub or a folder, or try --tiny.")
     own = {name: getattr(model_config, name) for name in ("attn_implementation", "dtype")}
     args.model_init_kwargs = own | {"revision": model_config.model_revision} | (args.model_init_kwargs or {})
-    return ThreeSPOTrainer(
-        name,
-        env,
-        args,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model_config),
-        peft_config=get_peft_config(model_config),
-    )
+    adaptation = {
+        "quantization_config": get_quantization_config(model_config),
+        "peft_config": get_peft_config(model_config),
+    }
+    if args.process_index == 0:
+        config = AutoConfig.from_pretrained(name, revision=model_config.model_revision)
+        setup = Setup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
+        memory = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
+        print(report(ModelShape.of(config), setup, memory))
+    return ThreeSPOTrainer(name, env, args, processing_class=tokenizer, **adaptation)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""What of a model and of a configuration decides how much memory a training takes."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a decoder with gated linear units and grouped queries: Qwen2, Llama, Mistral and their kin.
+
+    Args:
+        num_layers: Decoder layers.
+        hidden_size: Width of the residual stream.
+        intermediate_size: Width within a layer's gated linear unit.
+        query_size: All heads together.
+        key_size: All key heads together; the values' as well.
+        vocab_size: Rows of the embedding.
+        has_tied_head: Whether the head has the embedding's weights.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    query_size: int
+    key_size: int
+    vocab_size: int
+    has_tied_head: bool
+
+    @classmethod
+    def of(cls, config: Any) -> "ModelShape":
+        """Return the sizes a transformers configuration has."""
+        heads = config.num_attention_heads
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.intermediate_size,
+            heads * head_size,
+            (getattr(config, "num_key_value_heads", None) or heads) * head_size,
+            config.vocab_size,
+            config.tie_word_embeddings,
+        )
+
+    @property
+    def linear_layers(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of every matrix of one decoder layer."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        attention = [(hidden, self.query_size), (hidden, self.key_size), (hidden, self.key_size)]
+        return [*attention, (self.query_size, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
+
+    @property
+    def num_linear(self) -> int:
+        """Weights in the matrices of all decoder layers, which is what gets quantized."""
+        return self.num_layers * sum(inputs * outputs for inputs, outputs in self.linear_layers)
+
+    @property
+    def num_other(self) -> int:
+        """Weights of embedding and head; norms and biases are too few to count."""
+        return self.vocab_size * self.hidden_size * (1 if self.has_tied_head else 2)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What of a configuration decides about memory.
+
+    Args:
+        weight_bytes: Of one weight as it is loaded: 4 or 2.
+        num_bits: 4 or 8 where the decoder's matrices are quantized, else None.
+        computes_in_half: Whether the forward pass runs in 16 bits (autocast).
+        adapter_rank: Of LoRA on all linear layers, None for full training.
+        has_reference: Whether a reference model is loaded; with adapters the same model serves.
+        has_8bit_optimizer: Whether AdamW's two moments have eight bits, else as many as what is trained.
+        has_checkpointing: Whether activations are recomputed in the backward pass.
+        shares_prefixes: Whether a prompt is computed once for its completions.
+        num_rows: Rows of one backward pass.
+        num_generated: Rows generated at once.
+        group_size: Completions of a prompt.
+        prompt_size: P, in tokens.
+        completion_size: C, in tokens.
+        weight_shards: Devices that the weights are spread over.
+        gradient_shards: The same of gradients; 1 where every device has all (and DDP a copy to send).
+        optimizer_shards: The same of the optimizer's moments.
+        num_processes: All devices.
+    """
+
+    weight_bytes: int
+    num_bits: int | None
+    computes_in_half: bool
+    adapter_rank: int | None
+    has_reference: bool
+    has_8bit_optimizer: bool
+    has_checkpointing: bool
+    shares_prefixes: bool
+    num_rows: int
+    num_generated: int
+    group_size: int
+    prompt_size: int
+    completion_size: int
+    weight_shards: int = 1
+    gradient_shards: int = 1
+    optimizer_shards: int = 1
+    num_processes: int = 1
+
+    @classmethod
+    def of(
+        cls, args: Any, *, dtype: str | None, prompt_size: int, peft_config: Any, quantization_config: Any
+    ) -> "Setup":
+        """Return what a trainer's arguments come to.
+
+        Args:
+            args: Its configuration.
+            dtype: Of the weights as they are loaded.
+            prompt_size: P to expect, in tokens.
+            peft_config: None for full training.
+            quantization_config: None for weights as they are.
+        """
+        bits = [bits for bits in (4, 8) if getattr(quantization_config, f"load_in_{bits}bit", False)]
+        stage = args.deepspeed_plugin.zero_stage if args.deepspeed_plugin else 0
+        stage = 3 if os.environ.get("ACCELERATE_USE_FSDP") == "true" else stage
+        shards = [args.world_size if stage >= least else 1 for least in (3, 2, 1)]
+        return cls(
+            weight_bytes=4 if dtype in (None, "float32") else 2,
+            num_bits=bits[0] if bits else None,
+            computes_in_half=bool(args.bf16 or args.fp16),
+            adapter_rank=None if peft_config is None else peft_config.r,
+            has_reference=args.beta != 0 and peft_config is None,
+            has_8bit_optimizer="8bit" in args.optim,
+            has_checkpointing=args.activation_checkpointing,
+            shares_prefixes=args.prefix_sharing != "off",
+            num_rows=args.per_device_train_batch_size,
+            num_generated=0 if args.use_vllm else args.per_device_train_batch_size * args.steps_per_generation,
+            group_size=args.num_generations,
+            prompt_size=prompt_size,
+            completion_size=args.max_completion_length,
+            weight_shards=shards[0],
+            gradient_shards=shards[1],
+            optimizer_shards=shards[2],
+            num_processes=args.world_size,
+        )
+
+    @property
+    def trained_bytes(self) -> int:
+        """Of one trained weight. Adapters are in float32, on quantized weights in bfloat16: PEFT's and TRL's choice."""
+        if self.adapter_rank is None:
+            return self.weight_bytes
+        return 4 if self.num_bits is None else 2
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of one number in the forward pass."""
+        return 2 if self.computes_in_half else self.weight_bytes
