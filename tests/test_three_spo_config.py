@@ -25,6 +25,7 @@ BAD = {
     "max_fill_rounds": 0,
     "max_idle_rounds": 0,
     "num_eval_tasks": 0,
+    "vllm_sync_steps": 0,
     "eval_temperature": -0.5,
     "prefix_sharing": "maybe",
     "scale_rewards": "batch",

@@ -26,6 +26,10 @@ class AgentConfig(GRPOConfig):
             checkpointing (GRPOConfig's default) and several processes, the mask by attention other than SDPA and
             positions that are not rotary, both by sliding-window and recurrent layers. Where nothing is left, prompts
             are computed for every completion, and the log says so once. Generation shares prompts too, unless `"off"`.
+        vllm_sync_steps (`int`, *optional*, defaults to `1`):
+            Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
+            up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
+            `vllm_importance_sampling_correction`, which must be on, accounts for it. Evaluations are always up to date.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
@@ -46,6 +50,9 @@ class AgentConfig(GRPOConfig):
         default="auto",
         metadata={"help": "How equal prompts are computed once.", "choices": ["auto", "cache", "mask", "off"]},
     )
+    vllm_sync_steps: int = field(
+        default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
+    )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
     num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
@@ -56,9 +63,15 @@ class AgentConfig(GRPOConfig):
         super().__post_init__()
         if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
-        for name in ("max_idle_rounds", "num_eval_tasks"):
+        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.vllm_sync_steps > 1 and not self.vllm_importance_sampling_correction:
+            raise ValueError(
+                f"vllm_sync_steps is {self.vllm_sync_steps} and vllm_importance_sampling_correction is off, so that "
+                "samples of an older policy would count as the present one's. Switch the correction on, or set "
+                "vllm_sync_steps=1."
+            )
         if self.eval_temperature < 0:
             raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 

@@ -34,7 +34,9 @@ class AgentTrainer(PrefixSharingTrainer):
             Passes the collected rewards on to TRL's logs.
     """
 
-    control: Any  # GRPOTrainer's, whose package is untyped
+    # GRPOTrainer's, whose package is untyped.
+    control: Any
+    _last_loaded_step: int
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class AgentTrainer(PrefixSharingTrainer):
         self.train_tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
         self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
         self.evaluation: Evaluation | None = None
+        self._synced_step: int | None = None
         adaptation = {name: kwargs.get(name) for name in ("quantization_config", "peft_config")}
         check_start(model, args, len(self.train_tasks), **adaptation)
         clocks = {"train_dataset": _clock(self.train_tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
@@ -127,8 +130,28 @@ class AgentTrainer(PrefixSharingTrainer):
         return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
 
     def _idle(self) -> None:
-        """Take part in a generation that only other ranks need."""
-        self._generate_single_turn([[self._tokenizer.pad_token_id]], None, {}, 1)
+        """Take part in a generation that only other ranks need; engines are each rank's own."""
+        if not self.use_vllm:
+            self._generate_single_turn([[self._tokenizer.pad_token_id]], None, {}, 1)
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
+        if self.use_vllm:
+            self._keep_engine_weights()
+        return super()._generate_single_turn(*args, **kwargs)
+
+    def _keep_engine_weights(self) -> None:
+        """Count vLLM's weights as up to date, so that GRPOTrainer leaves them, while `vllm_sync_steps` allows it."""
+        is_due = self._synced_step is None or self.staleness >= (
+            self.args.vllm_sync_steps if self.model.training else 1
+        )
+        if is_due:
+            self._synced_step = self.state.global_step
+        self._last_loaded_step = -1 if is_due else self.state.global_step
+
+    @property
+    def staleness(self) -> int:
+        """Optimizer steps made since vLLM got its weights."""
+        return 0 if self._synced_step is None else int(self.state.global_step) - self._synced_step
 
     @contextmanager
     def _evaluation_sampling(self) -> Iterator[None]:

@@ -172,6 +172,8 @@ class RolloutTrainer(AgentTrainer):
         self._log_metric_now("sampled_actions", total["sampled_actions"])
         self._log_metric_now("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
         self._log_metric_now("unique_states", sum(gather(self.rollout.num_states)))
+        if self.use_vllm:
+            self._log_metric_now("sampling/staleness", self.staleness)
         for phase, seconds in self._seconds.items():
             self._log_metric_now(f"seconds/{phase}", seconds)
         self._seconds.clear()

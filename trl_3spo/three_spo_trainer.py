@@ -40,9 +40,9 @@ class ThreeSPOTrainer(RolloutTrainer):
     Overridden hooks: none here. [`RolloutTrainer`] overrides `_generate_and_score_completions` (collect state groups,
     hand them to the original through TRL's own `rollout_func`, put in their advantages), `_compute_loss` (padding does
     not count) and `_save_checkpoint` / `_load_optimizer_and_scheduler` (history and search beside the rest);
-    [`AgentTrainer`] overrides `evaluate` (full episodes on a panel of tasks) and `create_model_card`,
-    [`PrefixSharingTrainer`] `_generate_single_turn`, `_get_per_token_logps_and_entropies` and `_prepare_inputs` (equal
-    prompts once).
+    [`AgentTrainer`] overrides `evaluate` (full episodes on a panel of tasks), `create_model_card` and
+    `_generate_single_turn` (when vLLM gets the weights), [`PrefixSharingTrainer`] that as well,
+    `_get_per_token_logps_and_entropies` and `_prepare_inputs` (equal prompts once).
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
