@@ -1,6 +1,6 @@
 """What each way of sharing prompts gains on small and mixed batches, beside what is estimated before it is chosen.
 
-    python benchmarks/prefix_routes.py --json results/prefix_routes.json
+    python benchmarks/prefix_routes.py --json benchmarks/results/prefix_routes.json
 
 The larger batches are throughput.py's. The plain computation is GRPOTrainer's: TRL's head on whole rows. Every case is
 a forward pass, with or without its backward pass; the ways alternate in one process, and seconds are those of one
