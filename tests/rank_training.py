@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from peft import LoraConfig
+from torch.distributed.fsdp import fully_shard
 
 from training import WORDS, config_for, corridor_trainer
 from trl_3spo import ThreeSPOTrainer
@@ -111,7 +112,7 @@ def watched(trainer):
 
 def settings(**changes):
     """Return a configuration in which a deadlock ends by itself."""
-    return {"novelty_weight": 0.3, "per_device_train_batch_size": 16, "ddp_timeout": 100} | changes
+    return {"novelty_weight": 0.3, "per_device_train_batch_size": 16, "ddp_timeout": 60} | changes
 
 
 def train_unevenly(rank, folder, base, has_adapters, changes):
@@ -152,3 +153,21 @@ def fail(rank, folder):
     trainer = corridor_trainer(folder, env=UnevenEnv(), **settings(max_steps=1))
     trainer.train()
     return errors | {"after": trainer.state.global_step}
+
+
+def evaluate_in_shards(rank, folder, base):
+    """Evaluate a model whose layers lie in shards (FSDP 2), two tasks on one rank and one on the other."""
+    changes = {"num_eval_tasks": 3, "per_device_eval_batch_size": 1, "max_completion_length": 24}
+    config = config_for(folder, **settings(**changes))
+    trainer = ThreeSPOTrainer(str(base), UnevenEnv(), config, processing_class=load_tokenizer(str(base)))
+    for layer in trainer.model.model.layers:
+        fully_shard(layer)
+    fully_shard(trainer.model)
+    trainer.is_fsdp_enabled = True  # accelerate shards on GPUs only
+    trainer, seen = watched(trainer)
+    trainer.evaluate()
+    greedy = trainer.evaluation
+    trainer.args.eval_temperature = 1.5  # answers end at any length
+    trainer.evaluate()
+    shard = type(trainer.model.model.layers[0].mlp.up_proj.weight).__name__
+    return {"evaluation": greedy, "num_calls": seen["num_calls"], "num_idle": seen["num_idle"], "shard": shard}

@@ -7,11 +7,19 @@ from itertools import chain
 import pytest
 import torch
 
-from rank_training import UnevenEnv, fail, on_ranks, train_unevenly
+from rank_training import UnevenEnv, evaluate_in_shards, fail, on_ranks, train_unevenly
 from training import tokenizer_for, untrained
 from trl_3spo.checkpoint import evaluate_checkpoint, load_tokenizer
 from trl_3spo.history import StateHistory
 from trl_3spo.ranks import OtherRankFailedError, failing_together, gather
+
+
+def save_base(folder):
+    tokenizer = tokenizer_for(UnevenEnv())
+    untrained(tokenizer).save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    return folder / "base"
+
 
 RUNS = {
     "2 ranks": (2, False, {"history_half_life": 50.0}),
@@ -25,10 +33,7 @@ def ranks(request, tmp_path_factory):
     """Train for two updates; return the folder, whether counts fade, and what each rank did."""
     num_ranks, has_adapters, changes = RUNS[request.param]
     folder = tmp_path_factory.mktemp("ranks")
-    env, base = UnevenEnv(), folder / "base"
-    tokenizer = tokenizer_for(env)
-    untrained(tokenizer).save_pretrained(base)
-    tokenizer.save_pretrained(base)
+    base = save_base(folder)
     settings = {"max_steps": 2, "num_initial_episodes": 10, "num_eval_tasks": 3} | changes
     seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, settings)
     return folder, changes["history_half_life"], seen
@@ -93,6 +98,17 @@ def test_where_one_rank_fails_all_end_and_say_why(tmp_path):
         assert "1 of 2 failed (rank 1: OSError: the floor gave way)" in message, phase
         assert (num_episodes > 0) == (phase == "rounds"), phase
     assert (well["after"], failed["after"]) == (1, 1)
+
+
+def test_a_model_in_shards_is_gathered_by_all_or_none(tmp_path):
+    """Where one rank stops generating before the other, the collectives of the two no longer fit together."""
+    base, tasks = save_base(tmp_path), UnevenEnv().tasks()[:3]
+    seen = on_ranks(2, evaluate_in_shards, tmp_path, base)
+    assert [x["shard"] for x in seen] == ["DTensor", "DTensor"]
+    assert [x["num_calls"] for x in seen] == [12, 12]
+    assert [x["num_idle"] for x in seen] == [0, 6]
+    alone = evaluate_checkpoint(str(base), UnevenEnv(), tasks, max_completion_length=24, batch_size=1)
+    assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
 
 
 def test_alone_an_error_is_itself():

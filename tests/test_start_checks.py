@@ -56,6 +56,14 @@ def test_vllm_has_to_be_there(tmp_path):
         start(tmp_path, changes={"use_vllm": True})
 
 
+@pytest.mark.parametrize("shared", [{"vllm_mode": "server"}, {"vllm_tensor_parallel_size": 2}])
+def test_several_processes_have_engines_of_their_own(tmp_path, monkeypatch, shared):
+    monkeypatch.setattr(ThreeSPOConfig, "world_size", 2)
+    monkeypatch.setattr("trl_3spo.start_checks.is_vllm_available", lambda: True)
+    with pytest.raises(ValueError, match=r"several processes.*Use vllm_mode='colocate'"):
+        start(tmp_path, changes={"use_vllm": True, "num_generations": 8} | shared)
+
+
 def test_a_batch_holds_whole_groups(tmp_path):
     with pytest.raises(ValueError, match=r"generation_batch_size \(12\) must be divisible by num_generations \(8\)"):
         config_for(tmp_path, per_device_train_batch_size=12)

@@ -59,13 +59,6 @@ class AgentTrainer(PrefixSharingTrainer):
         check_start(model, args, len(self.train_tasks), **adaptation)
         clocks = {"train_dataset": _clock(self.train_tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
         super().__init__(model, reward_func, args=args, **clocks, **kwargs)
-        is_engine_shared = self.vllm_mode == "server" or self.vllm_tensor_parallel_size > 1
-        if self.use_vllm and is_engine_shared and self.accelerator.num_processes > 1:
-            raise ValueError(
-                "With several processes vllm_mode='server' and vllm_tensor_parallel_size > 1 are not supported: they "
-                "need equally many prompts of every process, and state groups differ in number. Use "
-                "vllm_mode='colocate' with vllm_tensor_parallel_size=1."
-            )
         require_chat_template(self._tokenizer, model_name(model))
 
     def _panel(self, args: AgentConfig) -> Sequence[Task]:

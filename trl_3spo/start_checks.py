@@ -31,13 +31,25 @@ def check_start(
             f"There are {args.world_size} processes and {num_tasks} tasks to train on; every process needs a task of "
             "its own. Start fewer processes, or train on more tasks."
         )
-    if args.use_vllm and not is_vllm_available():
+    if args.use_vllm:
+        _check_vllm(args)
+    _check_quantization(model, args, quantization_config, peft_config)
+    _check_target_modules(getattr(peft_config, "target_modules", None))
+
+
+def _check_vllm(args: AgentConfig) -> None:
+    if not is_vllm_available():
         raise ImportError(
             "use_vllm is True and vLLM is not installed. Install it with `pip install trl[vllm]`, or set "
             "use_vllm=False to generate with transformers."
         )
-    _check_quantization(model, args, quantization_config, peft_config)
-    _check_target_modules(getattr(peft_config, "target_modules", None))
+    is_engine_shared = args.vllm_mode == "server" or args.vllm_tensor_parallel_size > 1
+    if is_engine_shared and args.world_size > 1:
+        raise ValueError(
+            "With several processes vllm_mode='server' and vllm_tensor_parallel_size > 1 are not supported: they need "
+            "equally many prompts of every process, and state groups differ in number. Use vllm_mode='colocate' with "
+            "vllm_tensor_parallel_size=1."
+        )
 
 
 def _check_quantization(model: Any, args: AgentConfig, quantization_config: Any, peft_config: Any) -> None:
