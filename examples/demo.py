@@ -53,7 +53,6 @@ def make_trainer(world: DemoWorld, folder: Path, max_steps: int, seed: int) -> T
         "output_dir": str(folder),
         "max_steps": max_steps,
         "lr_scheduler_type": "linear",
-        "beta": 0.02,
         "per_device_train_batch_size": 192,
         "num_initial_episodes": 200,
         "novelty_decay_rate": 0.0,

@@ -96,8 +96,8 @@ def test_groups_are_judged_by_the_history_before_their_round():
     (group,) = collecting.record(plan, [["open"] * 4 + ["dance"] * 4])
     assert collecting.history.num_episodes == before
     won, lost = group.transitions[0], group.transitions[-1]
-    # S(s) = 1 for the unseen state; 0.5 · (1 − 0) + 0.5 for the way out, 0.5 · (1 − 1) for staying.
-    assert (won.reward, lost.reward) == (pytest.approx(1.0), pytest.approx(0.0))
+    # S(s) = 1 for the unseen state; 0.05 + 0.45 · (1 − e⁻²) for the way out, 0.45 · (1 − 1) for staying.
+    assert (won.reward, lost.reward) == (pytest.approx(0.439099), pytest.approx(0.0))
     assert won.advantage == pytest.approx(-lost.advantage)
     assert observe(collecting)
     assert collecting.history.num_episodes > before

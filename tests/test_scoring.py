@@ -37,22 +37,16 @@ def test_equation_2_worked():
     assert reward == pytest.approx(0.841970, abs=1e-6)
 
 
-def test_solving_the_task_is_never_worse_than_failing_it():
-    won = scoring.transition_reward(
-        0.01, scoring.terminal_score(True), is_novel=False, success=True, novelty_weight=0.0
-    )
-    lost = scoring.transition_reward(
-        0.01, scoring.terminal_score(False), is_novel=False, success=False, novelty_weight=0.0
-    )
-    assert won == pytest.approx(0.505)
-    assert lost == pytest.approx(-0.495)
-
-
 def test_score_difference_can_be_switched_off():
     reward = scoring.transition_reward(
         0.9, 0.1, is_novel=False, success=True, novelty_weight=0.1, difference_weight=0.0
     )
     assert reward == 0.5
+
+
+def test_success_can_be_left_to_the_score_difference():
+    reward = scoring.transition_reward(0.9, 0.1, is_novel=False, success=True, novelty_weight=0.1, success_weight=0.0)
+    assert reward == pytest.approx(0.4 * 0.8)
 
 
 @pytest.mark.parametrize(

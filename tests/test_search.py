@@ -93,6 +93,15 @@ def test_equal_states_rank_once(env):
     assert rank(group)[0] is visits[2]
 
 
+def test_a_walk_of_the_policy_goes_on_where_its_first_action_led(env):
+    tree = TreeSearch(start(env), max_episodes=None, follows_best=False)
+    expand(env, tree, dance=0.1, left=0.9, right=0.5)
+    assert where(tree.head) == "place 2 of 4"
+    assert [where(visit) for visit in tree.frontier] == ["place 3 of 4", "place 1 of 4"]
+    expand(env, tree, left=0.1, right=0.9)
+    assert where(tree.head) == "place 1 of 4"
+
+
 def test_budget_of_episodes_ends_the_tree(env):
     tree = TreeSearch(start(env, place=3), max_episodes=1)
     expand(env, tree, right=1.0, left=0.0)

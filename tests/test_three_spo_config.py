@@ -16,6 +16,7 @@ BAD = {
     "novelty_weight": 0.6,
     "novelty_decay_rate": -1.0,
     "score_difference_weight": -1.0,
+    "success_weight": -0.5,
     "advantage_delta": 0.0,
     "min_group_size": 9,
     "max_episodes_per_tree": 0,
@@ -44,6 +45,12 @@ def test_adaptive_groups_need_scores(tmp_path):
     config_for(tmp_path, score_sharpness=0.0, score_annealing_rate=0.0, has_adaptive_group_size=False)
 
 
+def test_something_must_be_rewarded(tmp_path):
+    with pytest.raises(ValueError, match=r"success_weight is 0\.0; it must be above 0 where"):
+        config_for(tmp_path, score_difference_weight=0.0)
+    config_for(tmp_path, score_difference_weight=0.0, success_weight=1.0)
+
+
 def test_a_group_must_fit_on_a_device(tmp_path):
     config = config_for(tmp_path, per_device_train_batch_size=8, num_generations=8)
     config.per_device_train_batch_size = 4  # what each of two processes has of the same generation batch
@@ -59,6 +66,7 @@ def test_published_numbers(tmp_path):
     assert (config.novelty_weight, config.novelty_decay_rate) == (0.5, 0.1)
     assert (config.learning_rate, config.beta) == (1e-6, 0.01)
     assert (config.min_group_size, config.max_episodes_per_tree) == (0, None)
+    assert (config.success_weight, config.follows_best) == (1.0, True)
     assert (config.history_half_life, config.backoff_strength) == (None, 0.0)
 
 

@@ -106,6 +106,7 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     config = config_for(
         tmp_path / "ours",
         score_difference_weight=0.0,
+        success_weight=1.0,
         novelty_weight=0.0,
         num_initial_episodes=0,
         scale_rewards="group",

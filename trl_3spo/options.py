@@ -9,6 +9,7 @@ NOT_NEGATIVE = (
     "score_annealing_rate",
     "novelty_decay_rate",
     "score_difference_weight",
+    "success_weight",
     "backoff_strength",
 )
 
@@ -39,6 +40,10 @@ class ThreeSPOOptions:
             ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N).
         score_difference_weight (`float`, *optional*, defaults to `1.0`):
             Factor ≥ 0 on S(s) − S(s') in the reward; 0 leaves success and novelty.
+        success_weight (`float`, *optional*, defaults to `0.0`):
+            Factor ≥ 0 on R_success in the reward. At 0 a success is the score of the state it ends in, exp(−λ), and an
+            action is worth what it adds to the chances; the paper's 1 makes the last step of an episode worth many
+            times any other.
         advantage_delta (`float`, *optional*, defaults to `0.1`):
             δ > 0 of A = (R − mean R) / (std R + δ), with `scale_rewards="group"`. Small values blow groups whose
             rewards hardly differ up to full-size advantages; GRPO's is 1e-4.
@@ -51,6 +56,10 @@ class ThreeSPOOptions:
             (the paper).
         has_backtracking (`bool`, *optional*, defaults to `True`):
             Whether a tree returns to the states its groups reached but its walk did not take.
+        follows_best (`bool`, *optional*, defaults to `False`):
+            Whether a walk goes on from the best of the states a group reached (the paper), or from the one its first
+            action reached: then walks are the policy's own, and success rates what it achieves, not what the best of
+            n actions does.
         history_half_life (`float`, *optional*, defaults to `2000.0`):
             Completed episodes after which a count has faded to one half; `None` keeps counts for ever (the paper).
         backoff_strength (`float`, *optional*, defaults to `8.0`):
@@ -70,6 +79,7 @@ class ThreeSPOOptions:
     novelty_weight: float = field(default=0.05, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
     novelty_decay_rate: float = field(default=0.1, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
     score_difference_weight: float = field(default=1.0, metadata={"help": "Factor on S(s) − S(s') in the reward."})
+    success_weight: float = field(default=0.0, metadata={"help": "Factor on R_success in the reward."})
     advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
     min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
     has_adaptive_group_size: bool = field(default=True, metadata={"help": "Whether n(s) follows the state score."})
@@ -78,6 +88,10 @@ class ThreeSPOOptions:
     )
     has_backtracking: bool = field(
         default=True, metadata={"help": "Whether trees return to states not walked on from."}
+    )
+    follows_best: bool = field(
+        default=False,
+        metadata={"help": "Whether walks go on from the best state of a group, or from its first action's."},
     )
     history_half_life: float | None = field(
         default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
@@ -98,6 +112,9 @@ class ThreeSPOOptions:
         for name in ("max_failures", "history_half_life"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0, or None to switch it off")
+        has_reward = self.score_difference_weight > 0 or self.success_weight > 0
+        remedy = "above 0 where score_difference_weight is 0, or no action earns anything"
+        _require(has_reward, "success_weight", self.success_weight, remedy)
         _require(self.advantage_delta > 0, "advantage_delta", self.advantage_delta, "above 0; GRPO uses 1e-4")
         _require(0 <= self.min_success_rate <= 1, "min_success_rate", self.min_success_rate, "between 0 and 1")
         _require(0 <= self.novelty_weight <= 0.5, "novelty_weight", self.novelty_weight, "between 0 and 0.5")

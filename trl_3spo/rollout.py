@@ -113,7 +113,12 @@ class Rollout(Collector):
 
     def _tree(self, root: Visit) -> TreeSearch:
         options = self._options
-        return TreeSearch(root, max_episodes=options.max_episodes_per_tree, has_backtracking=options.has_backtracking)
+        return TreeSearch(
+            root,
+            max_episodes=options.max_episodes_per_tree,
+            has_backtracking=options.has_backtracking,
+            follows_best=options.follows_best,
+        )
 
     def record(self, plan: Sequence[Expansion], actions: Sequence[Sequence[str]]) -> list[Group]:
         """Take the sampled actions in the environment, judge where they led, and advance the trees.

@@ -45,14 +45,6 @@ def is_hopeless(num_failures: float, success_rate: float, max_failures: float | 
     return max_failures is not None and num_failures >= max_failures and success_rate <= min_success_rate
 
 
-def terminal_score(success: bool) -> float:
-    """Score of a state in which the task has ended: 0 after success, 1 after failure.
-
-    The source has none. There an ended state is unseen, S = 1, and the last step of a mastered path is punished.
-    """
-    return 0.0 if success else 1.0
-
-
 def novelty_weight(num_visits: float, decay_rate: float, initial_weight: float = NOVELTY_SHARE) -> float:
     """Weight of novelty in Eq. 2, ω(N) = ω₀ · exp(−ω_k · N), in [0, 0.5].
 
@@ -72,19 +64,21 @@ def transition_reward(
     success: bool,
     novelty_weight: float,
     difference_weight: float = 1.0,
+    success_weight: float = 1.0,
 ) -> float:
     """Reward of one transition, R = ω · R_novel + (0.5 − ω) · (S(s) − S(s')) + 0.5 · R_success (Eq. 2), in [−0.5, 1].
 
     Args:
         score: S(s) in [0, 1] of the state the action was taken in.
-        next_score: S(s') in [0, 1] of the state it led to, or `terminal_score`.
+        next_score: S(s') in [0, 1] of the state it led to.
         is_novel: R_novel, whether s' is new; in which sense is the caller's.
         success: R_success, whether the transition solved the task.
         novelty_weight: ω(N(s)) in [0, 0.5].
         difference_weight: Factor on the middle term; 1 in the source, 0 switches the score difference off.
+        success_weight: Factor on the last term; 1 in the source, 0 leaves success to the score of the state it ends in.
     """
     difference = difference_weight * (NOVELTY_SHARE - novelty_weight) * (score - next_score)
-    return novelty_weight * is_novel + difference + (1.0 - NOVELTY_SHARE) * success
+    return novelty_weight * is_novel + difference + (1.0 - NOVELTY_SHARE) * success_weight * success
 
 
 def group_size(score: float, max_size: int, min_size: int = 0) -> int:

@@ -9,10 +9,11 @@ from trl_3spo.episode import Episode, Group, Visit
 class TreeSearch:
     """The search tree of one task.
 
-    A walk starts at the root. The states its head's group reached are ranked by reward; the walk goes on from the best
-    and the others wait on the frontier (last in, first out). When the walk ends, the state on top of the frontier
-    becomes the head and the environment is restored there. The caller asks for `head`, decides how many actions to
-    sample there, and calls `record` with the group or `prune`.
+    A walk starts at the root and goes on from one of the states its head's group reached: the best by reward, as in the
+    source, or the one the first action reached, so that walks are the policy's own. The others wait on the frontier,
+    the better the higher (last in, first out). When the walk ends, the state on top of the frontier becomes the head
+    and the environment is restored there. The caller asks for `head`, decides how many actions to sample there, and
+    calls `record` with the group or `prune`.
 
     Where rewards are equal the action sampled first ranks first, so that flat groups follow the policy. States already
     seen in this tree do not enter the frontier again: an action without effect, or a way back, would have the same
@@ -23,15 +24,19 @@ class TreeSearch:
         max_episodes: Ended walks after which the tree is finished, at least 1; None empties the frontier, as the source
             does.
         has_backtracking: Whether there is a frontier at all; without one the tree is a single walk.
+        follows_best: Whether walks go on from the best state, or from that of the action sampled first.
     """
 
-    def __init__(self, root: Visit, *, max_episodes: int | None, has_backtracking: bool = True) -> None:
+    def __init__(
+        self, root: Visit, *, max_episodes: int | None, has_backtracking: bool = True, follows_best: bool = True
+    ) -> None:
         self.root = root
         self.head: Visit | None = root
         self.frontier: list[Visit] = []
         self.num_episodes = 0
         self._max_episodes = max_episodes
         self._has_backtracking = has_backtracking
+        self._follows_best = follows_best
         self._seen = {root.state_digest}
 
     def record(self, group: Group) -> list[Episode]:
@@ -44,11 +49,12 @@ class TreeSearch:
             raise ValueError(
                 "A group can be recorded only at the head of its tree, which has moved on since it was asked for."
             )
-        best, *others = rank(group)
+        ranked = rank(group)
+        self.head = ranked[0] if self._follows_best else group.transitions[0].visit
+        self._seen.add(self.head.state_digest)
         if self._has_backtracking:
-            self.frontier += [visit for visit in reversed(others) if visit.state_digest not in self._seen]
-        self._seen.update(visit.state_digest for visit in (best, *others))
-        self.head = best
+            self.frontier += [visit for visit in reversed(ranked) if visit.state_digest not in self._seen]
+        self._seen.update(visit.state_digest for visit in ranked)
         return self._end_walks()
 
     def prune(self) -> list[Episode]:

@@ -33,13 +33,13 @@ class StateScorer:
         self._max_group_size = max_group_size
 
     def score(self, visit: Visit) -> float:
-        """Return S(s) in [0, 1]; ended states have `scoring.terminal_score`.
+        """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds.
 
         A truncated walk has not ended its task: the state it stopped in keeps its own score.
         """
         if visit.result.terminated:
-            return scoring.terminal_score(visit.result.success)
-        return self._score(self._history.estimate(visit.keys))
+            return self._score(float(visit.result.success))
+        return self._score(self._history.estimate(visit.keys).success_rate)
 
     def group_size(self, visit: Visit) -> int:
         """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
@@ -49,7 +49,7 @@ class StateScorer:
             return 0
         if not options.has_adaptive_group_size:
             return self._max_group_size
-        size = scoring.group_size(self._score(estimate), self._max_group_size, options.min_group_size)
+        size = scoring.group_size(self._score(estimate.success_rate), self._max_group_size, options.min_group_size)
         return max(size, 1)
 
     def reward(self, origin: Visit, reached: Visit) -> float:
@@ -64,12 +64,13 @@ class StateScorer:
             success=reached.result.success,
             novelty_weight=weight,
             difference_weight=options.score_difference_weight,
+            success_weight=options.success_weight,
         )
 
-    def _score(self, estimate: Estimate) -> float:
+    def _score(self, success_rate: float) -> float:
         options = self._options
         sharpness = scoring.sharpness(self._history.num_episodes, options.score_sharpness, options.score_annealing_rate)
-        return scoring.state_score(estimate.success_rate, sharpness)
+        return scoring.state_score(success_rate, sharpness)
 
     def _is_hopeless(self, estimate: Estimate) -> bool:
         options = self._options
