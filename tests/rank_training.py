@@ -171,3 +171,17 @@ def evaluate_in_shards(rank, folder, base):
     trainer.evaluate()
     shard = type(trainer.model.model.layers[0].mlp.up_proj.weight).__name__
     return {"evaluation": greedy, "num_calls": seen["num_calls"], "num_idle": seen["num_idle"], "shard": shard}
+
+
+def resume(rank, folder, checkpoint):
+    """Go on where another number of processes left off; return what the rollout began with."""
+    trainer = corridor_trainer(folder, env=UnevenEnv(), **settings(max_steps=2))
+    load, begun = trainer.rollout.load_state_dict, {}
+
+    def remember(state):
+        load(state)
+        begun.update(trainer.rollout.state_dict())
+
+    trainer.rollout.load_state_dict = remember
+    trainer.train(resume_from_checkpoint=str(checkpoint))
+    return begun | {"num_updates": trainer.state.global_step}

@@ -7,8 +7,8 @@ from itertools import chain
 import pytest
 import torch
 
-from rank_training import UnevenEnv, evaluate_in_shards, fail, on_ranks, train_unevenly
-from training import tokenizer_for, untrained
+from rank_training import UnevenEnv, evaluate_in_shards, fail, on_ranks, resume, settings, train_unevenly
+from training import corridor_trainer, tokenizer_for, untrained
 from trl_3spo.checkpoint import evaluate_checkpoint, load_tokenizer
 from trl_3spo.history import StateHistory
 from trl_3spo.ranks import OtherRankFailedError, failing_together, gather
@@ -34,8 +34,8 @@ def ranks(request, tmp_path_factory):
     num_ranks, has_adapters, changes = RUNS[request.param]
     folder = tmp_path_factory.mktemp("ranks")
     base = save_base(folder)
-    settings = {"max_steps": 2, "num_initial_episodes": 10, "num_eval_tasks": 3} | changes
-    seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, settings)
+    changes = {"max_steps": 2, "num_initial_episodes": 10, "num_eval_tasks": 3} | changes
+    seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, changes)
     return folder, changes["history_half_life"], seen
 
 
@@ -87,6 +87,18 @@ def test_an_evaluation_is_that_of_one_process(ranks):
     alone = evaluate_checkpoint(str(folder), env, env.tasks()[:3], max_completion_length=1)
     assert alone.success.num_episodes == 3
     assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
+
+
+def test_more_processes_go_on_with_the_history_and_the_tasks(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "num_initial_episodes": 5}
+    alone = corridor_trainer(tmp_path / "alone", env=UnevenEnv(), **settings(max_steps=1, **saving))
+    alone.train()
+    expected = alone.rollout.state_dict()
+    first, second = on_ranks(2, resume, tmp_path / "both", tmp_path / "alone" / "checkpoint-1")
+    assert first["history"] == second["history"] == expected["history"]
+    assert (first["trees"], second["trees"]) == (expected["trees"], [])
+    assert (first["next_task"], second["next_task"]) == (expected["next_task"], expected["next_task"] + 1)
+    assert (first["num_updates"], second["num_updates"]) == (2, 2)
 
 
 def test_where_one_rank_fails_all_end_and_say_why(tmp_path):

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -202,16 +202,18 @@ class RolloutTrainer(AgentTrainer):
         if checkpoint is None:
             return
         history = Path(checkpoint) / HISTORY_FILE
-        files = [history.with_name(ROLLOUT_FILE.format(rank)) for rank in range(self.accelerator.num_processes)]
-        missing = [file.name for file in (history, *files) if not file.exists()]
-        if missing:
-            # The same on every rank: histories that differ would take the ranks apart.
-            logger.warning("%s holds no %s; history and search start afresh.", checkpoint, ", ".join(missing))
+        files = list(takewhile(Path.exists, (history.with_name(ROLLOUT_FILE.format(rank)) for rank in count())))
+        if not (history.exists() and files):
+            logger.warning("%s holds no %s and its like; history and search start afresh.", checkpoint, HISTORY_FILE)
             return
-        with np.load(history) as counts, np.load(files[self.accelerator.process_index]) as saved:
-            plain = json.loads(str(saved["plain"]))
-            with failing_together():  # the environment replays the way to every waiting state
-                self.rollout.load_state_dict(plain | {"history": dict(counts), "states": saved["states"]})
+        rank = self.accelerator.process_index
+        own = rank % len(files)
+        with np.load(history) as counts, np.load(files[own]) as saved:
+            state = json.loads(str(saved["plain"])) | {"history": dict(counts), "states": saved["states"]}
+        if rank != own:  # more processes than before: the history and the order of tasks go on, with new trees
+            state |= {"trees": [], "states": [], "next_task": state["next_task"] + rank - own}
+        with failing_together():  # the environment replays the way to every waiting state
+            self.rollout.load_state_dict(state)
         gather(None)
 
 
