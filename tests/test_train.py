@@ -11,9 +11,11 @@ import yaml
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_multi_gpu_env
+from transformers import GPT2Config
 
 from trl_3spo import ThreeSPOConfig, cli
-from trl_3spo.train import make_trainer, parse
+from trl_3spo.memory_setup import Setup
+from trl_3spo.train import _memory_report, make_trainer, parse
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"]
@@ -79,6 +81,13 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["merge", "--adapter", "x", "--output", "y", "--tiny"])
     assert "unrecognized arguments: --tiny" in capsys.readouterr().err
+
+
+def test_models_of_another_kind_have_no_memory_plan(tmp_path):
+    _, args, _ = parse(["--output_dir", str(tmp_path), *HERE])
+    setup = Setup.of(args, dtype="float32", prompt_size=10, peft_config=None, quantization_config=None)
+    GPT2Config().save_pretrained(tmp_path)
+    assert _memory_report(str(tmp_path), "main", False, setup).startswith("There is no memory plan for gpt2: ")
 
 
 def launched(file, *options):

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     script, args, model_config = parse(sys.argv[1:] if arguments is None else arguments)
     trainer = make_trainer(script, args, model_config)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    print(trainer.evaluate())
+    trainer.accelerator.print(trainer.evaluate())
     trainer.save_model()
     if args.push_to_hub:
         trainer.push_to_hub()
@@ -111,7 +111,9 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
     name, tokenizer = model_config.model_name_or_path, None
     if script.tiny:
         name = str(Path(args.output_dir) / "tiny")
-        save_tiny_policy(env, name)
+        with args.main_process_first():
+            if args.process_index == 0:
+                save_tiny_policy(env, name)
         tokenizer = load_tokenizer(name)
     if name is None:
         raise ValueError("model_name_or_path is not set; give a name on the Hub or a folder, or try --tiny.")
@@ -122,11 +124,18 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
         "peft_config": get_peft_config(model_config),
     }
     if args.process_index == 0:
-        config = AutoConfig.from_pretrained(name, revision=model_config.model_revision)
         setup = Setup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
-        memory = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-        print(report(ModelShape.of(config), setup, memory))
+        print(_memory_report(name, model_config.model_revision, args.trust_remote_code, setup))
     return ThreeSPOTrainer(name, env, args, processing_class=tokenizer, **adaptation)
+
+
+def _memory_report(name: str, revision: str, trust_remote_code: bool, setup: Setup) -> str:
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    try:
+        shape = ModelShape.of(config.get_text_config())
+    except AttributeError as error:
+        return f"There is no memory plan for {config.model_type}: {error}."
+    return report(shape, setup, torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None)
 
 
 if __name__ == "__main__":
