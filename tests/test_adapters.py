@@ -9,6 +9,9 @@ from training import config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer, cli
 from trl_3spo.checkpoint import evaluate_checkpoint, load_tokenizer, merge_adapter
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.memory_plan import plan_memory
+from trl_3spo.memory_setup import ModelShape, Setup
+from trl_3spo.tiny import tiny_model
 
 BITS = {
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32},
@@ -107,3 +110,18 @@ def test_a_merged_adapter_is_a_plain_model_that_answers_alike(run, tmp_path):
     torch.testing.assert_close(merged, adapted, atol=1e-4, rtol=1e-4)
     assert not (tmp_path / "adapter_config.json").exists()
     assert load_tokenizer(str(tmp_path)).get_vocab() == load_tokenizer(folder).get_vocab()
+
+
+def test_adam_with_moments_of_eight_bits(env, tmp_path):
+    """Of all matrices but the embedding; and the memory plan knows it."""
+    tokenizer = tokenizer_for(env)
+    model = tiny_model(tokenizer, hidden_size=128, initializer_range=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    config = config_for(tmp_path, optim="adamw_8bit", novelty_weight=0.3)
+    trainer = ThreeSPOTrainer(model, env, config, processing_class=tokenizer)
+    trainer.train()
+    assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    moments = [state[name] for state in trainer.optimizer.state.values() for name in ("state1", "state2")]
+    held = sum(x.numel() * x.element_size() for x in moments if x.numel() >= 4096)
+    setup = Setup.of(config, dtype="float32", prompt_size=8, peft_config=None, quantization_config=None)
+    assert plan_memory(ModelShape.of(model.config), setup).optimizer == held

@@ -58,7 +58,7 @@ def plan_memory(shape: ModelShape, setup: Setup) -> MemoryPlan:
     return MemoryPlan(
         weights=_weights(shape, setup),
         gradients=gradients * (2 if has_buckets else 1),
-        optimizer=num_trained * 2 * (1 if setup.has_8bit_optimizer else setup.trained_bytes) / setup.optimizer_shards,
+        optimizer=_moments(shape, setup) / setup.optimizer_shards,
         activations=_activations(shape, setup),
         cache=_cache(shape, setup),
     )
@@ -120,6 +120,14 @@ def _num_trained(shape: ModelShape, setup: Setup) -> int:
     if setup.adapter_rank is None:
         return shape.num_linear + shape.num_other
     return shape.num_layers * setup.adapter_rank * sum(map(sum, shape.linear_layers))
+
+
+def _moments(shape: ModelShape, setup: Setup) -> float:
+    num_trained = _num_trained(shape, setup)
+    if not setup.has_8bit_optimizer:
+        return 2 * num_trained * setup.trained_bytes
+    in_float32 = shape.vocab_size * shape.hidden_size if setup.adapter_rank is None else 0  # the embedding
+    return 2 * (num_trained - in_float32) + 2 * 4 * in_float32
 
 
 def _weights(shape: ModelShape, setup: Setup) -> float:

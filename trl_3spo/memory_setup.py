@@ -70,7 +70,8 @@ class Setup:
         computes_in_half: Whether the forward pass runs in 16 bits (autocast).
         adapter_rank: Of LoRA on all linear layers, None for full training.
         has_reference: Whether a reference model is loaded; with adapters the same model serves.
-        has_8bit_optimizer: Whether AdamW's two moments have eight bits, else as many as what is trained.
+        has_8bit_optimizer: Whether AdamW's two moments have eight bits, but for the embedding's, which transformers
+            keeps in float32; else they have as many as what is trained.
         has_checkpointing: Whether activations are recomputed in the backward pass.
         shares_prefixes: Whether a prompt is computed once for its completions.
         num_rows: Rows of one backward pass.
