@@ -12,6 +12,23 @@ NOT_NEGATIVE = (
     "success_weight",
     "backoff_strength",
 )
+PUBLISHED: dict[str, Any] = {
+    "score_sharpness": 0.0,
+    "score_annealing_rate": 50.0,
+    "max_failures": 10.0,
+    "min_success_rate": 0.1,
+    "novelty": "changed",
+    "novelty_weight": 0.5,
+    "novelty_decay_rate": 0.1,
+    "advantage_delta": 1e-4,
+    "success_weight": 1.0,
+    "min_group_size": 0,
+    "max_episodes_per_tree": None,
+    "follows_best": True,
+    "history_half_life": None,
+    "backoff_strength": 0.0,
+}
+"""The paper's numbers (arXiv 2606.09961)."""
 
 
 @dataclass

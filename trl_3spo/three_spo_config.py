@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trl_3spo.agent_config import AgentConfig
-from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.options import PUBLISHED, ThreeSPOOptions
 
 
 @dataclass
@@ -77,23 +77,9 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
         Three of its choices are not numbers and stay as this package has them (docs/algorithm.md says why): the
         indicator of Eq. 1 prunes but does not enter rewards, ended states have a score, first states are not pruned.
         """
-        numbers: dict[str, Any] = {
+        numbers: dict[str, Any] = PUBLISHED | {
             "num_generations": 8,
-            "score_sharpness": 0.0,
-            "score_annealing_rate": 50.0,
-            "max_failures": 10.0,
-            "min_success_rate": 0.1,
-            "novelty": "changed",
-            "novelty_weight": 0.5,
-            "novelty_decay_rate": 0.1,
             "scale_rewards": "group",
-            "advantage_delta": 1e-4,
-            "success_weight": 1.0,
-            "min_group_size": 0,
-            "max_episodes_per_tree": None,
-            "follows_best": True,
-            "history_half_life": None,
-            "backoff_strength": 0.0,
             "num_initial_episodes": 0,
             "learning_rate": 1e-6,
             "beta": 0.01,

@@ -1,0 +1,61 @@
+"""3SPO with one part switched off: what each of the parts earns."""
+
+import random
+from typing import Any
+
+from trl_3spo import scoring
+from trl_3spo.episode import Visit
+from trl_3spo.history import StateHistory
+from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.rollout import Rollout
+from trl_3spo.state_scorer import StateScorer
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "no_scores": {},
+    "no_budget_scores": {},
+    "no_score_difference": {"score_difference_weight": 0.0},
+    "no_adaptive_group_size": {"has_adaptive_group_size": False},
+    "no_group_size_floor": {"min_group_size": 0},
+    "no_novelty": {"novelty_weight": 0.0},
+    "no_novelty_decay": {"novelty_decay_rate": 0.0},
+    "no_backtracking": {"has_backtracking": False},
+    "no_fading": {"history_half_life": None},
+}
+"""Options that differ from 3SPO's. `RandomScorer` stands in for the scores of the first two, which have none."""
+
+
+class RandomScorer(StateScorer):
+    """Answers with random scores: if 3SPO does as well with these, it is not the score that helps.
+
+    Args:
+        options, history, max_group_size: As in `StateScorer`.
+        seed: Of the scores.
+        in_budget_only: Whether rewards keep the real scores.
+    """
+
+    def __init__(
+        self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int, *, seed: int, in_budget_only: bool
+    ) -> None:
+        super().__init__(options, history, max_group_size)
+        self._random = random.Random(seed)
+        self._in_budget_only = in_budget_only
+
+    def score(self, visit: Visit) -> float:
+        """Return any number in [0, 1); ended states keep their score."""
+        if self._in_budget_only or visit.result.terminated:
+            return super().score(visit)
+        return self._random.random()
+
+    def group_size(self, visit: Visit) -> int:
+        """Return the size that belongs to a random score."""
+        size = scoring.group_size(self._random.random(), self._max_group_size, self._options.min_group_size)
+        return max(size, 1)
+
+
+def switch_scores_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
+    """Put random scores in place of a rollout's own, where a control has such."""
+    if control in ("no_scores", "no_budget_scores"):
+        in_budget_only = control == "no_budget_scores"
+        rollout.scorer = RandomScorer(
+            options, rollout.history, max_group_size, seed=seed, in_budget_only=in_budget_only
+        )

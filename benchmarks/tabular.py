@@ -1,0 +1,197 @@
+"""3SPO, its controls and the baselines in four small worlds, where a policy is a table and success is known exactly.
+
+    python benchmarks/tabular.py --json benchmarks/results/tabular.json
+    python benchmarks/summarize.py benchmarks/results/tabular.json
+
+Search, history, scoring, rollouts and credit are the package's own; the policy is a softmax per observation that ascends
+the advantages of every group (3SPO) or of every eight episodes (the others) at once. The learning rate of each method
+and world is the one of a grid with the largest area under the curve on seeds that are not reported; controls have
+3SPO's. With equal seeds all methods find the same tasks and begin with the same policy. Runs that the file has are not
+repeated.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from controls import CONTROLS, switch_scores_off
+from numpy.typing import NDArray
+from provenance import provenance
+from tabular_worlds import WORLDS, TablePolicy, TabularEnv
+
+from trl_3spo.advantages import whiten
+from trl_3spo.collector import Collector
+from trl_3spo.episode import Episode
+from trl_3spo.episode_credit import gigpo, group_values, grpo, step_po
+from trl_3spo.episode_rollout import EpisodeRollout
+from trl_3spo.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.rollout import Rollout
+
+Groups = list[list[Episode]]
+Credit = Callable[[Groups], list[NDArray[np.float64]]]
+Run = dict[str, Any]
+
+MENDED = {
+    "score_sharpness": 4.0,
+    "novelty_weight": 0.125,
+    "advantage_delta": 0.05,
+    "min_group_size": 3,
+    "history_half_life": 100.0,
+    "backoff_strength": 0.0,
+}
+"""The settings for which these worlds were made: small groups at many states, counts that fade as tables learn."""
+
+GROUP_SIZE = 4
+EPISODES_PER_GROUP = 8
+NUM_POINTS = 40
+BUDGET = 40_000
+RATES = (0.1, 0.3, 0.8, 2.0, 6.0)
+TUNING_SEEDS = (1000, 1001)
+
+
+def step_po_credit(groups: Groups) -> list[NDArray[np.float64]]:
+    """Return StepPO's whitened advantages, with V from the group's equal states."""
+    advantages = step_po(groups, group_values(groups, gamma=0.95), gamma=0.95, lam=1.0)
+    among = np.concatenate(advantages)
+    return [whiten(x, among) for x in advantages]
+
+
+BASELINES: dict[str, Credit] = {"grpo": grpo, "gigpo": gigpo, "steppo": step_po_credit}
+TUNED = ("3spo", "defaults", "published", *BASELINES)
+METHODS = (*TUNED, *CONTROLS)
+
+
+def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
+    """Update a policy after every group that a search samples, for ever."""
+    settings = {"defaults": {}, "published": PUBLISHED}.get(method, MENDED | CONTROLS.get(method, {}))
+    options = ThreeSPOOptions(**settings)
+    size = EPISODES_PER_GROUP if method in ("defaults", "published") else GROUP_SIZE
+    options.check_options(size)
+    rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=method != "defaults")
+    switch_scores_off(method, rollout, options, size, seed)
+    while True:
+        plan = rollout.plan(size)
+        actions = [policy.sample(x.visit.observation.text, x.num_samples) for x in plan]
+        groups = rollout.record(plan, actions)
+        policy.update(
+            [
+                (group.origin.observation.text, sampled, x.advantage)
+                for group, chosen in zip(groups, actions, strict=True)
+                for sampled, x in zip(chosen, group.transitions, strict=True)
+            ]
+        )
+        for episode in rollout.take_ended():
+            rollout.history.observe(episode.keys(), episode.success)
+        yield rollout
+
+
+def learn_by_episodes(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
+    """Update a policy after every group of whole episodes, for ever."""
+    rollout = EpisodeRollout(env, env.tasks(), group_size=EPISODES_PER_GROUP, seed=seed)
+    while True:
+        rollout.begin(1)
+        while waiting := rollout.waiting():
+            rollout.record([policy.sample(visit.observation.text, 1)[0] for visit in waiting.values()])
+        groups = rollout.groups()
+        steps = [step for x in chain.from_iterable(groups) for step in pairwise(x.end.path())]
+        advantages = np.concatenate(BASELINES[method](groups)).tolist()
+        policy.update([(a.observation.text, b.action or "", x) for (a, b), x in zip(steps, advantages, strict=True)])
+        yield rollout
+
+
+def play(world: str, method: str, learning_rate: float, seed: int, budget: int) -> Run:
+    """Train one policy and return its success over the sampled actions."""
+    env = TabularEnv(WORLDS[world], seed, scores_by_text=method == "published")
+    policy = TablePolicy(env, seed, learning_rate)
+    learn = learn_by_episodes if method in BASELINES else learn_by_search
+    actions, success = [0], [policy.success_rate()]
+    for rollout in learn(env, policy, method, seed):
+        sampled = rollout.counts["sampled_actions"]
+        if sampled >= min(len(actions) * budget // NUM_POINTS, budget):
+            actions.append(sampled)
+            success.append(policy.success_rate())
+        if sampled >= budget:
+            break
+    return {
+        "environment": world,
+        "method": method,
+        "seed": seed,
+        "learning_rate": learning_rate,
+        "sampled_actions": sampled,
+        "unique_states": rollout.num_states,
+        "curve": {"actions": actions, "success": [round(x, 4) for x in success]},
+    }
+
+
+def area(run: Run) -> float:
+    """Return the mean success over the actions of a run."""
+    actions = run["curve"]["actions"]
+    return float(np.trapezoid(run["curve"]["success"], actions) / actions[-1])
+
+
+class Study:
+    """The runs of a file, which is written after every one of them."""
+
+    def __init__(self, file: Path, budget: int) -> None:
+        self._file = file
+        self._budget = budget
+        self._head = provenance("numpy") | {"budget": budget}
+        known = json.loads(file.read_text()) if file.exists() else {"budget": budget, "tuning": [], "runs": []}
+        if known["budget"] != budget:
+            raise SystemExit(f"{file} has runs of {known['budget']} actions, not of {budget}; choose another file.")
+        self.tuning: list[Run] = known["tuning"]
+        self.runs: list[Run] = known["runs"]
+
+    def tune(self, world: str, method: str) -> float:
+        """Return the learning rate whose runs on the tuning seeds have the largest area."""
+        known = {(x["environment"], x["method"], x["learning_rate"], x["seed"]): x["area"] for x in self.tuning}
+        areas = dict.fromkeys(RATES, 0.0)
+        for rate, seed in product(RATES, TUNING_SEEDS):
+            key = (world, method, rate, seed)
+            if key not in known:
+                known[key] = round(area(play(*key, self._budget // 2)), 4)
+                names = ("environment", "method", "learning_rate", "seed", "area")
+                self.tuning.append(dict(zip(names, (*key, known[key]), strict=True)))
+                self._save()
+            areas[rate] += known[key]
+        return max(RATES, key=lambda rate: areas[rate])
+
+    def run(self, world: str, method: str, seed: int) -> None:
+        """Make a run, unless it is there."""
+        if any((x["environment"], x["method"], x["seed"]) == (world, method, seed) for x in self.runs):
+            return
+        rate = self.tune(world, method if method in TUNED else "3spo")
+        run = play(world, method, rate, seed, self._budget)
+        self.runs.append(run)
+        self._save()
+        print(f"{world} {method} {seed}: area {area(run):.2f}, final {run['curve']['success'][-1]:.2f}", flush=True)
+
+    def _save(self) -> None:
+        lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in self._head.items()]
+        for name, runs in {"tuning": self.tuning, "runs": self.runs}.items():
+            rows = ",\n".join("  " + json.dumps(run) for run in runs)
+            lines.append(f' "{name}": [\n{rows}\n ]')
+        partial = self._file.with_suffix(".partial")
+        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        partial.replace(self._file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="file of the runs, which goes on where it stands")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=BUDGET, help="sampled actions of a run")
+    arguments = parser.parse_args()
+    study = Study(arguments.json, arguments.budget)
+    for seed, world, method in product(range(arguments.seeds), arguments.worlds, arguments.methods):
+        study.run(world, method, seed)
+
+
+if __name__ == "__main__":
+    main()
