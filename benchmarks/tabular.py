@@ -3,11 +3,11 @@
     python benchmarks/tabular.py --json benchmarks/results/tabular.json
     python benchmarks/summarize.py benchmarks/results/tabular.json
 
-Search, history, scoring, rollouts and credit are the package's own; the policy is a softmax per observation that ascends
-the advantages of every group (3SPO) or of every eight episodes (the others) at once. The learning rate of each method
-and world is the one of a grid with the largest area under the curve on seeds that are not reported; controls have
-3SPO's. With equal seeds all methods find the same tasks and begin with the same policy. Runs that the file has are not
-repeated.
+Search, history, scoring, rollouts and credit are the package's own; the policy is a softmax per observation that
+ascends the advantages of every group (3SPO) or of every eight episodes (the others) at once. The learning rate of each
+method and world is the one of a grid with the largest area under the curve, over half of the actions and on seeds that
+are not reported; controls have 3SPO's. With equal seeds all methods find the same tasks and begin with the same policy.
+Runs that the file has are not repeated.
 """
 
 import argparse

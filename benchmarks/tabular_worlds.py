@@ -29,7 +29,7 @@ class World:
         max_steps: Steps after which an episode is truncated.
         num_tasks: Tasks; each has its own order of actions everywhere.
         has_dead_ends: Whether there is no way back from one state in four of those astray.
-        is_aliased: Whether the states astray beside one state of the path look alike. Their actions do different things.
+        is_aliased: Whether the states astray beside a state of the path look alike. Their actions do different things.
     """
 
     prior: float

@@ -40,8 +40,9 @@ class RolloutTrainer(AgentTrainer):
     Subclasses set `rollout` and say in `_collect` which actions are sampled and what each is credited with. Their rows
     go to GRPOTrainer through its own `rollout_func`, and their advantages take the place of its own.
 
-    Overridden hooks: `_generate_and_score_completions`, `_compute_loss` (padding does not count as rows), and
-    `_save_checkpoint` / `_load_optimizer_and_scheduler` (the rollout's state beside the rest).
+    Overridden hooks: `_generate_and_score_completions`, `_generate_single_turn` (counts tokens), `_compute_loss`
+    (padding does not count as rows), and `_save_checkpoint` / `_load_optimizer_and_scheduler` (the rollout's state
+    beside the rest).
     """
 
     rollout: Collector
@@ -99,6 +100,14 @@ class RolloutTrainer(AgentTrainer):
         logged.extend(advantages)
 
     # -- sampling ------------------------------------------------------------------------------------------------------
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any
+    ) -> tuple[list[list[int]], Any]:
+        completions, logps = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        if self.model.training:  # evaluations cost nothing
+            self.rollout.counts["sampled_tokens"] += sum(map(len, [*prompt_ids, *completions]))
+        return completions, logps
 
     def _sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Row]]:
         """Sample so many actions at every visit, within `_in_step`; return their rows, still without credit."""
@@ -170,6 +179,7 @@ class RolloutTrainer(AgentTrainer):
         counts, self.rollout.counts = self.rollout.counts, Counter()
         total = sum(gather(counts), Counter[str]())
         self._log_metric_now("sampled_actions", total["sampled_actions"])
+        self._log_metric_now("sampled_tokens", total["sampled_tokens"])
         self._log_metric_now("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
         self._log_metric_now("unique_states", sum(gather(self.rollout.num_states)))
         if self.use_vllm:

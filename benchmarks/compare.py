@@ -1,0 +1,175 @@
+"""3SPO, its controls and the baselines with a small language model, from one starting point and with one budget.
+
+    python benchmarks/compare.py --env alfworld --budget 200000 --folder runs/compare
+    python benchmarks/compare.py --env alfworld --budget 200000 --folder runs/compare --methods no_scores --seeds 3
+    python benchmarks/summarize.py runs/compare
+
+Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, ten times
+at equal distances of sampled actions. It ends when the actions are used up, those in groups and batches without signal
+and the episodes that begin a history included. Seeds come first, methods second, so that whenever it is stopped the
+methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are
+about as many actions for all methods: 192, or 16 episodes.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from controls import CONTROLS, switch_scores_off
+from provenance import provenance
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from trl_3spo import (
+    EpisodeGRPOConfig,
+    EpisodeGRPOTrainer,
+    GiGPOConfig,
+    GiGPOTrainer,
+    StepPOConfig,
+    StepPOTrainer,
+    ThreeSPOConfig,
+    ThreeSPOTrainer,
+)
+from trl_3spo.rollout_trainer import RolloutTrainer
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from demo_world import DemoWorld
+from small_alfworld import ALFWORLD
+
+WORLDS = {"alfworld": ALFWORLD}
+NUM_EVALUATIONS = 10
+
+ACTIONS = {"per_device_train_batch_size": 192}
+EPISODES = {"per_device_train_batch_size": 16, "learning_rate": 1e-4}
+METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
+    "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"learning_rate": 4e-4}),
+    # The paper's learning rate is one for pretrained models; advantages divided by their spread are as large as GRPO's.
+    "published": (ThreeSPOTrainer, ThreeSPOConfig.published, ACTIONS | {"learning_rate": 1e-4}),
+    "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, EPISODES),
+    "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
+    "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
+}
+METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in CONTROLS.items()}
+
+
+class Budget(TrainerCallback):
+    """Evaluates and saves at equal distances of sampled actions, and ends the training when they are used up.
+
+    Args:
+        num_actions: The budget.
+    """
+
+    def __init__(self, num_actions: int) -> None:
+        self._num_actions = num_actions
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Count what the optimizer step just logged has sampled."""
+        if "sampled_actions" in logs:
+            used = sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
+            parts = [int(x * NUM_EVALUATIONS / self._num_actions) for x in (used - logs["sampled_actions"], used)]
+            is_over = used >= self._num_actions
+            control.should_evaluate = parts[0] < parts[1] and not is_over  # at the end `run` does
+            control.should_save = control.should_evaluate
+            control.should_training_stop = control.should_training_stop or is_over
+
+
+def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: Path) -> RolloutTrainer:
+    """Return the trainer of one run. Tasks are the same whatever the seed."""
+    trainer_class, make_config, options = METHODS[method]
+    tasks = world.make_tasks(0)
+    shared = {
+        "output_dir": str(folder),
+        "max_steps": budget,  # never reached: every optimizer step samples several actions
+        "lr_scheduler_type": "constant",
+        "beta": 0.02,
+        "max_completion_length": world.options["max_completion_length"],
+        "per_device_eval_batch_size": len(tasks.unseen),
+        "eval_on_start": True,
+        "eval_temperature": 1.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available(),
+        "activation_checkpointing": False,
+    }
+    trainer = trainer_class(
+        str(world.warm_start),
+        tasks.env,
+        make_config(**(shared | options)),
+        train_tasks=tasks.train,
+        eval_tasks=tasks.unseen,
+        processing_class=PreTrainedTokenizerFast.from_pretrained(world.warm_start),
+        callbacks=[Budget(budget)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if isinstance(trainer, ThreeSPOTrainer):
+        switch_scores_off(method, trainer.rollout, trainer.args, trainer.args.num_generations, seed)
+    return trainer
+
+
+def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Return success at every evaluation, with the actions and tokens until then, sampled and trained on."""
+    points: dict[str, list[float]] = {"actions": [], "tokens": [], "success": []}
+    actions = sampled_tokens = trained_tokens = 0.0
+    for entry in log:
+        actions += entry.get("sampled_actions", 0.0)
+        sampled_tokens += entry.get("sampled_tokens", 0.0)
+        trained_tokens = entry.get("num_tokens", trained_tokens) if "sampled_actions" in entry else trained_tokens
+        if "eval_success_rate" in entry and points["actions"][-1:] != [actions]:
+            points["actions"].append(actions)
+            points["tokens"].append(sampled_tokens + trained_tokens)
+            points["success"].append(entry["eval_success_rate"])
+    return points
+
+
+def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> None:
+    """Make a run, or finish it, unless its file is there."""
+    name = f"{world_name}_{method}_{seed}"
+    file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
+    if file.exists():
+        return
+    origin = provenance("torch", "transformers", "trl")
+    trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
+    trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
+    record = origin | {
+        "environment": world_name,
+        "method": method,
+        "seed": seed,
+        "budget": budget,
+        "learning_rate": trainer.args.learning_rate,
+        "panel": trainer.evaluation.panel,
+        "sampled_actions": sum(entry.get("sampled_actions", 0.0) for entry in trainer.state.log_history),
+        "unique_states": trainer.rollout.num_states,
+        "optimizer_steps": trainer.state.global_step,
+        "curve": curve(trainer.state.log_history),
+    }
+    file.write_text(json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(checkpoints)
+    print(f"{name}: {record['curve']['success'][0]:.1%} to {record['curve']['success'][-1]:.1%}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", choices=WORLDS, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[x for x in METHODS if x not in CONTROLS])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run")
+    parser.add_argument("--folder", type=Path, required=True, help="one file for every finished run")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for seed, method in product(range(arguments.seeds), arguments.methods):
+        run(arguments.env, method, seed, arguments.budget, arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""Tables of benchmark runs: means with intervals, paired tests, and how many actions a success rate took.
+
+    python benchmarks/summarize.py benchmarks/results/tabular.json
+    python benchmarks/summarize.py runs/compare --json summary.json --plot summary.png
+
+Inputs are files of one run or of many, or folders of such files; without any, the committed ones. No mean is taken over
+different seeds: the methods of an environment need the same ones, and so do its controls (`no_…`), whose seeds must be
+among 3SPO's.
+
+    final        success rate at the last evaluation, mean over seeds, with the 95 % t-interval of the mean
+    area         success rate over the sampled actions, averaged
+    to 60 %      sampled actions at the first evaluation at or above 60 %, median over seeds; none if half of the seeds
+                 or more did not get there
+    p            paired t-tests of final and area against 3SPO's, over seeds, with Holm's correction over a table
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Run = dict[str, Any]
+Methods = dict[str, dict[int, Run]]
+"""Runs of an environment by method and seed."""
+
+RESULTS = Path(__file__).parent / "results"
+COMMITTED = (RESULTS / "tabular.json", RESULTS / "compare")
+REFERENCE = "3spo"
+SHARES = (60, 80, 90)
+
+
+def load(paths: Sequence[Path]) -> dict[str, Methods]:
+    """Return all runs by environment, method and seed."""
+    environments: dict[str, Methods] = defaultdict(lambda: defaultdict(dict))
+    for file in (file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])):
+        content = json.loads(file.read_text())
+        for run in content.get("runs", [content]):
+            runs = environments[run["environment"]][run["method"]]
+            if run["seed"] in runs:
+                raise SystemExit(f"{file} has seed {run['seed']} of {run['method']} once more; give each run once.")
+            runs[run["seed"]] = run
+    if not environments:
+        raise SystemExit("There are no runs to summarize; make some with benchmarks/compare.py or tabular.py.")
+    return environments
+
+
+def require_comparable(environment: str, methods: Methods) -> None:
+    """Exit, naming every missing run, unless methods and controls each have the same seeds, and all the same panel."""
+    panels = {run["panel"] for runs in methods.values() for run in runs.values() if "panel" in run}
+    if len(panels) > 1:
+        raise SystemExit(
+            f"{environment}: the runs were evaluated on different tasks, panels {', '.join(sorted(panels))}."
+        )
+    compared = {name: runs for name, runs in methods.items() if not is_control(name)}
+    controls = {name: runs for name, runs in methods.items() if is_control(name)}
+    needed = set().union(*compared.values())
+    missing = _missing(compared, needed)
+    of_controls = set().union(*controls.values())
+    missing |= _missing(controls, of_controls)
+    if controls and (lacking := sorted(of_controls - methods.get(REFERENCE, {}).keys())):
+        missing[REFERENCE] = lacking
+    if missing:
+        named = "; ".join(f"{name} lacks {', '.join(map(str, seeds))}" for name, seeds in missing.items())
+        raise SystemExit(
+            f"{environment}: no mean over unequal seeds. {named}. Start the benchmark again with the same arguments to "
+            "finish them, or choose seeds that all have with --seeds."
+        )
+
+
+def _missing(methods: Methods, needed: set[int]) -> dict[str, list[int]]:
+    return {name: sorted(needed - runs.keys()) for name, runs in methods.items() if needed - runs.keys()}
+
+
+def is_control(method: str) -> bool:
+    """Whether a method is 3SPO with a part switched off."""
+    return method.startswith("no_")
+
+
+def summary(runs: dict[int, Run]) -> dict[str, Any]:
+    """Return a method's statistics."""
+    finals = [final(run) for run in runs.values()]
+    return {
+        "seeds": sorted(runs),
+        "final": statistics.fmean(finals),
+        "interval": interval(finals),
+        **{f"actions_to_{share}": median_actions(runs, share / 100) for share in SHARES},
+        "unique_states_per_action": statistics.fmean(x["unique_states"] / x["sampled_actions"] for x in runs.values()),
+    }
+
+
+def interval(values: Sequence[float]) -> list[float] | None:
+    """Return the 95 % t-interval of the mean of shares, within [0, 1]; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    mean = statistics.fmean(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return [max(mean - half, 0.0), min(mean + half, 1.0)]
+
+
+def median_actions(runs: dict[int, Run], share: float) -> float | None:
+    """Return the median over seeds of the actions at the first evaluation at or above a success rate."""
+    median = statistics.median(actions_to(run["curve"], share) for run in runs.values())
+    return median if math.isfinite(median) else None
+
+
+def actions_to(curve: dict[str, list[float]], share: float) -> float:
+    """Return the actions at the first evaluation at or above a success rate, infinite where there is none."""
+    return next((n for n, x in zip(curve["actions"], curve["success"], strict=True) if x >= share), math.inf)
+
+
+def area(run: Run) -> float:
+    """Return the success rate averaged over the actions of a run."""
+    actions = run["curve"]["actions"]
+    return float(np.trapezoid(run["curve"]["success"], actions) / actions[-1])
+
+
+def final(run: Run) -> float:
+    """Return the success rate at the last evaluation of a run."""
+    return float(run["curve"]["success"][-1])
+
+
+def p_values(methods: Methods, measure: Callable[[Run], float]) -> dict[str, float]:
+    """Return Holm-corrected p-values of every method's measure against the reference's, over the seeds of both."""
+    reference = methods.get(REFERENCE, {})
+    raw = {}
+    for name, runs in methods.items():
+        seeds = sorted(runs.keys() & reference.keys())
+        if name != REFERENCE and len(seeds) > 1:
+            raw[name] = paired_p([measure(runs[seed]) - measure(reference[seed]) for seed in seeds])
+    return holm(raw)
+
+
+def paired_p(differences: Sequence[float]) -> float:
+    """Return the p-value of a t-test that paired differences are zero on average; 1 if all of them are."""
+    return float(stats.ttest_1samp(differences, 0.0).pvalue) if any(differences) else 1.0
+
+
+def holm(p: dict[str, float]) -> dict[str, float]:
+    """Return Holm's step-down correction (Holm 1979)."""
+    corrected = {}
+    highest = 0.0
+    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):
+        highest = max(highest, min(p[name] * (len(p) - rank), 1.0))
+        corrected[name] = highest
+    return corrected
+
+
+def table(methods: Methods) -> str:
+    """Return a Markdown table of methods that have the same seeds, best area first."""
+    tests = [p_values(methods, measure) for measure in (final, area)]
+    lines = [
+        "| method | seeds | final | 95 % interval | area | to 60 % | to 80 % | to 90 % | states per action "
+        "| p, final | p, area |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    areas = {name: statistics.fmean(map(area, runs.values())) for name, runs in methods.items()}
+    for name in sorted(methods, key=lambda name: -areas[name]):
+        x = summary(methods[name])
+        bounds = "–" if x["interval"] is None else "{:.1%} to {:.1%}".format(*x["interval"])
+        reached = [x[f"actions_to_{share}"] for share in SHARES]
+        cells = [name, len(x["seeds"]), f"{x['final']:.1%}", bounds, f"{areas[name]:.2f}"]
+        cells += ["–" if n is None else f"{n:,.0f}" for n in reached]
+        cells += [f"{x['unique_states_per_action']:.4f}", *(f"{p[name]:.3f}" if name in p else "–" for p in tests)]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def token_table(methods: Methods) -> str:
+    """Return a Markdown table of success after equally many processed tokens, as many as the shortest run has."""
+    budget = min(run["curve"]["tokens"][-1] for runs in methods.values() for run in runs.values())
+    lines = [f"| method | success after {budget:,.0f} processed tokens | 95 % interval |", "|---|---|---|"]
+    for name, runs in methods.items():
+        values = [_at_tokens(run["curve"], budget) for run in runs.values()]
+        bounds = interval(values)
+        shown = "–" if bounds is None else "{:.1%} to {:.1%}".format(*bounds)
+        lines.append(f"| {name} | {statistics.fmean(values):.1%} | {shown} |")
+    return "\n".join(lines)
+
+
+def _at_tokens(curve: dict[str, list[float]], budget: float) -> float:
+    """Return the success rate at so many tokens, between evaluations linearly."""
+    return float(np.interp(budget, curve["tokens"], curve["success"]))
+
+
+def tables(environment: str, methods: Methods) -> str:
+    """Return all tables of an environment: the methods, and the controls beside 3SPO on the controls' seeds."""
+    compared = {name: runs for name, runs in methods.items() if not is_control(name)}
+    controls = {name: runs for name, runs in methods.items() if is_control(name)}
+    parts = [f"### {environment}", table(compared)]
+    if all("tokens" in run["curve"] for runs in compared.values() for run in runs.values()):
+        parts.append(token_table(compared))
+    if controls:
+        seeds = set().union(*controls.values())
+        beside = {REFERENCE: {seed: methods[REFERENCE][seed] for seed in seeds}}
+        parts.append(table(beside | controls))
+    return "\n\n".join(parts)
+
+
+def plot(environments: dict[str, Methods], file: Path) -> None:
+    """Write the mean curves of all methods that are no controls."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(environments), figsize=(4.2 * len(environments), 3.6), squeeze=False)
+    for axes, (environment, methods) in zip(panels[0], environments.items(), strict=True):
+        for name, runs in methods.items():
+            if not is_control(name):
+                grid = np.linspace(0, min(run["curve"]["actions"][-1] for run in runs.values()), 101)
+                curves = [np.interp(grid, x["curve"]["actions"], x["curve"]["success"]) for x in runs.values()]
+                axes.plot(grid, np.mean(curves, axis=0), label=name)
+        axes.set(title=environment, xlabel="sampled actions", ylim=(0, 1))
+    panels[0][0].set_ylabel("success rate")
+    panels[0][0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, default=[path for path in COMMITTED if path.exists()])
+    parser.add_argument("--json", type=Path, help="file to write the statistics to")
+    parser.add_argument("--plot", type=Path, help="file to draw the curves to")
+    parser.add_argument("--seeds", type=int, nargs="+", help="take no others")
+    arguments = parser.parse_args()
+    environments = load(arguments.runs)
+    for environment, methods in environments.items():
+        if arguments.seeds is not None:
+            for name, runs in methods.items():
+                methods[name] = {seed: run for seed, run in runs.items() if seed in arguments.seeds}
+        require_comparable(environment, methods)
+    print("\n\n".join(tables(*item) for item in environments.items()))
+    if arguments.json:
+        statistics_of = {
+            environment: {name: summary(runs) for name, runs in methods.items()}
+            for environment, methods in environments.items()
+        }
+        arguments.json.write_text(json.dumps(statistics_of, indent=1) + "\n")
+    if arguments.plot:
+        plot(environments, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The language-model benchmark, with tiny budgets: what it records, what it counts, and that it can be interrupted."""
+
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from trl_3spo.evaluation import panel_hash
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
+INITIAL = {"num_initial_episodes": 2, "min_batch_fill": 0.0}
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    compare = importlib.import_module("compare")
+    env = importlib.import_module("small_alfworld").make_env(num_games=12, seed=0)
+    tasks = importlib.import_module("demo_world").Tasks(env, train=env.tasks()[3:], unseen=env.tasks()[:3])
+    world = dataclasses.replace(compare.WORLDS["alfworld"], make_tasks=lambda seed: tasks)
+    monkeypatch.setitem(compare.WORLDS, "alfworld", world)
+    for name, (trainer, config, options) in compare.METHODS.items():
+        small = SMALL | (INITIAL if trainer is compare.ThreeSPOTrainer else {})
+        monkeypatch.setitem(compare.METHODS, name, (trainer, config, options | small))
+    monkeypatch.setattr(compare, "NUM_EVALUATIONS", 2)
+    return compare
+
+
+def call(compare, monkeypatch, folder, *arguments):
+    common = ["compare.py", "--env", "alfworld", "--folder", str(folder), "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", [*common, *arguments])
+    compare.main()
+
+
+@pytest.mark.slow
+def test_records_every_run_and_makes_none_twice(compare, tmp_path, monkeypatch, capsys):
+    call(compare, monkeypatch, tmp_path, "--budget", "80", "--methods", "no_scores", "steppo")
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"alfworld_{name}_0.json" for name in ("no_scores", "steppo")]
+    panel = panel_hash(task.id for task in compare.WORLDS["alfworld"].make_tasks(0).unseen)
+    for file in files:
+        record = json.loads(file.read_text())
+        curve = record["curve"]
+        assert record["panel"] == panel
+        assert {"commit", "command", "versions", "learning_rate", "method", "seed"} <= record.keys()
+        assert 2 <= len(curve["actions"]) == len(curve["tokens"]) == len(curve["success"])
+        assert curve["actions"][0] == 0
+        assert 80 <= record["sampled_actions"] == curve["actions"][-1] < 400
+        # A prompt has more than twenty tokens; each is sampled from, and trained on where it has signal.
+        assert 20 * record["sampled_actions"] < curve["tokens"][-1] < 1000 * record["sampled_actions"]
+        assert 0 < record["unique_states"] <= record["sampled_actions"]
+    assert capsys.readouterr().out.count(" to ") == 2
+    before = [file.stat().st_mtime_ns for file in files]
+    call(compare, monkeypatch, tmp_path, "--budget", "80", "--methods", "no_scores", "steppo")
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ("--budget", "60", "--methods", "3spo")
+    call(compare, monkeypatch, whole, *arguments)
+    save = compare.ThreeSPOTrainer._save_checkpoint
+
+    def save_and_stop(self, *settings):
+        save(self, *settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare.ThreeSPOTrainer, "_save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(compare, monkeypatch, broken, *arguments)
+    assert not list(broken.glob("*.json"))
+    monkeypatch.setattr(compare.ThreeSPOTrainer, "_save_checkpoint", save)
+    call(compare, monkeypatch, broken, *arguments)
+    one, other = (json.loads((folder / "alfworld_3spo_0.json").read_text()) for folder in (whole, broken))
+    assert len(one["curve"]["actions"]) == 3
+    assert one["curve"] == other["curve"]
+    assert [path.name for path in broken.iterdir()] == ["alfworld_3spo_0.json"]
+
+
+def test_controls_switch_one_thing_off(compare):
+    ours = compare.METHODS["3spo"][2]
+    for name in compare.CONTROLS:
+        trainer, config, options = compare.METHODS[name]
+        assert (trainer, config) == compare.METHODS["3spo"][:2]
+        changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
+        assert len(changed) == (0 if name in ("no_scores", "no_budget_scores") else 1)
