@@ -13,7 +13,7 @@ from trl_3spo.state_scorer import StateScorer
 CONTROLS: dict[str, dict[str, Any]] = {
     "no_scores": {},
     "no_budget_scores": {},
-    "no_score_difference": {"score_difference_weight": 0.0},
+    "no_score_difference": {"score_difference_weight": 0.0, "success_weight": 1.0},
     "no_adaptive_group_size": {"has_adaptive_group_size": False},
     "no_group_size_floor": {"min_group_size": 0},
     "no_novelty": {"novelty_weight": 0.0},
@@ -21,7 +21,8 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no_backtracking": {"has_backtracking": False},
     "no_fading": {"history_half_life": None},
 }
-"""Options that differ from 3SPO's. `RandomScorer` stands in for the scores of the first two, which have none."""
+"""Options that differ from 3SPO's. `RandomScorer` stands in for the scores of the first two, which have none. Without
+score differences success has to be rewarded, or nothing is."""
 
 
 class RandomScorer(StateScorer):

@@ -38,8 +38,10 @@ Run = dict[str, Any]
 MENDED = {
     "score_sharpness": 4.0,
     "novelty_weight": 0.125,
+    "success_weight": 1.0,
     "advantage_delta": 0.05,
     "min_group_size": 3,
+    "follows_best": True,
     "history_half_life": 100.0,
     "backoff_strength": 0.0,
 }
@@ -49,7 +51,7 @@ GROUP_SIZE = 4
 EPISODES_PER_GROUP = 8
 NUM_POINTS = 40
 BUDGET = 40_000
-RATES = (0.1, 0.3, 0.8, 2.0, 6.0)
+RATES = (0.3, 0.8, 2.0, 6.0, 20.0)
 TUNING_SEEDS = (1000, 1001)
 
 
@@ -62,12 +64,13 @@ def step_po_credit(groups: Groups) -> list[NDArray[np.float64]]:
 
 BASELINES: dict[str, Credit] = {"grpo": grpo, "gigpo": gigpo, "steppo": step_po_credit}
 TUNED = ("3spo", "defaults", "published", *BASELINES)
-METHODS = (*TUNED, *CONTROLS)
+SWITCHES = CONTROLS | {"no_best_first": {"follows_best": False}, "no_success_reward": {"success_weight": 0.0}}
+METHODS = (*TUNED, *SWITCHES)
 
 
 def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
     """Update a policy after every group that a search samples, for ever."""
-    settings = {"defaults": {}, "published": PUBLISHED}.get(method, MENDED | CONTROLS.get(method, {}))
+    settings = {"defaults": {}, "published": PUBLISHED}.get(method, MENDED | SWITCHES.get(method, {}))
     options = ThreeSPOOptions(**settings)
     size = EPISODES_PER_GROUP if method in ("defaults", "published") else GROUP_SIZE
     options.check_options(size)

@@ -88,4 +88,4 @@ def test_controls_switch_one_thing_off(compare):
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
         changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
-        assert len(changed) == (0 if name in ("no_scores", "no_budget_scores") else 1)
+        assert len(changed) == {"no_scores": 0, "no_budget_scores": 0, "no_score_difference": 2}.get(name, 1)
