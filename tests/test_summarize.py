@@ -143,3 +143,10 @@ def test_runs_on_different_panels_are_not_compared(summarize, tmp_path, monkeypa
 def test_nothing_to_summarize(summarize, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="no runs"):
         call(summarize, monkeypatch, tmp_path)
+
+
+def test_the_documentation_holds_the_tables_of_the_committed_runs(summarize):
+    text = (BENCHMARKS.parent / "docs" / "results.md").read_text()
+    environments = summarize.load([path for path in summarize.COMMITTED if path.exists()])
+    for environment, methods in environments.items():
+        assert summarize.tables(environment, methods) in text
