@@ -31,9 +31,9 @@ LESSONS = Lessons(
     new_expert,
     PHASES,
     unit=r"[a-z]+ [0-9]+",  # numbered things, such as `cabinet 3`
-    unseen=["Nothing happens."],  # all of the expert's actions are admissible
     ignored_actions=["help"],
     max_completion_length=MAX_COMPLETION_LENGTH,
+    unseen=["Nothing happens."],  # all of the expert's actions are admissible
 )
 
 if __name__ == "__main__":

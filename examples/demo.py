@@ -1,10 +1,12 @@
 """Train a small language-model agent with 3SPO, on the CPU, in minutes.
 
     python examples/demo.py --env alfworld
+    python examples/demo.py --env webshop
 
-Generates games, loads the small Qwen2 that `alfworld_warm_start.py` made (a hesitant imitation of an expert), trains it
-with 3SPO, and plays games it has never seen before and after. Writes the table (results.md, results.json), the success
-rate over time (success_rate.png), TRL's log and the trained model to the run folder.
+Generates games or a shop, loads the small Qwen2 that `alfworld_warm_start.py` or `webshop_warm_start.py` made (a
+hesitant imitation of an expert), trains it with 3SPO, and plays tasks it has never seen before and after. Writes the
+table (results.md, results.json), the success rate over time (success_rate.png), TRL's log and the trained model to the
+run folder.
 """
 
 import argparse
@@ -18,12 +20,13 @@ from pathlib import Path
 import torch
 from demo_world import DemoWorld
 from small_alfworld import ALFWORLD
+from small_webshop import WEBSHOP
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer, __version__
 from trl_3spo.evaluation import Evaluation
 
-WORLDS = {"alfworld": ALFWORLD}
+WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 
 
 class SuccessCurve(TrainerCallback):

@@ -3,12 +3,13 @@
 Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, every task being played once: epochs over
 few tasks only teach those tasks. First an expert shows how, at every turn of episodes that random actions disturb
 (DART, Laskey et al. 2017). Then the model plays itself and the expert says what it would have done (DAgger, Ross et
-al. 2011). Last it learns to hesitate: it is shown, and copies, an expert half of whose actions are random. What that
+al. 2011). Last it learns to hesitate: it is shown, and copies, an expert many of whose actions are random. What that
 leaves is a policy that knows what would help and often does something else, as pretrained models are before
 reinforcement.
 """
 
 import argparse
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -56,18 +57,22 @@ class Lessons:
         new_expert: Makes the expert of one episode from its first observation and a seed.
         phases: In this order.
         unit: Regular expression of what is one token besides single words.
-        unseen: Texts whose words no expert gets to read.
         ignored_actions: Not taken at random.
         max_completion_length: Tokens of an action.
+        unseen: Texts whose words no expert gets to read.
+        num_repetitions: Texts to repeat before the first phase; see `repetitions`.
+        initializer_range: Of the model's weights.
     """
 
     make_env: Callable[[int, int], Environment]
     new_expert: Callable[[Observation, int], Expert]
     phases: Sequence[Phase]
     unit: str
-    unseen: Sequence[str]
     ignored_actions: Sequence[str]
     max_completion_length: int
+    unseen: Sequence[str] = ()
+    num_repetitions: int = 0
+    initializer_range: float = 0.02
 
 
 def demonstrations(lessons: Lessons, phase: Phase, share: float) -> Dataset:
@@ -98,6 +103,14 @@ def corrections(lessons: Lessons, phase: Phase, share: float, folder: str) -> Da
             prompt = env.prompt(visit.task, visit.observation, visit.turns())
             rows.append({"prompt": prompt, "completion": [{"role": "assistant", "content": answer}]})
     return Dataset.from_list(rows)
+
+
+def repetitions(tokenizer, count: int) -> Dataset:
+    """Return random words to repeat: they teach in seconds to copy any word, which actions alone take an hour for."""
+    rng = random.Random(0)
+    words = sorted(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens))
+    texts = [" ".join(rng.choices(words, k=16)) for _ in range(count)]
+    return Dataset.from_list([{"prompt": text, "completion": f" {text}"} for text in texts])
 
 
 def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> None:
@@ -133,8 +146,11 @@ def teach(lessons: Lessons, folder: str, share: float) -> None:
     rows = chain.from_iterable(shown.values())
     texts = (row["prompt"][0]["content"] + " " + row["completion"][0]["content"] for row in rows)
     tokenizer = word_tokenizer(chain(texts, lessons.unseen), unit=lessons.unit)
-    model = tiny_model(tokenizer, hidden_size=128, num_layers=3)
+    model = tiny_model(tokenizer, hidden_size=128, num_layers=3, initializer_range=lessons.initializer_range)
     print(f"{len(tokenizer)} words, {model.num_parameters():,} parameters", flush=True)
+    if lessons.num_repetitions:
+        reading = Phase(seed=0, num_tasks=0, learning_rate=2e-3)
+        imitate(model, tokenizer, repetitions(tokenizer, round(lessons.num_repetitions * share)), folder, reading)
     for phase in lessons.phases:
         dataset = shown[phase] if phase in shown else corrections(lessons, phase, share, folder)
         print(f"{len(dataset)} steps: {phase}", flush=True)
