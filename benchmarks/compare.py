@@ -40,8 +40,9 @@ from trl_3spo.rollout_trainer import RolloutTrainer
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from demo_world import DemoWorld
 from small_alfworld import ALFWORLD
+from small_webshop import WEBSHOP
 
-WORLDS = {"alfworld": ALFWORLD}
+WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 10
 
 ACTIONS = {"per_device_train_batch_size": 192}
@@ -54,7 +55,9 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
 }
-METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in CONTROLS.items()}
+COMPARED = tuple(METHODS)
+SWITCHES = CONTROLS | {"no_policy_walks": {"follows_best": True}, "no_unpaid_success": {"success_weight": 1.0}}
+METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in SWITCHES.items()}
 
 
 class Budget(TrainerCallback):
@@ -86,7 +89,6 @@ def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: 
         "output_dir": str(folder),
         "max_steps": budget,  # never reached: every optimizer step samples several actions
         "lr_scheduler_type": "constant",
-        "beta": 0.02,
         "max_completion_length": world.options["max_completion_length"],
         "per_device_eval_batch_size": len(tasks.unseen),
         "eval_on_start": True,
@@ -161,7 +163,7 @@ def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=WORLDS, required=True)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[x for x in METHODS if x not in CONTROLS])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=COMPARED)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run")
     parser.add_argument("--folder", type=Path, required=True, help="one file for every finished run")
