@@ -106,7 +106,7 @@ def corrections(lessons: Lessons, phase: Phase, share: float, folder: str) -> Da
 
 
 def repetitions(tokenizer, count: int) -> Dataset:
-    """Return random words to repeat: they teach in seconds to copy any word, which actions alone take an hour for."""
+    """Return random words to repeat: they teach in seconds to copy any word, which actions alone take long for."""
     rng = random.Random(0)
     words = sorted(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens))
     texts = [" ".join(rng.choices(words, k=16)) for _ in range(count)]
