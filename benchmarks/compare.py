@@ -4,7 +4,7 @@
     python benchmarks/compare.py --env alfworld --budget 200000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
-Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, ten times
+Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, eight times
 at equal distances of sampled actions. It ends when the actions are used up, those in groups and batches without signal
 and the episodes that begin a history included. Seeds come first, methods second, so that whenever it is stopped the
 methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from controls import CONTROLS, switch_scores_off
 from provenance import provenance
-from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
 from trl_3spo import (
@@ -43,7 +43,7 @@ from small_alfworld import ALFWORLD
 from small_webshop import WEBSHOP
 
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
-NUM_EVALUATIONS = 10
+NUM_EVALUATIONS = 8
 
 ACTIONS = {"per_device_train_batch_size": 192}
 EPISODES = {"per_device_train_batch_size": 16, "learning_rate": 1e-4}
@@ -63,6 +63,8 @@ METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes
 class Budget(TrainerCallback):
     """Evaluates and saves at equal distances of sampled actions, and ends the training when they are used up.
 
+    Until then the learning rate falls linearly to zero.
+
     Args:
         num_actions: The budget.
     """
@@ -70,15 +72,24 @@ class Budget(TrainerCallback):
     def __init__(self, num_actions: int) -> None:
         self._num_actions = num_actions
 
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        """Let the learning rate follow the actions, as methods differ in how many an optimizer step takes."""
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * max(1.0 - _num_sampled(state) / self._num_actions, 0.0)
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Count what the optimizer step just logged has sampled."""
         if "sampled_actions" in logs:
-            used = sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
+            used = _num_sampled(state)
             parts = [int(x * NUM_EVALUATIONS / self._num_actions) for x in (used - logs["sampled_actions"], used)]
             is_over = used >= self._num_actions
             control.should_evaluate = parts[0] < parts[1] and not is_over  # at the end `run` does
             control.should_save = control.should_evaluate
             control.should_training_stop = control.should_training_stop or is_over
+
+
+def _num_sampled(state: TrainerState) -> float:
+    return sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
 
 
 def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: Path) -> RolloutTrainer:
@@ -150,7 +161,7 @@ def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> N
         "budget": budget,
         "learning_rate": trainer.args.learning_rate,
         "panel": trainer.evaluation.panel,
-        "sampled_actions": sum(entry.get("sampled_actions", 0.0) for entry in trainer.state.log_history),
+        "sampled_actions": _num_sampled(trainer.state),
         "unique_states": trainer.rollout.num_states,
         "optimizer_steps": trainer.state.global_step,
         "curve": curve(trainer.state.log_history),
