@@ -55,7 +55,7 @@ def simulate(options: ThreeSPOOptions, seed: int) -> dict[str, list[int]]:
             too_many += abs(size - 1)
         else:
             too_few += GROUP_SIZE - size
-        history.observe(visit.keys, success=rng.random() < rate)
+        history.observe(dict.fromkeys(visit.keys, float(rng.random() < rate)))
         if t in MARKS:
             noted["too_many"].append(too_many)
             noted["too_few"].append(too_few)

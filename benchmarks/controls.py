@@ -20,9 +20,10 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no_novelty_decay": {"novelty_decay_rate": 0.0},
     "no_backtracking": {"has_backtracking": False},
     "no_fading": {"history_half_life": None},
+    "no_side_samples": {"is_group_relative": False},
 }
-"""Options that differ from 3SPO's. `RandomScorer` stands in for the scores of the first two, which have none. Without
-score differences success has to be rewarded, or nothing is."""
+"""Options that differ from 3SPO's, beside what `switch_off` does. Without score differences success has to be rewarded,
+or nothing is; a single action has no mean of its group to be compared with."""
 
 
 class RandomScorer(StateScorer):
@@ -41,10 +42,10 @@ class RandomScorer(StateScorer):
         self._random = random.Random(seed)
         self._in_budget_only = in_budget_only
 
-    def score(self, visit: Visit) -> float:
-        """Return any number in [0, 1); ended states keep their score."""
+    def value(self, visit: Visit) -> float:
+        """Return any number in [0, 1); ended states keep theirs."""
         if self._in_budget_only or visit.result.terminated:
-            return super().score(visit)
+            return super().value(visit)
         return self._random.random()
 
     def group_size(self, visit: Visit) -> int:
@@ -53,8 +54,18 @@ class RandomScorer(StateScorer):
         return max(size, 1)
 
 
-def switch_scores_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
-    """Put random scores in place of a rollout's own, where a control has such."""
+class SingleScorer(StateScorer):
+    """Gives every state one sample: nothing is tried beside the walk, and nothing is left to come back to."""
+
+    def group_size(self, visit: Visit) -> int:
+        """Return 1."""
+        return 1
+
+
+def switch_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
+    """Put another scorer in place of a rollout's own, where a control needs one."""
+    if control == "no_side_samples":
+        rollout.scorer = SingleScorer(options, rollout.history, max_group_size)
     if control in ("no_scores", "no_budget_scores"):
         in_budget_only = control == "no_budget_scores"
         rollout.scorer = RandomScorer(

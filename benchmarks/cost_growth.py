@@ -58,7 +58,7 @@ def measure(games: AlfworldEnv, *, trees: int, steps: int, states: int) -> dict[
     options = ThreeSPOOptions(has_adaptive_group_size=False)
     rollout = Rollout(games, options, games.tasks(), max_group_size=GROUP_SIZE)
     for first in range(0, states, steps):
-        rollout.history.observe(range(first, min(first + steps, states)), success=first % 3 == 0)
+        rollout.history.observe(dict.fromkeys(range(first, min(first + steps, states)), float(first % 3 == 0)))
     rng = random.Random(0)
     # A tree goes one step deeper in a round: when the first episodes have ended, half of the rounds are left.
     milliseconds = [1e3 * round_seconds(games, rollout, trees * GROUP_SIZE, rng) for _ in range(2 * steps)]
@@ -77,7 +77,7 @@ def round_seconds(games: AlfworldEnv, rollout: Rollout, capacity: int, rng: rand
     sampled = time.process_time()
     rollout.record(plan, actions)
     for episode in rollout.take_ended():
-        rollout.history.observe(sorted(episode.keys()), episode.success)
+        rollout.history.observe(episode.worths())
     return time.process_time() - sampled + planned - began
 
 

@@ -87,7 +87,7 @@ def filled_history(num_states: int) -> tuple[StateHistory, float]:
     tracemalloc.start()
     history = StateHistory(half_life=2000.0, backoff_strength=8.0)
     for i in range(num_states // EPISODE_LENGTH):
-        history.observe(random_keys(rng, EPISODE_LENGTH), success=i % 2 == 0)
+        history.observe(dict.fromkeys(random_keys(rng, EPISODE_LENGTH), float(i % 2 == 0)))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return history, used / len(history)
@@ -103,7 +103,7 @@ def episodes(keys: list[int]) -> list[list[int]]:
 
 def observe(history: StateHistory, played: list[list[int]]) -> None:
     for keys in played:
-        history.observe(keys, success=True)
+        history.observe(dict.fromkeys(keys, 1.0))
 
 
 def look_up(history: StateHistory, played: list[list[int]]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from controls import CONTROLS, switch_scores_off
+from controls import CONTROLS, switch_off
 from numpy.typing import NDArray
 from provenance import provenance
 from tabular_worlds import WORLDS, TablePolicy, TabularEnv
@@ -75,7 +75,7 @@ def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int
     size = EPISODES_PER_GROUP if method in ("defaults", "published") else GROUP_SIZE
     options.check_options(size)
     rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=method != "defaults")
-    switch_scores_off(method, rollout, options, size, seed)
+    switch_off(method, rollout, options, size, seed)
     while True:
         plan = rollout.plan(size)
         actions = [policy.sample(x.visit.observation.text, x.num_samples) for x in plan]
@@ -88,7 +88,7 @@ def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int
             ]
         )
         for episode in rollout.take_ended():
-            rollout.history.observe(episode.keys(), episode.success)
+            rollout.history.observe(episode.worths())
         yield rollout
 
 

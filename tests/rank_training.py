@@ -96,9 +96,9 @@ def watched(trainer):
         seen["num_idle"] += 1
         idle()
 
-    def remembering_observe(history, episodes):
-        seen["episodes"].append([(sorted(episode.keys()), episode.success) for episode in episodes])
-        observe(history, episodes)
+    def remembering_observe(history, episodes, discount):
+        seen["episodes"].append([episode.worths(discount) for episode in episodes])
+        observe(history, episodes, discount)
 
     def remembering_loss(model, inputs):
         seen["num_rows"].append(len(inputs["prompt_ids"]))

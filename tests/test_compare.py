@@ -62,7 +62,7 @@ def test_records_every_run_and_makes_none_twice(compare, tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    arguments = ("--budget", "60", "--methods", "3spo")
+    arguments = ("--budget", "240", "--methods", "3spo")
     call(compare, monkeypatch, whole, *arguments)
     save = compare.ThreeSPOTrainer._save_checkpoint
 

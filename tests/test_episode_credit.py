@@ -118,8 +118,8 @@ def test_the_order_of_episodes_and_groups_changes_nothing(plans, rng):
 
 def test_history_values_are_the_rates_of_success_before():
     history = StateHistory(backoff_strength=0.0)
-    history.observe(WON.keys(), success=True)
-    history.observe(CUT_OFF.keys(), success=False)
+    history.observe(dict.fromkeys(WON.worths(), 1.0))
+    history.observe(dict.fromkeys(CUT_OFF.worths(), 0.0))
     won, cut_off = history_values([GROUP], history)
     # Keys hold the time: both began alike and were at the left end after a step; from there on each was alone.
     assert won == pytest.approx([0.5, 0.5, 1.0])

@@ -63,7 +63,7 @@ def test_resumes_where_it_was(history):
         collecting.history = history and history()
     play(one)
     if one.history:
-        one.history.observe([1, 2], success=True)
+        one.history.observe(dict.fromkeys([1, 2], 1.0))
     other.load_state_dict(one.state_dict())
     for collecting in (one, other):
         collecting.counts.clear()
@@ -77,7 +77,7 @@ def test_resumes_where_it_was(history):
 def test_a_history_stays_where_the_saved_state_has_none():
     collecting = rollout()
     collecting.history = StateHistory()
-    collecting.history.observe([1], success=True)
+    collecting.history.observe(dict.fromkeys([1], 1.0))
     collecting.load_state_dict(rollout().state_dict() | {"history": {}})
     assert collecting.history.num_episodes == 1
 

@@ -14,9 +14,9 @@ episodes = st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.boolean
 
 def test_worked():
     history = StateHistory()
-    history.observe({1, 2}, success=True)
-    history.observe({1}, success=False)
-    history.observe({1}, success=False)
+    history.observe(dict.fromkeys({1, 2}, 1.0))
+    history.observe(dict.fromkeys({1}, 0.0))
+    history.observe(dict.fromkeys({1}, 0.0))
     estimate = history.estimate([1])
     assert estimate.success_rate == pytest.approx(1 / 3)
     assert (estimate.num_visits, estimate.num_failures) == (3, 2)
@@ -33,8 +33,8 @@ def test_unseen_states_have_rate_zero():
 def test_back_off_worked():
     history = StateHistory(backoff_strength=4.0)
     for success in (True, True, True, False):
-        history.observe({20}, success)
-    history.observe({10, 20}, success=False)
+        history.observe(dict.fromkeys({20}, float(success)))
+    history.observe(dict.fromkeys({10, 20}, 0.0))
     # coarse: 3 / 5; fine: (0 + 4 · 3/5) / (1 + 4) = 12/25
     assert history.estimate([20]).success_rate == pytest.approx(3 / 5)
     assert history.estimate([10, 20]).success_rate == pytest.approx(12 / 25)
@@ -46,30 +46,30 @@ def test_back_off_worked():
 
 def test_without_strength_kin_only_speak_for_unseen_states():
     history = StateHistory(backoff_strength=0.0)
-    history.observe({10, 20}, success=False)
-    history.observe({20}, success=True)
+    history.observe(dict.fromkeys({10, 20}, 0.0))
+    history.observe(dict.fromkeys({20}, 1.0))
     assert history.estimate([10, 20]).success_rate == 0
     assert history.estimate([11, 20]).success_rate == pytest.approx(1 / 2)
 
 
 def test_counts_fade_by_half_in_a_half_life():
     history = StateHistory(half_life=10)
-    history.observe({1}, success=True)
+    history.observe(dict.fromkeys({1}, 1.0))
     for _ in range(10):
-        history.observe({2}, success=False)
+        history.observe(dict.fromkeys({2}, 0.0))
     assert history.estimate([1]).num_visits == pytest.approx(0.5)
     assert history.estimate([1]).success_rate == pytest.approx(1)
-    history.observe({1}, success=False)
+    history.observe(dict.fromkeys({1}, 0.0))
     assert history.estimate([1]).num_visits == pytest.approx(1 + 2 ** (-11 / 10))
 
 
 def test_old_failures_stop_burying_a_state():
     history = StateHistory(half_life=5)
     for _ in range(20):
-        history.observe({1}, success=False)
+        history.observe(dict.fromkeys({1}, 0.0))
     assert history.estimate([1]).num_failures > 5
     for _ in range(25):
-        history.observe({2}, success=True)
+        history.observe(dict.fromkeys({2}, 1.0))
     assert history.estimate([1]).num_failures < 1
 
 
@@ -77,7 +77,7 @@ def test_old_failures_stop_burying_a_state():
 def test_counts_equal_a_plain_tally(played):
     history = StateHistory()
     for keys, success in played:
-        history.observe(keys, success)
+        history.observe(dict.fromkeys(keys, float(success)))
     for key in range(6):
         outcomes = [success for keys, success in played if key in keys]
         estimate = history.estimate([key])
@@ -89,7 +89,7 @@ def test_counts_equal_a_plain_tally(played):
 def test_rates_are_rates_and_survive_saving(played, half_life, strength):
     history = StateHistory(half_life=half_life, backoff_strength=strength)
     for keys, success in played:
-        history.observe(keys, success)
+        history.observe(dict.fromkeys(keys, float(success)))
     copy = StateHistory(half_life=half_life, backoff_strength=strength)
     copy.load_state_dict(history.state_dict())
     for keys in ([0], [1, 2], [3, 4, 5]):
@@ -101,16 +101,16 @@ def test_rates_are_rates_and_survive_saving(played, half_life, strength):
 
 def test_saving_copies():
     history = StateHistory()
-    history.observe({1}, success=True)
+    history.observe(dict.fromkeys({1}, 1.0))
     saved = history.state_dict()
-    history.observe({1, 2}, success=False)
+    history.observe(dict.fromkeys({1, 2}, 0.0))
     assert len(saved["keys"]) == 1
     assert saved["visits"][0] == 1
 
 
 def test_damaged_state_is_refused():
     history = StateHistory()
-    history.observe({1}, success=True)
+    history.observe(dict.fromkeys({1}, 1.0))
     damaged = history.state_dict() | {"visits": []}
     with pytest.raises(ValueError, match=r"visits.*damaged"):
         StateHistory().load_state_dict(damaged)

@@ -66,7 +66,7 @@ def test_histories_are_that_of_one_process_that_saw_all_episodes(ranks):
     one = StateHistory(half_life=half_life)
     rounds = list(zip(*(x["episodes"] for x in seen), strict=True))
     for keys, success in chain.from_iterable(chain.from_iterable(rounds)):
-        one.observe(keys, success)
+        one.observe(dict.fromkeys(keys, float(success)))
     assert all(x["history"] == one.state_dict() for x in seen)
     assert len({success for _, success in chain.from_iterable(chain.from_iterable(rounds))}) == 2
     if half_life is None:

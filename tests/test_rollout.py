@@ -35,7 +35,7 @@ def advance(collecting, capacity, rng_actions=("left", "right", "open")):
 def observe(collecting):
     ended = collecting.take_ended()
     for episode in ended:
-        collecting.history.observe(episode.keys(), episode.success)
+        collecting.history.observe(episode.worths())
     return ended
 
 
@@ -58,7 +58,7 @@ def test_known_states_get_less_and_never_less_than_the_floor():
     task = env.tasks()[0]
     keys = {digest(key) for key in env.reset(task).score_keys}
     for _ in range(50):
-        collecting.history.observe(keys, success=True)
+        collecting.history.observe(dict.fromkeys(keys, 1.0))
     sizes = {x.visit.task.id: x.num_samples for x in collecting.plan(8 * len(env.tasks()))}
     # S = e^(−5) = 0.0067, n = ⌈8 · S⌉ = 1, and the floor is 3
     assert sizes[task.id] == 3
@@ -84,9 +84,10 @@ def test_hopeless_states_are_pruned_and_first_states_are_not():
     assert collecting.counts["pruned"] > 10
 
 
-def test_groups_are_judged_by_the_history_before_their_round():
+@pytest.mark.parametrize("is_group_relative", [True, False])
+def test_groups_are_judged_by_the_history_before_their_round(is_group_relative):
     env = CorridorEnv(length=3, max_steps=2)
-    collecting = rollout(env, tasks=env.tasks()[:1])
+    collecting = rollout(env, tasks=env.tasks()[:1], is_group_relative=is_group_relative)
     plan = collecting.plan(8)
     (door,) = {expansion.visit.task.kind for expansion in plan}
     collecting.record(plan, [[door] * 8])
@@ -96,9 +97,9 @@ def test_groups_are_judged_by_the_history_before_their_round():
     (group,) = collecting.record(plan, [["open"] * 4 + ["dance"] * 4])
     assert collecting.history.num_episodes == before
     won, lost = group.transitions[0], group.transitions[-1]
-    # S(s) = 1 for the unseen state; 0.05 + 0.45 · (1 − e⁻²) for the way out, 0.45 · (1 − 1) for staying.
-    assert (won.reward, lost.reward) == (pytest.approx(0.439099), pytest.approx(0.0))
-    assert won.advantage == pytest.approx(-lost.advantage)
+    # S(s) = 1 for the unseen state; 0.05 + 0.45 · (1 − e^(−2 · 0.95)) for the way out, 0.45 · (1 − 1) for staying.
+    assert (won.reward, lost.reward) == (pytest.approx(0.432694), pytest.approx(0.0))
+    assert won.advantage == pytest.approx(-lost.advantage if is_group_relative else won.reward)
     assert observe(collecting)
     assert collecting.history.num_episodes > before
 

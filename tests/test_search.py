@@ -162,7 +162,7 @@ def test_an_episode_names_every_state_once(env):
     for action in ("left", "right", "left"):
         expand(env, tree, **{action: 0.0})
     (lost,) = expand(env, tree, left=0.0)
-    keys = lost.keys()
+    keys = lost.worths().keys()
     assert keys == {key for visit in lost.end.path() for key in visit.keys}
     # Five visits to two places: the finer score keys hold the time, the coarser ones do not.
     assert len(lost.end.path()) == 5

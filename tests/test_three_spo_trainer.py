@@ -40,7 +40,7 @@ def remember_successes(trainer):
     for task in trainer.rollout._tasks[::2]:
         observation = trainer.env.reset(task)
         for _ in range(3):
-            trainer.rollout.history.observe({digest(key) for key in observation.score_keys}, success=True)
+            trainer.rollout.history.observe(dict.fromkeys({digest(key) for key in observation.score_keys}, 1.0))
 
 
 def blocks_of(rows, size):
@@ -64,6 +64,7 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         scale_rewards="group",
         advantage_delta=1e-4,
         novelty_weight=0.3,
+        outcome_weight=0.0,
         min_batch_fill=0.8,
         loss_type=loss_type,
         prefix_sharing=prefix_sharing,
@@ -109,6 +110,7 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
         success_weight=1.0,
         novelty_weight=0.0,
         num_initial_episodes=0,
+        outcome_weight=0.0,
         scale_rewards="group",
         has_adaptive_group_size=False,
         prefix_sharing="off",
@@ -175,16 +177,18 @@ def test_every_parameter_moves(tmp_path):
     assert unmoved == []
 
 
-def test_learns_the_corridor(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"outcome_weight": 0.0, "scale_rewards": "none"}])
+def test_learns_the_corridor(tmp_path, options):
     trainer = corridor_trainer(
         tmp_path,
         env=CorridorEnv(length=3, max_steps=5),
         per_device_train_batch_size=64,
         learning_rate=2e-3,
         lr_scheduler_type="constant",
-        novelty_weight=0.1,
+        num_generations=4,
         max_steps=220,
         eval_temperature=1.0,
+        **options,
     )
     many = [*trainer.env.tasks()] * 20
     before = trainer.evaluate(many)["eval_success_rate"]
@@ -243,7 +247,8 @@ def test_flat_groups_stay_out_of_the_batch(tmp_path):
 
 
 def test_batches_are_nearly_full_whatever_the_group_sizes(tmp_path):
-    trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, per_device_train_batch_size=64)
+    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0}
+    trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, **batch)
     trainer.train()
     logs = [log for log in trainer.state.log_history if "batch_fill" in log]
     assert len(logs) == 8

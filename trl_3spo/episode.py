@@ -141,6 +141,18 @@ class Episode:
         """Environment steps from the root."""
         return self.end.depth
 
-    def keys(self) -> set[int]:
-        """Digests of all score keys on the path, each once: what the history observes."""
-        return {key for visit in self.end.path() for key in visit.keys}
+    def worths(self, discount: float = 1.0) -> dict[int, float]:
+        """What each state on the path turned out to be worth, by the digests of its score keys.
+
+        Args:
+            discount: γ in (0, 1]: a success that took k more steps is worth γᵏ, a failure 0.
+
+        Returns:
+            Worths in [0, 1]; of a key met more than once that of the first time.
+        """
+        worths: dict[int, float] = {}
+        for visit in self.end.path():
+            worth = discount ** (self.num_steps - visit.depth) if self.success else 0.0
+            for key in visit.keys:
+                worths.setdefault(key, worth)
+        return worths

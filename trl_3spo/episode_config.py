@@ -93,7 +93,7 @@ class StepPOConfig(EpisodeGRPOConfig):
             prompt, `"group"` the other episodes of the group that were in the same exact state, `"history"` the success
             rates of 3SPO's history.
         gamma (`float`, *optional*, defaults to `1.0`):
-            γ in [0, 1], per step. The history's values are not discounted: they suit γ = 1.
+            γ in [0, 1], per step.
         gae_lambda (`float`, *optional*, defaults to `1.0`):
             λ in [0, 1]: at 1 the credit is what became of the episode, at 0 what the next state is worth.
         bootstraps_truncated (`bool`, *optional*, defaults to `True`):
@@ -103,7 +103,7 @@ class StepPOConfig(EpisodeGRPOConfig):
             `"batch"` whitens advantages over all steps of the batch, `"none"` only centres them.
         critic_learning_rate (`float`, *optional*, defaults to `1e-3`):
             Learning rate > 0 of the critic's head, constant. The source trains a whole model with 1e-5.
-        history_half_life (`float`, *optional*, defaults to `2000.0`):
+        history_half_life (`float`, *optional*, defaults to `300.0`):
             As in 3SPO: completed episodes after which a count has faded to one half; `None` keeps counts for ever.
         backoff_strength (`float`, *optional*, defaults to `8.0`):
             As in 3SPO: κ ≥ 0 of the back-off along score keys.
@@ -128,7 +128,7 @@ class StepPOConfig(EpisodeGRPOConfig):
     )
     critic_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the critic's head."})
     history_half_life: float | None = field(
-        default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
+        default=300.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
     )
     backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
 

@@ -78,7 +78,7 @@ def _group_values(group: Sequence[Episode], gamma: float) -> Steps:
 
 
 def history_values(groups: Groups, history: StateHistory) -> Steps:
-    """V from 3SPO's history: the rate of success p(s) of completed episodes before these, backed off; undiscounted."""
+    """V from 3SPO's history: what states were worth in the completed episodes before these, backed off."""
     return [
         np.array([history.estimate(visit.keys).success_rate for visit in episode.end.path()])
         for episode in chain.from_iterable(groups)

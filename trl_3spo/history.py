@@ -1,7 +1,7 @@
 """What has happened in each state so far: visits and successes of completed episodes, per score key."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ class Estimate(NamedTuple):
     """What the history knows of one state.
 
     Args:
-        success_rate: p(s) in [0, 1], backed off along the score keys.
+        success_rate: p(s) in [0, 1], backed off along the score keys: the mean of what the state was worth.
         num_visits: N(s) of the finest key; fractional where counts fade.
-        num_failures: N_fail(s) of the finest key.
+        num_failures: N_fail(s) = N(s) − (sum of worths) of the finest key.
     """
 
     success_rate: float
@@ -57,25 +57,25 @@ class StateHistory:
         """Number of score keys ever seen."""
         return len(self._rows)
 
-    def observe(self, keys: Iterable[int], success: bool) -> None:
+    def observe(self, worths: Mapping[int, float]) -> None:
         """Write the end of one episode back to every state on its path.
 
         Args:
-            keys: Digests of the score keys of all states on the path, each once however often it was passed.
-            success: Whether the episode solved its task.
+            worths: For the digests of the score keys of all states on the path what each turned out to be worth, in
+                [0, 1]: 1 for a success and 0 for a failure, or less for a success that took long.
         """
         self.num_episodes += 1
-        for key in keys:
+        for key, worth in worths.items():
             row = self._rows.get(key)
             if row is None:
                 self._rows[key] = len(self._rows)
                 self._visits.append(1.0)
-                self._successes.append(float(success))
+                self._successes.append(worth)
                 self._updated.append(self.num_episodes)
             else:
                 fading = self._fading(row)
                 self._visits[row] = self._visits[row] * fading + 1.0
-                self._successes[row] = self._successes[row] * fading + success
+                self._successes[row] = self._successes[row] * fading + worth
                 self._updated[row] = self.num_episodes
 
     def estimate(self, keys: Sequence[int]) -> Estimate:

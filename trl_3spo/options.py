@@ -22,6 +22,8 @@ PUBLISHED: dict[str, Any] = {
     "novelty_decay_rate": 0.1,
     "advantage_delta": 1e-4,
     "success_weight": 1.0,
+    "discount": 1.0,
+    "outcome_weight": 0.0,
     "min_group_size": 0,
     "max_episodes_per_tree": None,
     "follows_best": True,
@@ -53,14 +55,25 @@ class ThreeSPOOptions:
         novelty_weight (`float`, *optional*, defaults to `0.05`):
             ω₀ in [0, 0.5], the weight of novelty in a state never visited. A little of it keeps actions that change
             nothing from paying. The paper's is 0.5.
-        novelty_decay_rate (`float`, *optional*, defaults to `0.1`):
-            ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N).
+        novelty_decay_rate (`float`, *optional*, defaults to `0.0`):
+            ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N). The paper's is 0.1.
         score_difference_weight (`float`, *optional*, defaults to `1.0`):
             Factor ≥ 0 on S(s) − S(s') in the reward; 0 leaves success and novelty.
         success_weight (`float`, *optional*, defaults to `0.0`):
             Factor ≥ 0 on R_success in the reward. At 0 a success is the score of the state it ends in, exp(−λ), and an
             action is worth what it adds to the chances; the paper's 1 makes the last step of an episode worth many
             times any other.
+        discount (`float`, *optional*, defaults to `0.95`):
+            γ in (0, 1]: a success that took k more steps counts γᵏ in success rates, so that a wasted step costs
+            something. The paper's is 1.
+        outcome_weight (`float`, *optional*, defaults to `0.9`):
+            λ in [0, 1]: how far what became of a walk takes the place of the scores of the states it passed. At 0 (the
+            paper) rewards are differences of scores alone, and the policy is updated right after the step; above 0 it
+            is updated when the walks have ended.
+        is_group_relative (`bool`, *optional*, defaults to `True`):
+            Whether an advantage is a reward relative to its group's mean (the paper), or the reward itself: S(s), the
+            score of the state the group shares, is a baseline in it already. Groups of one action teach nothing in the
+            first case.
         advantage_delta (`float`, *optional*, defaults to `0.1`):
             δ > 0 of A = (R − mean R) / (std R + δ), with `scale_rewards="group"`. Small values blow groups whose
             rewards hardly differ up to full-size advantages; GRPO's is 1e-4.
@@ -68,7 +81,7 @@ class ThreeSPOOptions:
             Floor on n(s), from 0 to `num_generations`. The paper's is 0.
         has_adaptive_group_size (`bool`, *optional*, defaults to `True`):
             Whether n(s) follows the score; `False` samples `num_generations` actions from every state.
-        max_episodes_per_tree (`int`, *optional*, defaults to `4`):
+        max_episodes_per_tree (`int`, *optional*, defaults to `2`):
             Ended walks after which a task's tree is finished, at least 1; `None` goes on until the frontier is empty
             (the paper).
         has_backtracking (`bool`, *optional*, defaults to `True`):
@@ -77,7 +90,7 @@ class ThreeSPOOptions:
             Whether a walk goes on from the best of the states a group reached (the paper), or from the one its first
             action reached: then walks are the policy's own, and success rates what it achieves, not what the best of
             n actions does.
-        history_half_life (`float`, *optional*, defaults to `2000.0`):
+        history_half_life (`float`, *optional*, defaults to `300.0`):
             Completed episodes after which a count has faded to one half; `None` keeps counts for ever (the paper).
         backoff_strength (`float`, *optional*, defaults to `8.0`):
             κ ≥ 0, how many visits of a state outweigh what is known of its coarser kin; 0 uses no kin where a state
@@ -94,14 +107,21 @@ class ThreeSPOOptions:
         default="episode", metadata={"help": "Sense of new: 'episode', 'changed' or 'training'.", "choices": NOVELTIES}
     )
     novelty_weight: float = field(default=0.05, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
-    novelty_decay_rate: float = field(default=0.1, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
+    novelty_decay_rate: float = field(default=0.0, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
     score_difference_weight: float = field(default=1.0, metadata={"help": "Factor on S(s) − S(s') in the reward."})
     success_weight: float = field(default=0.0, metadata={"help": "Factor on R_success in the reward."})
+    discount: float = field(default=0.95, metadata={"help": "γ: a success k steps later counts γᵏ."})
+    outcome_weight: float = field(
+        default=0.9, metadata={"help": "λ: how far outcomes of walks take the place of scores in rewards."}
+    )
+    is_group_relative: bool = field(
+        default=True, metadata={"help": "Whether advantages are relative to the group's mean, or to the state's score."}
+    )
     advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
     min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
     has_adaptive_group_size: bool = field(default=True, metadata={"help": "Whether n(s) follows the state score."})
     max_episodes_per_tree: int | None = field(
-        default=4, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
+        default=2, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
     )
     has_backtracking: bool = field(
         default=True, metadata={"help": "Whether trees return to states not walked on from."}
@@ -111,7 +131,7 @@ class ThreeSPOOptions:
         metadata={"help": "Whether walks go on from the best state of a group, or from its first action's."},
     )
     history_half_life: float | None = field(
-        default=2000.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
+        default=300.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
     )
     backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
 
@@ -135,6 +155,8 @@ class ThreeSPOOptions:
         _require(self.advantage_delta > 0, "advantage_delta", self.advantage_delta, "above 0; GRPO uses 1e-4")
         _require(0 <= self.min_success_rate <= 1, "min_success_rate", self.min_success_rate, "between 0 and 1")
         _require(0 <= self.novelty_weight <= 0.5, "novelty_weight", self.novelty_weight, "between 0 and 0.5")
+        _require(0 < self.discount <= 1, "discount", self.discount, "above 0 and at most 1")
+        _require(0 <= self.outcome_weight <= 1, "outcome_weight", self.outcome_weight, "between 0 and 1")
         _require(self.novelty in NOVELTIES, "novelty", self.novelty, f"one of {', '.join(NOVELTIES)}")
         episodes = self.max_episodes_per_tree
         _require(episodes is None or episodes >= 1, "max_episodes_per_tree", episodes, "at least 1, or None")

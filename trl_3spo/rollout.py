@@ -1,10 +1,13 @@
 """The collecting phase: which states to sample from next, and what became of the samples."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trl_3spo.advantages import group_relative, has_signal
 from trl_3spo.collector import Collector
@@ -14,6 +17,12 @@ from trl_3spo.history import StateHistory
 from trl_3spo.options import ThreeSPOOptions
 from trl_3spo.search import TreeSearch
 from trl_3spo.state_scorer import StateScorer
+from trl_3spo.walk_outcomes import walk_outcomes
+
+EXPECTED_STEPS = 10
+"""Steps of a walk before any has been seen."""
+TREE_SIZE_RATE = 0.2
+"""How fast the expected size of a tree follows the trees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +45,8 @@ class Rollout(Collector):
 
     Passive, like the search: `plan` names the states to sample from and `record` takes the actions sampled there. The
     episodes this ends wait in `take_ended` until the caller writes them to `history`: groups recorded until then are
-    judged by the history before, so no group is judged by its own outcome.
+    judged by the history before, so no score is that of a group's own outcome. `judge` judges groups again when the
+    walks through them have ended.
 
     Args:
         env: Serves all trees; it is put back with `restore` for every action.
@@ -45,7 +55,7 @@ class Rollout(Collector):
         max_group_size: G_max.
         seed: Of the order of tasks, which is reshuffled on every pass.
         rank: This process among `num_ranks`, which share the tasks out between them.
-        is_scaled: Whether advantages are divided by their group's spread.
+        is_scaled: Whether advantages relative to their group are divided by its spread.
     """
 
     def __init__(
@@ -66,7 +76,24 @@ class Rollout(Collector):
         self.trees: deque[TreeSearch] = deque()
         self._options = options
         self._is_scaled = is_scaled
+        self._samples_per_tree: float | None = None
+        self._max_tree_size = EXPECTED_STEPS * max_group_size
         self._ended: list[Episode] = []
+
+    def start(self, num_trees: int) -> None:
+        """Start the trees of the next tasks."""
+        self.trees += [self._tree(first_visit(self._env, task)) for task in self.next_tasks(num_trees)]
+
+    def num_trees_for(self, capacity: int) -> int:
+        """Return how many trees are likely to take so many samples, at least one."""
+        return max(int(capacity / (self._samples_per_tree or self._max_tree_size)), 1)
+
+    def plan_living(self) -> list[Expansion]:
+        """Choose a state to sample from next of every living tree; without any all have been searched."""
+        settled = [(tree, self._settle(tree)) for tree in self.trees]
+        plan = [Expansion(tree, tree.head, size) for tree, size in settled if tree.head is not None]
+        self.trees = deque(expansion.tree for expansion in plan)
+        return plan
 
     def plan(self, capacity: int) -> list[Expansion]:
         """Choose states to sample from next: at most one of every tree, whole groups, at most `capacity` actions.
@@ -93,7 +120,9 @@ class Rollout(Collector):
 
     def _candidates(self) -> Iterator[Expansion]:
         while True:
-            tree = self.trees.popleft() if self.trees else self._new_tree()
+            if not self.trees:
+                self.start(1)
+            tree = self.trees.popleft()
             size = self._settle(tree)
             if tree.head is not None:
                 yield Expansion(tree, tree.head, size)
@@ -106,10 +135,6 @@ class Rollout(Collector):
             self.counts["pruned"] += 1
             self._ended += tree.prune()
         return 0
-
-    def _new_tree(self) -> TreeSearch:
-        (task,) = self.next_tasks(1)
-        return self._tree(first_visit(self._env, task))
 
     def _tree(self, root: Visit) -> TreeSearch:
         options = self._options
@@ -134,17 +159,38 @@ class Rollout(Collector):
         reached = iter(next_visits(self._env, [(x.visit, action) for x, sampled in pairs for action in sampled]))
         groups = []
         for expansion, sampled in pairs:
-            group = self._group(expansion.visit, list(islice(reached, len(sampled))))
+            group = self._group(expansion.visit, list(islice(reached, len(sampled))), {})
             self._count(group)
             self._ended += expansion.tree.record(group)
             groups.append(group)
         return groups
 
-    def _group(self, origin: Visit, visits: Sequence[Visit]) -> Group:
-        rewards = [self.scorer.reward(origin, visit) for visit in visits]
-        advantages = group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
+    def judge(self, groups: Sequence[Group], episodes: Sequence[Episode]) -> list[Group]:
+        """Return the groups with rewards that know what became of the walks through them.
+
+        Args:
+            groups: What `record` returned.
+            episodes: That have ended, not yet written to the history.
+        """
+        options = self._options
+        outcomes = walk_outcomes(episodes, self.scorer.value, discount=options.discount, weight=options.outcome_weight)
+        self._expect(sum(len(x.transitions) for x in groups) / len({x.origin.path()[0] for x in groups}))
+        return [self._group(group.origin, [x.visit for x in group.transitions], outcomes) for group in groups]
+
+    def _expect(self, samples_per_tree: float) -> None:
+        before = self._samples_per_tree or samples_per_tree
+        self._samples_per_tree = before + TREE_SIZE_RATE * (samples_per_tree - before)
+
+    def _group(self, origin: Visit, visits: Sequence[Visit], outcomes: Mapping[Visit, float]) -> Group:
+        rewards = [self.scorer.reward(origin, visit, outcomes.get(visit)) for visit in visits]
+        advantages = self._advantages(np.array(rewards))
         transitions = tuple(Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True))
         return Group(origin, transitions, has_signal(advantages))
+
+    def _advantages(self, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self._options.is_group_relative:
+            return rewards
+        return group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
 
     def _count(self, group: Group) -> None:
         size = len(group.transitions)
@@ -164,7 +210,8 @@ class Rollout(Collector):
     def state_dict(self) -> dict[str, Any]:
         """Return history, trees, states reached and place in the order of tasks as plain data and arrays."""
         trees = [tree.state_dict() for tree in self.trees if tree.head is not None]
-        return super().state_dict() | {"history": self.history.state_dict(), "trees": trees}
+        own = {"trees": trees, "samples_per_tree": self._samples_per_tree}
+        return super().state_dict() | {"history": self.history.state_dict()} | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a `state_dict` left off; the environment replays the way to every waiting state.
@@ -174,6 +221,7 @@ class Rollout(Collector):
         """
         super().load_state_dict(state)
         self.history.load_state_dict(state["history"])
+        self._samples_per_tree = state["samples_per_tree"]
         tasks = {task.id: task for task in self._tasks}
         self.trees = deque(self._load_tree(tasks, saved) for saved in state["trees"])
 

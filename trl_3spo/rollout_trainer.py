@@ -138,13 +138,13 @@ class RolloutTrainer(AgentTrainer):
             done = time.perf_counter()
         self._seconds["waiting"] += time.perf_counter() - done
 
-    def _observe_episodes(self, history: StateHistory, episodes: Sequence[Episode]) -> None:
+    def _observe_episodes(self, history: StateHistory, episodes: Sequence[Episode], discount: float) -> None:
         """Write ended episodes to a history: those of all ranks, in the same order everywhere.
 
         So every rank has the history of all, bit by bit, without ever sending it.
         """
-        for keys, success in chain.from_iterable(gather([(sorted(x.keys()), x.success) for x in episodes])):
-            history.observe(keys, success)
+        for worths in chain.from_iterable(gather([x.worths(discount) for x in episodes])):
+            history.observe(worths)
 
     def _stop_without_signal(self, what: str) -> None:
         logger.warning(

@@ -33,6 +33,20 @@ def state_score(success_rate: float, sharpness: float) -> float:
     return math.exp(-sharpness * success_rate)
 
 
+def corrected_score(score: float, surprise: float, sharpness: float) -> float:
+    """Score of a state that turned out to be worth more than its success rate, S · (1 − λ · surprise).
+
+    To first order the score of what it was worth, so that on average over outcomes it is the score of the rate. The
+    source scores states by their rates alone.
+
+    Args:
+        score: S in [0, 1].
+        surprise: What the state was worth minus its rate, in [−1, 1].
+        sharpness: λ ≥ 0.
+    """
+    return score * (1.0 - sharpness * surprise)
+
+
 def is_hopeless(num_failures: float, success_rate: float, max_failures: float | None, min_success_rate: float) -> bool:
     """Whether Eq. 1's indicator 1{N_fail < ξ or p > ζ} is zero: the state failed often and hardly ever succeeded.
 

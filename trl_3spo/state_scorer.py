@@ -32,14 +32,31 @@ class StateScorer:
         self._history = history
         self._max_group_size = max_group_size
 
-    def score(self, visit: Visit) -> float:
-        """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds.
+    def value(self, visit: Visit) -> float:
+        """Return p(s) in [0, 1]; where the task has ended, 1 or 0.
 
-        A truncated walk has not ended its task: the state it stopped in keeps its own score.
+        A truncated walk has not ended its task: the state it stopped in keeps its own rate.
         """
         if visit.result.terminated:
-            return self._score(float(visit.result.success))
-        return self._score(self._history.estimate(visit.keys).success_rate)
+            return float(visit.result.success)
+        return self._history.estimate(visit.keys).success_rate
+
+    def score(self, visit: Visit) -> float:
+        """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds."""
+        return scoring.state_score(self.value(visit), self._sharpness)
+
+    def next_score(self, visit: Visit, outcome: float | None = None) -> float:
+        """Return S(s') of a state that an action led to, one step nearer to what it is worth.
+
+        Args:
+            visit: The state.
+            outcome: What it turned out to be worth, in [0, 1], where a walk went on from it.
+        """
+        value = self.value(visit)
+        discount = self._options.discount
+        score = scoring.state_score(discount * value, self._sharpness)
+        surprise = 0.0 if outcome is None else discount * (outcome - value)
+        return scoring.corrected_score(score, surprise, self._sharpness)
 
     def group_size(self, visit: Visit) -> int:
         """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
@@ -49,17 +66,18 @@ class StateScorer:
             return 0
         if not options.has_adaptive_group_size:
             return self._max_group_size
-        size = scoring.group_size(self._score(estimate.success_rate), self._max_group_size, options.min_group_size)
+        score = scoring.state_score(estimate.success_rate, self._sharpness)
+        size = scoring.group_size(score, self._max_group_size, options.min_group_size)
         return max(size, 1)
 
-    def reward(self, origin: Visit, reached: Visit) -> float:
-        """Return R of Eq. 2 for the step from one visit to another."""
+    def reward(self, origin: Visit, reached: Visit, outcome: float | None = None) -> float:
+        """Return R of Eq. 2 for the step from one visit to another, see `next_score`."""
         options = self._options
         num_visits = self._history.estimate(origin.keys).num_visits
         weight = scoring.novelty_weight(num_visits, options.novelty_decay_rate, options.novelty_weight)
         return scoring.transition_reward(
             self.score(origin),
-            self.score(reached),
+            self.next_score(reached, outcome),
             is_novel=weight > 0 and self._is_novel(origin, reached),
             success=reached.result.success,
             novelty_weight=weight,
@@ -67,10 +85,10 @@ class StateScorer:
             success_weight=options.success_weight,
         )
 
-    def _score(self, success_rate: float) -> float:
+    @property
+    def _sharpness(self) -> float:
         options = self._options
-        sharpness = scoring.sharpness(self._history.num_episodes, options.score_sharpness, options.score_annealing_rate)
-        return scoring.state_score(success_rate, sharpness)
+        return scoring.sharpness(self._history.num_episodes, options.score_sharpness, options.score_annealing_rate)
 
     def _is_hopeless(self, estimate: Estimate) -> bool:
         options = self._options

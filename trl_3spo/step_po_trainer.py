@@ -85,7 +85,7 @@ class StepPOTrainer(EpisodeTrainer):
             return self._generalized(groups, group_values(groups, gamma=self.args.gamma))
         # The values are those of the episodes before: no episode is judged by its own outcome.
         advantages = self._generalized(groups, history_values(groups, history))
-        self._observe_episodes(history, list(chain.from_iterable(groups)))
+        self._observe_episodes(history, list(chain.from_iterable(groups)), self.args.gamma)
         return advantages
 
     def _generalized(self, groups: list[list[Episode]], values: Steps) -> Steps:

@@ -18,23 +18,29 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
 
     Parameters:
-        scale_rewards (`str` or `bool`, *optional*, defaults to `"none"`):
-            As in GRPOConfig, where it is `"group"`: `"none"` leaves advantages undivided, so that groups whose actions
-            differ much count for more than groups whose actions hardly differ. `"batch"` is refused.
+        num_generations (`int`, *optional*, defaults to `4`):
+            G_max, the most actions that are sampled from one state. The paper's, and GRPOConfig's, is 8.
+        scale_rewards (`str` or `bool`, *optional*, defaults to `"batch"`):
+            As in GRPOConfig, where it is `"group"`: `"batch"` makes advantages relative to all of the batch, mean and
+            spread, so that groups whose actions differ much count for more than groups whose actions hardly differ,
+            `"none"` leaves them as they are, and `"group"` divides them by the spread of their group, for which
+            `is_group_relative` must be on.
         min_batch_fill (`float`, *optional*, defaults to `0.9`):
-            Share in [0, 1] of the generation batch that groups with signal must fill before the policy is updated.
-            Groups with equal rewards teach nothing and never enter it. At 0 the update follows the first group that
-            has signal.
+            Where `outcome_weight` is 0: share in [0, 1] of the generation batch that groups with signal must fill
+            before the policy is updated. Groups with equal rewards teach nothing and never enter it. At 0 the update
+            follows the first group that has signal.
         max_fill_rounds (`int`, *optional*, defaults to `4`):
-            Sampling rounds after which a batch with any signal is trained on though it is not that full: where tasks
-            are solved, hardly any group has signal, and a full batch would cost more than it teaches.
-        num_initial_episodes (`int`, *optional*, defaults to `128`):
+            Where `outcome_weight` is 0: sampling rounds after which a batch with any signal is trained on though it is
+            not that full: where tasks are solved, hardly any group has signal, and a full batch would cost more than it
+            teaches.
+        num_initial_episodes (`int`, *optional*, defaults to `48`):
             Whole episodes the initial policy plays, without training, to begin the history of success with; at least
             0. Without them the first scores come from the episodes that end first, which are the quick successes.
     """
 
+    num_generations: int = field(default=4, metadata={"help": "G_max: most actions sampled from one state."})
     scale_rewards: str = field(
-        default="none", metadata={"help": "'none' or 'group': whether advantages are divided by their group's spread."}
+        default="batch", metadata={"help": "'batch', 'group' or 'none': what advantages are divided by the spread of."}
     )
     min_batch_fill: float = field(
         default=0.9, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
@@ -43,7 +49,7 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
         default=4, metadata={"help": "Sampling rounds after which a batch with any signal is trained on."}
     )
     num_initial_episodes: int = field(
-        default=128, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
+        default=48, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
     )
 
     def __post_init__(self) -> None:
@@ -65,9 +71,10 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
                 f"({self.num_generations}), so that any state group fits on one device. Raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or lower num_generations."
             )
-        if self.scale_rewards == "batch":
+        if self.scale_rewards == "group" and not self.is_group_relative:
             raise ValueError(
-                "scale_rewards is 'batch'; it must be 'group' or 'none', because a state group is judged by itself."
+                "scale_rewards is 'group'; it must be 'batch' or 'none' where advantages are relative to the score of "
+                "the state. Or set is_group_relative=True."
             )
 
     @classmethod

@@ -7,15 +7,18 @@ from dataclasses import replace
 from itertools import accumulate, chain
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
+from trl_3spo.advantages import whiten
 from trl_3spo.agent_trainer import model_name
 from trl_3spo.batch import Row
 from trl_3spo.environments.base import Environment
 from trl_3spo.episode import Episode, Group
 from trl_3spo.evaluation import play
+from trl_3spo.predictive_gain import PredictiveGain
 from trl_3spo.ranks import gather
-from trl_3spo.rollout import Rollout
+from trl_3spo.rollout import Expansion, Rollout
 from trl_3spo.rollout_trainer import RolloutTrainer
 from trl_3spo.state_scorer import group_sizes
 from trl_3spo.three_spo_config import ThreeSPOConfig
@@ -90,14 +93,20 @@ class ThreeSPOTrainer(RolloutTrainer):
             num_ranks=self.accelerator.num_processes,
             is_scaled=args.scale_rewards == "group",
         )
+        self._predictive_gain = PredictiveGain(self.rollout.history, args.discount)
         _warn_of_equal_budgets(args)
 
     # -- one training step ---------------------------------------------------------------------------------------------
 
     def _collect(self, capacity: int) -> list[Row]:
-        """Sample state groups until those with signal fill the batch far enough, the same rounds on every rank."""
+        """Sample state groups, the same rounds on every rank."""
         if self.rollout.history.num_episodes == 0:
             self._begin_history()
+        collect = self._collect_walks if self.args.outcome_weight > 0 else self._collect_groups
+        return self._centred(collect(capacity)) or [self._spare_row]
+
+    def _collect_groups(self, capacity: int) -> list[Row]:
+        """Sample state groups until those with signal fill the batch far enough, the same rounds on every rank."""
         groups: list[list[Row]] = []
         num_sampled = 0
         for num_rounds in range(1, self.args.max_idle_rounds + 1):
@@ -112,7 +121,35 @@ class ThreeSPOTrainer(RolloutTrainer):
         if sum(num_rows) == 0:
             self._stop_without_signal("No state group")
         self._log_groups(sum(num_rows) / (capacity * len(num_rows)))
-        return list(chain.from_iterable(groups)) or [self._spare_row]
+        return list(chain.from_iterable(groups))
+
+    def _collect_walks(self, capacity: int) -> list[Row]:
+        """Walk trees to their ends, about as many as fill the batch, until any group has signal on any rank."""
+        for _ in range(self.args.max_idle_rounds):
+            with self._in_step():
+                samples, groups = self._walk(self.rollout.num_trees_for(capacity))
+            episodes = self.rollout.take_ended()
+            credited = list(map(_credited, samples, self.rollout.judge(groups, episodes)))
+            self._take_in(episodes)
+            rows = _largest(credited, capacity)
+            num_rows = sum(gather(len(rows)))
+            if num_rows > 0:
+                break
+        else:
+            self._stop_without_signal("No walk")
+        self._log_groups(num_rows / (capacity * self.accelerator.num_processes))
+        return rows
+
+    def _walk(self, num_trees: int) -> tuple[list[list[Row]], list[Group]]:
+        """Search the trees of some tasks; return their groups with the rows sampled for each."""
+        samples: list[list[Row]] = []
+        groups: list[Group] = []
+        self.rollout.start(num_trees)
+        while plan := self.rollout.plan_living():
+            sampled, reached = self._sample_plan(plan)
+            samples += sampled
+            groups += reached
+        return samples, groups
 
     def _begin_history(self) -> None:
         """Let the initial policy play, so that the first groups are judged by what usually happens.
@@ -133,16 +170,30 @@ class ThreeSPOTrainer(RolloutTrainer):
         with self._in_step():
             with self._timed("environment"):
                 plan = self.rollout.plan(capacity)
-            samples = self._sample([x.visit for x in plan], [x.num_samples for x in plan])
-            with self._timed("environment"):
-                groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
+            samples, groups = self._sample_plan(plan)
         self._take_in(self.rollout.take_ended())
-        self._spare_row = replace(samples[0][0], is_padding=True)
         pairs = zip(samples, groups, strict=True)
         return sum(map(len, samples)), [_credited(sampled, group) for sampled, group in pairs if group.has_signal]
 
+    def _sample_plan(self, plan: Sequence[Expansion]) -> tuple[list[list[Row]], list[Group]]:
+        samples = self._sample([x.visit for x in plan], [x.num_samples for x in plan])
+        with self._timed("environment"):
+            groups = self.rollout.record(plan, [self._actions(sampled) for sampled in samples])
+        self._spare_row = replace(samples[0][0], is_padding=True)
+        return samples, groups
+
+    def _centred(self, rows: list[Row]) -> list[Row]:
+        """Return the rows with advantages relative to all rows of all ranks, where `scale_rewards` is "batch"."""
+        if self.args.scale_rewards != "batch":
+            return rows
+        own = np.array([row.advantage for row in rows])
+        relative = whiten(own, np.concatenate(gather(own)))
+        return [replace(row, advantage=advantage) for row, advantage in zip(rows, relative.tolist(), strict=True)]
+
     def _take_in(self, episodes: Sequence[Episode]) -> None:
-        self._observe_episodes(self.rollout.history, episodes)
+        for name, gain in self._predictive_gain.of(episodes).items():
+            self._log_metric_now(f"predictive_gain/{name}", gain)
+        self._observe_episodes(self.rollout.history, episodes, self.args.discount)
         self._log_episodes(episodes)
 
     # -- logging -------------------------------------------------------------------------------------------------------
@@ -183,6 +234,14 @@ def _num_to_sample(capacity: int, num_rows: int, num_sampled: int) -> int:
 
 def _num_rows(groups: Sequence[Sequence[Row]]) -> int:
     return sum(map(len, groups))
+
+
+def _largest(groups: Sequence[list[Row]], capacity: int) -> list[Row]:
+    """Return the rows of the groups while they fit, those first in which any advantage is largest."""
+    by_size = sorted(groups, key=lambda group: -max(abs(row.advantage) for row in group))
+    ends = accumulate(map(len, by_size))
+    kept = [group for group, end in zip(by_size, ends, strict=True) if end <= capacity]
+    return [row for group in kept for row in group if any(x.advantage for x in group)]
 
 
 def _fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:
