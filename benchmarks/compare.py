@@ -8,7 +8,7 @@ Every run begins with the demo's model, trains on the demo's tasks and is evalua
 at equal distances of sampled actions. It ends when the actions are used up, those in groups and batches without signal
 and the episodes that begin a history included. Seeds come first, methods second, so that whenever it is stopped the
 methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are
-at most 128 actions with signal, or 16 episodes. Learning rates fall to zero.
+at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
 """
 
 import argparse
@@ -47,7 +47,7 @@ WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 8
 
 LEARNING_RATE = 4e-4
-ACTIONS = {"per_device_train_batch_size": 128, "learning_rate": LEARNING_RATE}
+ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}
 EPISODES = {"per_device_train_batch_size": 16, "learning_rate": LEARNING_RATE}
 METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),

@@ -5,7 +5,7 @@ from typing import Any
 
 from trl_3spo import scoring
 from trl_3spo.episode import Visit
-from trl_3spo.history import StateHistory
+from trl_3spo.history import Estimate, StateHistory
 from trl_3spo.options import ThreeSPOOptions
 from trl_3spo.rollout import Rollout
 from trl_3spo.state_scorer import StateScorer
@@ -20,6 +20,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no_novelty_decay": {"novelty_decay_rate": 0.0},
     "no_backtracking": {"has_backtracking": False},
     "no_fading": {"history_half_life": None},
+    "no_coarse_keys": {},
     "no_side_samples": {"is_group_relative": False},
 }
 """Options that differ from 3SPO's, beside what `switch_off` does. Without score differences success has to be rewarded,
@@ -54,6 +55,14 @@ class RandomScorer(StateScorer):
         return max(size, 1)
 
 
+class ExactScorer(StateScorer):
+    """Judges states by the exact state alone."""
+
+    def estimate(self, visit: Visit) -> Estimate:
+        """Return what the history knows of the finest key."""
+        return self._history.estimate(visit.keys[:1])
+
+
 class SingleScorer(StateScorer):
     """Gives every state one sample: nothing is tried beside the walk, and nothing is left to come back to."""
 
@@ -64,6 +73,8 @@ class SingleScorer(StateScorer):
 
 def switch_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
     """Put another scorer in place of a rollout's own, where a control needs one."""
+    if control == "no_coarse_keys":
+        rollout.scorer = ExactScorer(options, rollout.history, max_group_size)
     if control == "no_side_samples":
         rollout.scorer = SingleScorer(options, rollout.history, max_group_size)
     if control in ("no_scores", "no_budget_scores"):

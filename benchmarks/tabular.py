@@ -12,7 +12,7 @@ Runs that the file has are not repeated.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise, product
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from tabular_worlds import WORLDS, TablePolicy, TabularEnv
 
 from trl_3spo.advantages import whiten
 from trl_3spo.collector import Collector
-from trl_3spo.episode import Episode
+from trl_3spo.episode import Episode, Group
 from trl_3spo.episode_credit import gigpo, group_values, grpo, step_po
 from trl_3spo.episode_rollout import EpisodeRollout
 from trl_3spo.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.rollout import Rollout
+from trl_3spo.rollout import Expansion, Rollout
 
 Groups = list[list[Episode]]
 Credit = Callable[[Groups], list[NDArray[np.float64]]]
@@ -38,9 +38,13 @@ Run = dict[str, Any]
 MENDED = {
     "score_sharpness": 4.0,
     "novelty_weight": 0.125,
+    "novelty_decay_rate": 0.1,
     "success_weight": 1.0,
+    "discount": 1.0,
+    "outcome_weight": 0.0,
     "advantage_delta": 0.05,
     "min_group_size": 3,
+    "max_episodes_per_tree": 4,
     "follows_best": True,
     "history_half_life": 100.0,
     "backoff_strength": 0.0,
@@ -69,27 +73,44 @@ METHODS = (*TUNED, *SWITCHES)
 
 
 def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
-    """Update a policy after every group that a search samples, for ever."""
+    """Update a policy after every group that a search samples, or every tree where outcomes count, for ever."""
     settings = {"defaults": {}, "published": PUBLISHED}.get(method, MENDED | SWITCHES.get(method, {}))
     options = ThreeSPOOptions(**settings)
     size = EPISODES_PER_GROUP if method in ("defaults", "published") else GROUP_SIZE
     options.check_options(size)
     rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=method != "defaults")
     switch_off(method, rollout, options, size, seed)
+    collect = collect_tree if options.outcome_weight > 0 else collect_group
     while True:
-        plan = rollout.plan(size)
-        actions = [policy.sample(x.visit.observation.text, x.num_samples) for x in plan]
-        groups = rollout.record(plan, actions)
+        groups = collect(rollout, policy, size)
+        episodes = rollout.take_ended()
+        if options.outcome_weight > 0:
+            groups = rollout.judge(groups, episodes)
         policy.update(
-            [
-                (group.origin.observation.text, sampled, x.advantage)
-                for group, chosen in zip(groups, actions, strict=True)
-                for sampled, x in zip(chosen, group.transitions, strict=True)
-            ]
+            [(x.origin.observation.text, y.visit.action or "", y.advantage) for x in groups for y in x.transitions]
         )
-        for episode in rollout.take_ended():
-            rollout.history.observe(episode.worths())
+        for episode in episodes:
+            rollout.history.observe(episode.worths(options.discount))
         yield rollout
+
+
+def collect_group(rollout: Rollout, policy: TablePolicy, size: int) -> list[Group]:
+    """Sample at one state."""
+    return sample(rollout, policy, rollout.plan(size))
+
+
+def collect_tree(rollout: Rollout, policy: TablePolicy, size: int) -> list[Group]:
+    """Search one tree to its end."""
+    rollout.start(1)
+    groups: list[Group] = []
+    while plan := rollout.plan_living():
+        groups += sample(rollout, policy, plan)
+    return groups
+
+
+def sample(rollout: Rollout, policy: TablePolicy, plan: Sequence[Expansion]) -> list[Group]:
+    """Take the policy's actions at the states of a plan."""
+    return rollout.record(plan, [policy.sample(x.visit.observation.text, x.num_samples) for x in plan])
 
 
 def learn_by_episodes(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:

@@ -191,9 +191,9 @@ def collect(env: AlfworldEnv, num_walks: int = 6) -> list[tuple[Observation, Any
 
 def test_score_keys_get_coarser_and_begin_with_the_state_key(env: AlfworldEnv) -> None:
     chains = [observation.score_keys for observation, _ in collect(env)]
-    assert {len(chain) for chain in chains} == {3}
-    exact, described, abstract = (len(set(keys)) for keys in zip(*chains, strict=True))
-    assert exact > described > abstract > 10
+    assert {len(chain) for chain in chains} == {6}
+    exact, described, *coarser = (len(set(keys)) for keys in zip(*chains, strict=True))
+    assert exact > described > coarser[0] > coarser[1] > coarser[2] > coarser[3] == 11
     assert len({chain[:2] for chain in chains}) == exact  # one description of each state
 
 
@@ -266,10 +266,11 @@ def test_foreign_tasks_fall_back_to_their_sentence() -> None:
         ("tidying", {"object_target": "Mug"}),
     ):
         game = Game(data, kind=kind, parameters=parameters)
-        exact, described, abstract = ScoreKeys("task", game).keys(game.initial, time=2)
+        exact, described, abstract, time = ScoreKeys("task", game).keys(game.initial, time=2)
         assert exact == (("task", game.initial.key), 2)
         assert described[0] == "tidy up, please."  # type: ignore[index]
         assert abstract == ("tidy up, please.", 2)
+        assert time == (2,)
 
 
 def test_kind_and_parameters_may_be_missing_where_the_sentence_tells() -> None:

@@ -184,14 +184,15 @@ def test_score_keys_hold_the_time_and_how_far_the_purchase_has_come(world: World
     def keys(*actions: str) -> tuple[Any, ...]:
         return play(env, *actions, task=index).observation.score_keys
 
-    exact, wanted, coarse = keys("search[running shoe]", "click[b01]", "click[8]")
+    exact, wanted, coarse, page, time = keys("search[running shoe]", "click[b01]", "click[8]")
     assert exact == (env.snapshot().observation.state_key, 3)
     assert wanted == ("B01", *coarse)
     assert coarse == ("item_page", "", 1, False, 1.0, 0, 1, True, 3)
+    assert (page, time) == (("item_page", 3), (3,))
     # What is chosen does not matter as long as as much is lacking, and all of it differs a step later.
-    assert keys("search[running shoe]", "click[b01]", "click[red]")[1:] == (wanted, coarse)
+    assert keys("search[running shoe]", "click[b01]", "click[red]")[1:] == (wanted, coarse, page, time)
     later = keys("search[running shoe]", "nothing", "click[b01]", "click[8]")
-    assert [key[:-1] for key in later] == [key[:-1] for key in (exact, wanted, coarse)]
+    assert [key[:-1] for key in later] == [key[:-1] for key in (exact, wanted, coarse, page, time)]
     assert {key[-1] for key in later} == {4}
     assert keys("search[running shoe]")[2] == ("search_results", "", 1, True, 1)
     assert keys("search[lamp]")[2] == ("search_results", "", 1, False, 1)

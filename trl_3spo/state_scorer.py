@@ -32,6 +32,10 @@ class StateScorer:
         self._history = history
         self._max_group_size = max_group_size
 
+    def estimate(self, visit: Visit) -> Estimate:
+        """Return what the history knows of a state."""
+        return self._history.estimate(visit.keys)
+
     def value(self, visit: Visit) -> float:
         """Return p(s) in [0, 1]; where the task has ended, 1 or 0.
 
@@ -39,7 +43,7 @@ class StateScorer:
         """
         if visit.result.terminated:
             return float(visit.result.success)
-        return self._history.estimate(visit.keys).success_rate
+        return self.estimate(visit).success_rate
 
     def score(self, visit: Visit) -> float:
         """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds."""
@@ -61,7 +65,7 @@ class StateScorer:
     def group_size(self, visit: Visit) -> int:
         """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
         options = self._options
-        estimate = self._history.estimate(visit.keys)
+        estimate = self.estimate(visit)
         if visit.parent is not None and self._is_hopeless(estimate):
             return 0
         if not options.has_adaptive_group_size:
@@ -73,7 +77,7 @@ class StateScorer:
     def reward(self, origin: Visit, reached: Visit, outcome: float | None = None) -> float:
         """Return R of Eq. 2 for the step from one visit to another, see `next_score`."""
         options = self._options
-        num_visits = self._history.estimate(origin.keys).num_visits
+        num_visits = self.estimate(origin).num_visits
         weight = scoring.novelty_weight(num_visits, options.novelty_decay_rate, options.novelty_weight)
         return scoring.transition_reward(
             self.score(origin),

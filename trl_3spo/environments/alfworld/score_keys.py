@@ -39,14 +39,21 @@ class ScoreKeys:
            with this sentence. It is not the observation's text, which differs with the action that led here.
         3. How far the task has come (`Features`): shared by all games of this type. The task sentence takes its place
            where the game does not say what it is about.
+        4. The first four of the features: what it is, what is held, what has been done.
+        5. The same without what it is: shared by all games.
+        6. The time alone, what keys seen seldom fall back on.
 
         Args:
             state: The state.
             time: How far the episode has come; how finely is the caller's to say.
         """
-        coarse = (self._game.task,) if self._features is None else self._features.of(state)
         described = (self._game.task, self._types(state.held), self._view(state))
-        return ((self.exact(state), time), (*described, time), (*coarse, time))
+        chain = [(self.exact(state), time), (*described, time)]
+        if self._features is None:
+            return (*chain, (self._game.task, time), (time,))
+        features = self._features.of(state)
+        progress = features[:4]
+        return (*chain, (*features, time), (*progress, time), (*progress[1:], time), (time,))
 
     def _view(self, state: GameState) -> Key:
         """Return type, openness and visible contents of each receptacle here; in mid-room the types in the room."""

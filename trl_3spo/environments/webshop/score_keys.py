@@ -25,6 +25,8 @@ def score_keys(
        made for one product.
     3. The same without the wanted product: shared by all goals. Purchases that lack the same are equally far from
        success, whatever the goal.
+    4. The kind of page.
+    5. The time alone, what keys seen seldom fall back on.
 
     Args:
         key: The exact state.
@@ -39,4 +41,5 @@ def score_keys(
         num_attributes = worth.num_wanted_attributes - worth.num_attributes
         lacks = worth.type_factor, num_attributes, worth.num_wanted_options - worth.num_options, worth.is_affordable
     page = state.page, state.sub_page, min(state.page_number or 0, MAX_PAGE_NUMBER), goal.product in shown
-    return ((key, time), (goal.product.asin, *page, *lacks, time), (*page, *lacks, time))
+    fine = ((key, time), (goal.product.asin, *page, *lacks, time), (*page, *lacks, time))
+    return (*fine, (state.page, time), (time,))
