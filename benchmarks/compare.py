@@ -58,9 +58,11 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
 }
 COMPARED = tuple(METHODS)
 SWITCHES = CONTROLS | {
+    "no_coarse_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},
     "no_discount": {"discount": 1.0},
     "no_group_mean": {"is_group_relative": False},
+    "no_side_samples": {"is_group_relative": False},  # one action has no mean of its group to be compared with
 }
 METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in SWITCHES.items()}
 

@@ -20,11 +20,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no_novelty_decay": {"novelty_decay_rate": 0.0},
     "no_backtracking": {"has_backtracking": False},
     "no_fading": {"history_half_life": None},
-    "no_coarse_keys": {},
-    "no_side_samples": {"is_group_relative": False},
 }
 """Options that differ from 3SPO's, beside what `switch_off` does. Without score differences success has to be rewarded,
-or nothing is; a single action has no mean of its group to be compared with."""
+or nothing is."""
 
 
 class RandomScorer(StateScorer):

@@ -31,7 +31,7 @@ Methods = dict[str, dict[int, Run]]
 """Runs of an environment by method and seed."""
 
 RESULTS = Path(__file__).parent / "results"
-COMMITTED = (RESULTS / "tabular.json", RESULTS / "compare")
+COMMITTED = (RESULTS / "tabular.json", RESULTS / "tabular_defaults.json", RESULTS / "compare")
 REFERENCE = "3spo"
 SHARES = (60, 80, 90)
 

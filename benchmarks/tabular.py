@@ -51,6 +51,15 @@ MENDED = {
 }
 """The settings for which these worlds were made: small groups at many states, counts that fade as tables learn."""
 
+STEPWISE = {
+    "novelty_decay_rate": 0.1,
+    "discount": 1.0,
+    "outcome_weight": 0.0,
+    "max_episodes_per_tree": 4,
+    "history_half_life": 2000.0,
+}
+"""The package's defaults, but for scores alone: without outcomes and their discount."""
+
 GROUP_SIZE = 4
 EPISODES_PER_GROUP = 8
 NUM_POINTS = 40
@@ -67,18 +76,19 @@ def step_po_credit(groups: Groups) -> list[NDArray[np.float64]]:
 
 
 BASELINES: dict[str, Credit] = {"grpo": grpo, "gigpo": gigpo, "steppo": step_po_credit}
-TUNED = ("3spo", "defaults", "published", *BASELINES)
+TUNED = ("3spo", "defaults", "stepwise", "published", *BASELINES)
 SWITCHES = CONTROLS | {"no_best_first": {"follows_best": False}, "no_success_reward": {"success_weight": 0.0}}
 METHODS = (*TUNED, *SWITCHES)
 
 
 def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
     """Update a policy after every group that a search samples, or every tree where outcomes count, for ever."""
-    settings = {"defaults": {}, "published": PUBLISHED}.get(method, MENDED | SWITCHES.get(method, {}))
-    options = ThreeSPOOptions(**settings)
-    size = EPISODES_PER_GROUP if method in ("defaults", "published") else GROUP_SIZE
+    named = {"defaults": {}, "stepwise": STEPWISE, "published": PUBLISHED}
+    options = ThreeSPOOptions(**named.get(method, MENDED | SWITCHES.get(method, {})))
+    size = 2 * GROUP_SIZE if method in ("stepwise", "published") else GROUP_SIZE
     options.check_options(size)
-    rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=method != "defaults")
+    is_scaled = method not in ("defaults", "stepwise")
+    rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=is_scaled)
     switch_off(method, rollout, options, size, seed)
     collect = collect_tree if options.outcome_weight > 0 else collect_group
     while True:

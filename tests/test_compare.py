@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.episode import first_visit
 from trl_3spo.evaluation import panel_hash
+from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.rollout import Rollout
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
@@ -84,8 +88,26 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_
 
 def test_controls_switch_one_thing_off(compare):
     ours = compare.METHODS["3spo"][2]
-    for name in compare.CONTROLS:
+    for name in compare.SWITCHES:
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
         changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
-        assert len(changed) == {"no_scores": 0, "no_budget_scores": 0, "no_score_difference": 2}.get(name, 1)
+        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys")
+        assert len(changed) == (0 if name in without_options else 2 if name == "no_score_difference" else 1)
+
+
+def test_controls_without_options_put_another_scorer_in_place(compare):
+    controls = importlib.import_module("controls")
+    env = CorridorEnv(length=3)
+    options = ThreeSPOOptions()
+    rollouts = {}
+    for name in ("no_scores", "no_coarse_keys", "no_side_samples"):
+        rollouts[name] = Rollout(env, options, env.tasks(), max_group_size=4)
+        controls.switch_off(name, rollouts[name], options, 4, seed=0)
+    visit = first_visit(env, env.tasks()[0])
+    for rollout in rollouts.values():
+        rollout.history.observe({visit.keys[1]: 1.0})
+    assert {rollouts["no_scores"].scorer.value(visit) for _ in range(9)} != {1.0}
+    assert rollouts["no_coarse_keys"].scorer.value(visit) == 0.0
+    assert rollouts["no_side_samples"].scorer.value(visit) == pytest.approx(1.0)
+    assert rollouts["no_side_samples"].scorer.group_size(visit) == 1

@@ -111,6 +111,59 @@ def test_equal_actions_share_their_consequence():
     assert len({id(transition.visit) for transition in group.transitions}) == 2
 
 
+def walk(collecting, num_trees, actions=("left", "right", "open")):
+    """Search trees to their ends with actions in rotation; return groups and episodes, not yet written back."""
+    collecting.start(num_trees)
+    groups = []
+    while plan := collecting.plan_living():
+        groups += collecting.record(plan, [[actions[i % 3] for i in range(x.num_samples)] for x in plan])
+    return groups, collecting.take_ended()
+
+
+def test_trees_are_searched_to_their_ends():
+    collecting = rollout(max_episodes_per_tree=3)
+    groups, episodes = walk(collecting, 4)
+    roots = {group.origin.path()[0] for group in groups}
+    assert len(roots) == 4
+    assert all(1 <= sum(x.end.path()[0] is root for x in episodes) <= 3 for root in roots)
+    assert (len(collecting.trees), collecting.num_waiting) == (0, 0)
+
+
+def test_judged_groups_know_what_became_of_their_walks():
+    options = {"outcome_weight": 1.0, "discount": 0.9, "novelty_weight": 0.0, "is_group_relative": False}
+    env = CorridorEnv(length=3, max_steps=2)
+    (task,) = [task for task in env.tasks() if task.kind == "right"]
+    collecting = rollout(env, max_group_size=2, tasks=[task], has_backtracking=False, **options)
+    collecting.start(1)
+    groups = []
+    for first, second in (("right", "left"), ("open", "right")):
+        plan = collecting.plan_living()
+        groups += collecting.record(plan, [[first, second]])
+    episodes = collecting.take_ended()
+    assert [episode.success for episode in episodes] == [True]
+    assert [x.reward for x in groups[0].transitions] == [0.0, 0.0]
+    judged = collecting.judge(groups, episodes)
+    # Nothing is known, S = 1 everywhere, λ = 2. The state before the last step turned out to be worth 0.9, a step away
+    # 0.81: R = 0.5 · (1 − (1 − 2 · 0.81)). The way not taken stays unknown; a success is S(0.9 · 1), known beforehand.
+    assert [x.reward for x in judged[0].transitions] == pytest.approx([0.81, 0.0])
+    assert judged[1].transitions[0].reward == pytest.approx(0.5 * (1 - 0.165299), abs=1e-6)
+    assert [x.advantage for x in judged[0].transitions] == [x.reward for x in judged[0].transitions]
+    assert [x.visit for x in judged[0].transitions] == [x.visit for x in groups[0].transitions]
+
+
+def test_batches_of_trees_follow_the_size_of_trees():
+    collecting = rollout(max_group_size=4)
+    assert collecting.num_trees_for(200) == 5  # 10 steps of 4 samples, as long as nothing is known
+    assert collecting.num_trees_for(10) == 1
+    groups, episodes = walk(collecting, 5)
+    size = sum(len(group.transitions) for group in groups) / 5
+    collecting.judge(groups, episodes)
+    assert collecting.num_trees_for(round(3.5 * size)) == 3
+    copy = rollout(max_group_size=4)
+    copy.load_state_dict(collecting.state_dict())
+    assert copy.num_trees_for(round(3.5 * size)) == 3
+
+
 def test_every_pass_takes_every_task_once_in_a_new_order():
     env = CorridorEnv(length=9)
     collecting = rollout(env)

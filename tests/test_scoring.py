@@ -49,6 +49,21 @@ def test_success_can_be_left_to_the_score_difference():
     assert reward == pytest.approx(0.4 * 0.8)
 
 
+def test_corrections_worked():
+    # S(0.5) with λ = 2 is e⁻¹; a state that turned out to be worth 0.75 scores e⁻¹ · (1 − 2 · 0.25)
+    score = scoring.state_score(0.5, 2.0)
+    assert scoring.corrected_score(score, 0.25, 2.0) == pytest.approx(0.183940, abs=1e-6)
+
+
+@given(rates, st.floats(0, 5))
+def test_corrected_scores_are_the_score_on_average(p, sharpness):
+    """A state of success rate p turns out to be worth 1 with probability p, and 0 otherwise."""
+    score = scoring.state_score(p, sharpness)
+    won, lost = (scoring.corrected_score(score, worth - p, sharpness) for worth in (1.0, 0.0))
+    assert p * won + (1 - p) * lost == pytest.approx(score)
+    assert won <= score <= lost
+
+
 @pytest.mark.parametrize(
     ("score", "size"), [(1.0, 8), (0.3, 3), (0.25, 2), (0.126, 2), (0.125, 1), (1e-9, 1), (0.0, 0)]
 )

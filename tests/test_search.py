@@ -157,11 +157,23 @@ def test_a_saved_tree_goes_on_in_the_same_order(env):
     assert copy.head is None
 
 
+def test_a_success_is_worth_less_the_longer_it_took(env):
+    tree = TreeSearch(start(env), max_episodes=None)
+    expand(env, tree, right=0.0)
+    expand(env, tree, right=0.0)
+    (won,) = expand(env, tree, open=0.0)
+    worths = won.worths(0.9)
+    by_depth = [{worths[key] for key in visit.keys} for visit in won.end.path()]
+    assert by_depth == [{0.9**3}, {0.9**2}, {0.9}, {1.0}]
+    assert set(won.worths().values()) == {1.0}
+
+
 def test_an_episode_names_every_state_once(env):
     tree = TreeSearch(start(env), max_episodes=None)
     for action in ("left", "right", "left"):
         expand(env, tree, **{action: 0.0})
     (lost,) = expand(env, tree, left=0.0)
+    assert set(lost.worths().values()) == {0.0}
     keys = lost.worths().keys()
     assert keys == {key for visit in lost.end.path() for key in visit.keys}
     # Five visits to two places: the finer score keys hold the time, the coarser ones do not.

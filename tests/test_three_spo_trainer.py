@@ -236,6 +236,25 @@ def test_no_optimizer_step_without_signal(tmp_path, caplog):
     assert "nothing to learn from" in caplog.text
 
 
+def test_batches_of_walks_fit_and_are_relative_to_their_mean(tmp_path):
+    settings = {"max_steps": 8, "per_device_train_batch_size": 64, "num_generations": 4}
+    trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), **settings)
+    batches = []
+    collect = trainer._collect
+    trainer._collect = lambda capacity: batches.append(collect(capacity)) or batches[-1]
+    trainer.train()
+    assert len(batches) == 8
+    assert max(map(len, batches)) <= 64
+    assert statistics.mean(map(len, batches)) > 16
+    for rows in batches:
+        advantages = [row.advantage for row in rows]
+        assert statistics.mean(advantages) == pytest.approx(0.0, abs=1e-6)
+        assert statistics.stdev(advantages) == pytest.approx(1.0, abs=1e-3)
+    # Searched to their ends, trees leave nothing behind for the next update.
+    assert not trainer.rollout.trees
+    assert any("predictive_gain/all" in entry for entry in trainer.state.log_history)
+
+
 def test_flat_groups_stay_out_of_the_batch(tmp_path):
     trainer = corridor_trainer(tmp_path, max_steps=3, novelty_weight=0.3)
     trainer.train()
