@@ -61,8 +61,8 @@ SWITCHES = CONTROLS | {
     "no_coarse_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},
     "no_discount": {"discount": 1.0},
-    "no_group_mean": {"is_group_relative": False},
-    "no_side_samples": {"is_group_relative": False},  # one action has no mean of its group to be compared with
+    "no_state_baseline": {"baseline": "group"},
+    "no_side_samples": {},
 }
 METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in SWITCHES.items()}
 

@@ -42,6 +42,7 @@ MENDED = {
     "success_weight": 1.0,
     "discount": 1.0,
     "outcome_weight": 0.0,
+    "baseline": "group",
     "advantage_delta": 0.05,
     "min_group_size": 3,
     "max_episodes_per_tree": 4,
@@ -55,6 +56,7 @@ STEPWISE = {
     "novelty_decay_rate": 0.1,
     "discount": 1.0,
     "outcome_weight": 0.0,
+    "baseline": "group",
     "max_episodes_per_tree": 4,
     "history_half_life": 2000.0,
 }

@@ -57,9 +57,6 @@ def make_trainer(world: DemoWorld, folder: Path, max_steps: int, seed: int) -> T
         "max_steps": max_steps,
         "lr_scheduler_type": "linear",
         "per_device_train_batch_size": 192,
-        "num_initial_episodes": 200,
-        "novelty_decay_rate": 0.0,
-        "has_backtracking": False,  # nearly every mistake in these worlds can be undone by the next action
         "per_device_eval_batch_size": len(tasks.unseen),
         "eval_strategy": "steps",
         "eval_steps": max(max_steps // 4, 1),

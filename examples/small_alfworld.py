@@ -34,6 +34,6 @@ ALFWORLD = DemoWorld(
     make_tasks,
     unseen="unseen games",
     warm_start=Path(__file__).parent / "warm_start" / "alfworld",
-    max_steps=280,
+    max_steps=240,
     options={"learning_rate": 4e-4, "max_completion_length": MAX_COMPLETION_LENGTH},
 )

@@ -92,7 +92,7 @@ def test_controls_switch_one_thing_off(compare):
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
         changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
-        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys")
+        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys", "no_side_samples")
         assert len(changed) == (0 if name in without_options else 2 if name == "no_score_difference" else 1)
 
 

@@ -11,7 +11,7 @@ from trl_3spo.options import ThreeSPOOptions
 from trl_3spo.rollout import Rollout
 
 
-def rollout(env=None, *, max_group_size=8, tasks=None, rank=0, num_ranks=1, **options):
+def rollout(env=None, *, max_group_size=8, tasks=None, rank=0, num_ranks=1, is_scaled=True, **options):
     env = env or CorridorEnv(length=5, max_steps=6)
     return Rollout(
         env,
@@ -20,6 +20,7 @@ def rollout(env=None, *, max_group_size=8, tasks=None, rank=0, num_ranks=1, **op
         max_group_size=max_group_size,
         rank=rank,
         num_ranks=num_ranks,
+        is_scaled=is_scaled,
     )
 
 
@@ -84,10 +85,10 @@ def test_hopeless_states_are_pruned_and_first_states_are_not():
     assert collecting.counts["pruned"] > 10
 
 
-@pytest.mark.parametrize("is_group_relative", [True, False])
-def test_groups_are_judged_by_the_history_before_their_round(is_group_relative):
+@pytest.mark.parametrize("baseline", ["group", "state", "both"])
+def test_groups_are_judged_by_the_history_before_their_round(baseline):
     env = CorridorEnv(length=3, max_steps=2)
-    collecting = rollout(env, tasks=env.tasks()[:1], is_group_relative=is_group_relative)
+    collecting = rollout(env, tasks=env.tasks()[:1], baseline=baseline, is_scaled=False)
     plan = collecting.plan(8)
     (door,) = {expansion.visit.task.kind for expansion in plan}
     collecting.record(plan, [[door] * 8])
@@ -99,7 +100,10 @@ def test_groups_are_judged_by_the_history_before_their_round(is_group_relative):
     won, lost = group.transitions[0], group.transitions[-1]
     # S(s) = 1 for the unseen state; 0.05 + 0.45 · (1 − e^(−2 · 0.95)) for the way out, 0.45 · (1 − 1) for staying.
     assert (won.reward, lost.reward) == (pytest.approx(0.432694), pytest.approx(0.0))
-    assert won.advantage == pytest.approx(-lost.advantage if is_group_relative else won.reward)
+    # Four of eight actions won; two different ones tell half of their mean.
+    of_the_mean = {"group": 1.0, "state": 0.0, "both": 0.5}[baseline]
+    assert won.advantage == pytest.approx(won.reward - of_the_mean * won.reward / 2)
+    assert lost.advantage == pytest.approx(lost.reward - of_the_mean * won.reward / 2)
     assert observe(collecting)
     assert collecting.history.num_episodes > before
 
@@ -130,7 +134,7 @@ def test_trees_are_searched_to_their_ends():
 
 
 def test_judged_groups_know_what_became_of_their_walks():
-    options = {"outcome_weight": 1.0, "discount": 0.9, "novelty_weight": 0.0, "is_group_relative": False}
+    options = {"outcome_weight": 1.0, "discount": 0.9, "novelty_weight": 0.0, "baseline": "state"}
     env = CorridorEnv(length=3, max_steps=2)
     (task,) = [task for task in env.tasks() if task.kind == "right"]
     collecting = rollout(env, max_group_size=2, tasks=[task], has_backtracking=False, **options)

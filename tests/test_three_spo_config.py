@@ -31,6 +31,7 @@ BAD = {
     "prefix_sharing": "maybe",
     "discount": 0.0,
     "outcome_weight": 1.5,
+    "baseline": "sea level",
 }
 
 
@@ -41,9 +42,9 @@ def test_bad_values_are_named_with_what_is_required(tmp_path, name):
 
 
 def test_dividing_by_a_groups_spread_needs_its_mean(tmp_path):
-    with pytest.raises(ValueError, match=r"scale_rewards is 'group'; it must be .* is_group_relative=True"):
-        config_for(tmp_path, scale_rewards="group", is_group_relative=False)
-    config_for(tmp_path, scale_rewards="group")
+    with pytest.raises(ValueError, match=r"scale_rewards is 'group'; it must .* baseline='group'"):
+        config_for(tmp_path, scale_rewards="group")
+    config_for(tmp_path, scale_rewards="group", baseline="group")
 
 
 def test_adaptive_groups_need_scores(tmp_path):
@@ -74,7 +75,7 @@ def test_published_numbers(tmp_path):
     assert (config.learning_rate, config.beta) == (1e-6, 0.01)
     assert (config.min_group_size, config.max_episodes_per_tree) == (0, None)
     assert (config.success_weight, config.follows_best) == (1.0, True)
-    assert (config.discount, config.outcome_weight, config.is_group_relative) == (1.0, 0.0, True)
+    assert (config.discount, config.outcome_weight, config.baseline) == (1.0, 0.0, "group")
     assert config.scale_rewards == "group"
     assert (config.history_half_life, config.backoff_strength) == (None, 0.0)
 

@@ -62,6 +62,7 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         per_device_train_batch_size=32 // accumulation,
         gradient_accumulation_steps=accumulation,
         scale_rewards="group",
+        baseline="group",
         advantage_delta=1e-4,
         novelty_weight=0.3,
         outcome_weight=0.0,
@@ -111,6 +112,7 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
         novelty_weight=0.0,
         num_initial_episodes=0,
         outcome_weight=0.0,
+        baseline="group",
         scale_rewards="group",
         has_adaptive_group_size=False,
         prefix_sharing="off",
@@ -177,7 +179,7 @@ def test_every_parameter_moves(tmp_path):
     assert unmoved == []
 
 
-@pytest.mark.parametrize("options", [{}, {"outcome_weight": 0.0, "scale_rewards": "none"}])
+@pytest.mark.parametrize("options", [{}, {"outcome_weight": 0.0, "baseline": "group"}])
 def test_learns_the_corridor(tmp_path, options):
     trainer = corridor_trainer(
         tmp_path,
@@ -266,7 +268,7 @@ def test_flat_groups_stay_out_of_the_batch(tmp_path):
 
 
 def test_batches_are_nearly_full_whatever_the_group_sizes(tmp_path):
-    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0}
+    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0, "baseline": "group"}
     trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, **batch)
     trainer.train()
     logs = [log for log in trainer.state.log_history if "batch_fill" in log]

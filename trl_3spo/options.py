@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NOVELTIES = ("episode", "changed", "training")
+BASELINES = ("group", "state", "both")
 NOT_NEGATIVE = (
     "score_sharpness",
     "score_annealing_rate",
@@ -24,6 +25,7 @@ PUBLISHED: dict[str, Any] = {
     "success_weight": 1.0,
     "discount": 1.0,
     "outcome_weight": 0.0,
+    "baseline": "group",
     "min_group_size": 0,
     "max_episodes_per_tree": None,
     "follows_best": True,
@@ -70,10 +72,10 @@ class ThreeSPOOptions:
             λ in [0, 1]: how far what became of a walk takes the place of the scores of the states it passed. At 0 (the
             paper) rewards are differences of scores alone, and the policy is updated right after the step; above 0 it
             is updated when the walks have ended.
-        is_group_relative (`bool`, *optional*, defaults to `True`):
-            Whether an advantage is a reward relative to its group's mean (the paper), or the reward itself: S(s), the
-            score of the state the group shares, is a baseline in it already. Groups of one action teach nothing in the
-            first case.
+        baseline (`str`, *optional*, defaults to `"both"`):
+            What a reward is relative to: `"group"` is the mean of its group (the paper), so that a group whose actions
+            all agree teaches nothing; `"state"` is only what S(s) − S(s') holds already, the score of the state the
+            group shares; `"both"` takes as much of the group's mean as its k different actions tell, 1 − 1/k of it.
         advantage_delta (`float`, *optional*, defaults to `0.1`):
             δ > 0 of A = (R − mean R) / (std R + δ), with `scale_rewards="group"`. Small values blow groups whose
             rewards hardly differ up to full-size advantages; GRPO's is 1e-4.
@@ -114,8 +116,9 @@ class ThreeSPOOptions:
     outcome_weight: float = field(
         default=0.9, metadata={"help": "λ: how far outcomes of walks take the place of scores in rewards."}
     )
-    is_group_relative: bool = field(
-        default=True, metadata={"help": "Whether advantages are relative to the group's mean, or to the state's score."}
+    baseline: str = field(
+        default="both",
+        metadata={"help": "What rewards are relative to: 'group', 'state' or 'both'.", "choices": BASELINES},
     )
     advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
     min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
@@ -158,6 +161,7 @@ class ThreeSPOOptions:
         _require(0 < self.discount <= 1, "discount", self.discount, "above 0 and at most 1")
         _require(0 <= self.outcome_weight <= 1, "outcome_weight", self.outcome_weight, "between 0 and 1")
         _require(self.novelty in NOVELTIES, "novelty", self.novelty, f"one of {', '.join(NOVELTIES)}")
+        _require(self.baseline in BASELINES, "baseline", self.baseline, f"one of {', '.join(BASELINES)}")
         episodes = self.max_episodes_per_tree
         _require(episodes is None or episodes >= 1, "max_episodes_per_tree", episodes, "at least 1, or None")
         self._check_group_sizes(max_group_size)

@@ -183,14 +183,18 @@ class Rollout(Collector):
 
     def _group(self, origin: Visit, visits: Sequence[Visit], outcomes: Mapping[Visit, float]) -> Group:
         rewards = [self.scorer.reward(origin, visit, outcomes.get(visit)) for visit in visits]
-        advantages = self._advantages(np.array(rewards))
+        advantages = self._advantages(np.array(rewards), num_actions=len(set(visits)))
         transitions = tuple(Transition(*row) for row in zip(visits, rewards, advantages.tolist(), strict=True))
         return Group(origin, transitions, has_signal(advantages))
 
-    def _advantages(self, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not self._options.is_group_relative:
-            return rewards
-        return group_relative(rewards, delta=self._options.advantage_delta, is_scaled=self._is_scaled)
+    def _advantages(self, rewards: NDArray[np.float64], num_actions: int) -> NDArray[np.float64]:
+        options = self._options
+        if options.baseline == "group":
+            return group_relative(rewards, delta=options.advantage_delta, is_scaled=self._is_scaled)
+        # Equal actions share their outcome: their mean would take away all that it says.
+        share = 0.0 if options.baseline == "state" else 1.0 - 1.0 / num_actions
+        relative: NDArray[np.float64] = rewards - share * rewards.mean()
+        return relative
 
     def _count(self, group: Group) -> None:
         size = len(group.transitions)

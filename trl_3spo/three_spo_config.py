@@ -24,7 +24,7 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
             As in GRPOConfig, where it is `"group"`: `"batch"` makes advantages relative to all of the batch, mean and
             spread, so that groups whose actions differ much count for more than groups whose actions hardly differ,
             `"none"` leaves them as they are, and `"group"` divides them by the spread of their group, for which
-            `is_group_relative` must be on.
+            `baseline` must be `"group"`.
         min_batch_fill (`float`, *optional*, defaults to `0.9`):
             Where `outcome_weight` is 0: share in [0, 1] of the generation batch that groups with signal must fill
             before the policy is updated. Groups with equal rewards teach nothing and never enter it. At 0 the update
@@ -71,10 +71,10 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
                 f"({self.num_generations}), so that any state group fits on one device. Raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or lower num_generations."
             )
-        if self.scale_rewards == "group" and not self.is_group_relative:
+        if self.scale_rewards == "group" and self.baseline != "group":
             raise ValueError(
-                "scale_rewards is 'group'; it must be 'batch' or 'none' where advantages are relative to the score of "
-                "the state. Or set is_group_relative=True."
+                f"scale_rewards is 'group'; it must be 'batch' or 'none' where baseline is {self.baseline!r}. Or set "
+                "baseline='group'."
             )
 
     @classmethod

@@ -35,10 +35,10 @@ class ThreeSPOTrainer(RolloutTrainer):
     """
     Trainer for State-Score-Supervised Policy Optimization (3SPO, arXiv 2606.09961).
 
-    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. Before every generation batch it
-    asks the search for states, samples n(s) actions from each, takes them in the environment, ranks them, and updates
-    the policy on the groups right away. Everything after the samples (log-probabilities, KL, clipping, loss types,
-    PEFT, vLLM, accelerate) is GRPOTrainer's.
+    A [`~trl.GRPOTrainer`] whose samples come from search trees in an environment. For every generation batch it asks
+    the search for states, samples n(s) actions from each, takes them in the environment and ranks them, until the walks
+    of some trees have ended (with `outcome_weight=0` after every step), and updates the policy on the groups.
+    Everything after the samples (log-probabilities, KL, clipping, loss types, PEFT, vLLM, accelerate) is GRPOTrainer's.
 
     Overridden hooks: none here. [`RolloutTrainer`] overrides `_generate_and_score_completions` (collect state groups,
     hand them to the original through TRL's own `rollout_func`, put in their advantages), `_compute_loss` (padding does
