@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "published": PUBLISHED,
     "published, α = 1": PUBLISHED | {"score_annealing_rate": 1.0},
     "published, α = 1, no pruning": PUBLISHED | {"score_annealing_rate": 1.0, "max_failures": None},
-    "defaults": {},
+    "defaults, half-life 2,000": {"history_half_life": 2000.0},
     "λ = 4, no floor, no fading": {"score_sharpness": 4.0, "min_group_size": 0, "history_half_life": None},
     "no scores": {"has_adaptive_group_size": False},
 }

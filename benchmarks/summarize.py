@@ -11,6 +11,8 @@ among 3SPO's.
     area         success rate over the sampled actions, averaged
     to 60 %      sampled actions at the first evaluation at or above 60 %, median over seeds; none if half of the seeds
                  or more did not get there
+    all keys     prequential log-loss of the history against the base rate's, nats per visited state, mean over a run;
+                 of its score keys together and of each alone, finest first
     p            paired t-tests of final and area against 3SPO's, over seeds, with Holm's correction over a table
 """
 
@@ -31,7 +33,7 @@ Methods = dict[str, dict[int, Run]]
 """Runs of an environment by method and seed."""
 
 RESULTS = Path(__file__).parent / "results"
-COMMITTED = (RESULTS / "tabular.json", RESULTS / "tabular_defaults.json", RESULTS / "compare")
+COMMITTED = (RESULTS / "tabular.json", RESULTS / "compare")
 REFERENCE = "3spo"
 SHARES = (60, 80, 90)
 
@@ -189,6 +191,21 @@ def _at_tokens(curve: dict[str, list[float]], budget: float) -> float:
     return float(np.interp(budget, curve["tokens"], curve["success"]))
 
 
+def gain_table(methods: Methods) -> str:
+    """Return a Markdown table of how much better histories predict what becomes of states than the base rate does.
+
+    Args:
+        methods: All of whose runs have a history.
+    """
+    alone = {key for runs in methods.values() for run in runs.values() for key in run["predictive_gain"]} - {"all"}
+    keys = ["all", *sorted(alone)]
+    lines = [f"| method | all keys | {' | '.join(f'key {key}' for key in keys[1:])} |", "|---" * (len(keys) + 1) + "|"]
+    for name, runs in methods.items():
+        gains = [statistics.fmean(run["predictive_gain"][key] for run in runs.values()) for key in keys]
+        lines.append("| " + " | ".join([name, *(f"{gain:+.3f}" for gain in gains)]) + " |")
+    return "\n".join(lines)
+
+
 def tables(environment: str, methods: Methods) -> str:
     """Return all tables of an environment: the methods, and the controls beside 3SPO on the controls' seeds."""
     compared = {name: runs for name, runs in methods.items() if not is_control(name)}
@@ -196,6 +213,8 @@ def tables(environment: str, methods: Methods) -> str:
     parts = [f"### {environment}", table(compared)]
     if all("tokens" in run["curve"] for runs in compared.values() for run in runs.values()):
         parts.append(token_table(compared))
+    if knowing := {x: runs for x, runs in methods.items() if all(run.get("predictive_gain") for run in runs.values())}:
+        parts.append(gain_table(knowing))
     if controls:
         seeds = set().union(*controls.values())
         beside = {REFERENCE: {seed: methods[REFERENCE][seed] for seed in seeds}}

@@ -77,6 +77,14 @@ def test_the_tables_hold_the_statistics(summarize, tmp_path, monkeypatch, capsys
     assert next(row for row in rows if row.startswith("| no_scores")).endswith("| 1.000 | 1.000 |")
 
 
+def test_gains_of_the_score_keys_worked(summarize):
+    def run(gain, first, second):
+        return {"predictive_gain": {"all": gain, "2": second, "1": first}}
+
+    rows = summarize.gain_table({"3spo": {0: run(0.1, 0.0, -0.02), 1: run(0.3, 0.02, 0.0)}}).splitlines()
+    assert rows == ["| method | all keys | key 1 | key 2 |", "|---|---|---|---|", "| 3spo | +0.200 | +0.010 | -0.010 |"]
+
+
 def test_holm_worked(summarize):
     corrected = summarize.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.5})
     assert corrected == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.5})

@@ -53,6 +53,12 @@ def test_adaptive_groups_need_scores(tmp_path):
     config_for(tmp_path, score_sharpness=0.0, score_annealing_rate=0.0, has_adaptive_group_size=False)
 
 
+def test_awaited_trees_must_end(tmp_path):
+    with pytest.raises(ValueError, match=r"max_episodes_per_tree is None; it must be at least 1 where outcome_weight"):
+        config_for(tmp_path, max_episodes_per_tree=None)
+    config_for(tmp_path, max_episodes_per_tree=None, outcome_weight=0.0)
+
+
 def test_something_must_be_rewarded(tmp_path):
     with pytest.raises(ValueError, match=r"success_weight is 0\.0; it must be above 0 where"):
         config_for(tmp_path, score_difference_weight=0.0)

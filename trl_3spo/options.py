@@ -164,6 +164,9 @@ class ThreeSPOOptions:
         _require(self.baseline in BASELINES, "baseline", self.baseline, f"one of {', '.join(BASELINES)}")
         episodes = self.max_episodes_per_tree
         _require(episodes is None or episodes >= 1, "max_episodes_per_tree", episodes, "at least 1, or None")
+        is_awaited = self.outcome_weight > 0
+        remedy = "at least 1 where outcome_weight is above 0, because updates wait for the ends of trees"
+        _require(episodes is not None or not is_awaited, "max_episodes_per_tree", episodes, remedy)
         self._check_group_sizes(max_group_size)
 
     def _check_group_sizes(self, max_group_size: int) -> None:
