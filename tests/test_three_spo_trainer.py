@@ -179,9 +179,10 @@ def test_every_parameter_moves(tmp_path):
     assert unmoved == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"novelty_weight": 0.02}, {"outcome_weight": 0.0, "baseline": "group", "novelty_weight": 0.1}]
-)
+STEPWISE = {"outcome_weight": 0.0, "baseline": "group", "novelty_weight": 0.1, "novelty_decay_rate": 0.1}
+
+
+@pytest.mark.parametrize("options", [{"novelty_weight": 0.02}, STEPWISE])
 def test_learns_the_corridor(tmp_path, options):
     trainer = corridor_trainer(
         tmp_path,
