@@ -21,7 +21,7 @@ from trl_3spo.checkpoint import load_tokenizer
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.tiny import save_tiny_policy
 
-FULL = {"max_steps": 400, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 8, "eval_strategy": "steps"}
+FULL = {"max_steps": 400, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 32, "eval_strategy": "steps"}
 TINY = {
     "max_steps": 2,
     "per_device_train_batch_size": 32,

@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=WORLDS, required=True)
     parser.add_argument("--output-dir", type=Path, help="default: runs/ENV_demo")
-    parser.add_argument("--max-steps", type=int, help="optimizer steps; default: about ten minutes on two cores")
+    parser.add_argument("--max-steps", type=int, help="optimizer steps; default: a few minutes on two cores")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     world = WORLDS[options.env]

@@ -31,7 +31,7 @@ class DemoWorld:
         make_tasks: Makes environment and tasks from a seed.
         unseen: What the tasks kept for evaluation are called.
         warm_start: Folder of the model to begin with.
-        max_steps: Optimizer steps that take about ten minutes on two CPU cores.
+        max_steps: Optimizer steps that take a few minutes on two CPU cores.
         options: Of ThreeSPOConfig, in addition to those of all worlds and before them.
     """
 

@@ -260,6 +260,13 @@ def test_batches_of_walks_fit_and_are_relative_to_their_mean(tmp_path):
     assert any("predictive_gain/all" in entry for entry in trainer.state.log_history)
 
 
+def test_batches_too_small_for_a_tree_are_pointed_out(tmp_path, caplog):
+    trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=4, per_device_train_batch_size=8)
+    trainer.train()
+    assert caplog.text.count("the batch had room for 8; what is over is sampled in vain") == 1
+    assert max(entry.get("rows_left_out", 0) for entry in trainer.state.log_history) > 0
+
+
 def test_flat_groups_stay_out_of_the_batch(tmp_path):
     trainer = corridor_trainer(tmp_path, max_steps=3, novelty_weight=0.3)
     trainer.train()

@@ -93,6 +93,7 @@ class ThreeSPOTrainer(RolloutTrainer):
             num_ranks=self.accelerator.num_processes,
             is_scaled=args.scale_rewards == "group",
         )
+        self._has_warned_of_small_batch = False
         self._predictive_gain = PredictiveGain(self.rollout.history, args.discount)
         _warn_of_equal_budgets(args)
 
@@ -126,17 +127,20 @@ class ThreeSPOTrainer(RolloutTrainer):
     def _collect_walks(self, capacity: int) -> list[Row]:
         """Walk trees to their ends, about as many as fill the batch, until any group has signal on any rank."""
         for _ in range(self.args.max_idle_rounds):
+            num_trees = self.rollout.num_trees_for(capacity)
             with self._in_step():
-                samples, groups = self._walk(self.rollout.num_trees_for(capacity))
+                samples, groups = self._walk(num_trees)
             episodes = self.rollout.take_ended()
             credited = list(map(_credited, samples, self.rollout.judge(groups, episodes)))
             self._take_in(episodes)
-            rows = _largest(credited, capacity)
+            with_signal = [sampled for sampled in credited if any(row.advantage for row in sampled)]
+            rows = _largest(with_signal, capacity)
             num_rows = sum(gather(len(rows)))
             if num_rows > 0:
                 break
         else:
             self._stop_without_signal("No walk")
+        self._log_left_out(_num_rows(with_signal), len(rows), num_trees)
         self._log_groups(num_rows / (capacity * self.accelerator.num_processes))
         return rows
 
@@ -198,6 +202,19 @@ class ThreeSPOTrainer(RolloutTrainer):
 
     # -- logging -------------------------------------------------------------------------------------------------------
 
+    def _log_left_out(self, num_with_signal: int, num_kept: int, num_trees: int) -> None:
+        num_left_out = num_with_signal - num_kept
+        self._log_metric_now("rows_left_out", sum(gather(num_left_out)))
+        if num_trees == 1 and num_left_out > 0 and not self._has_warned_of_small_batch:
+            self._has_warned_of_small_batch = True
+            logger.warning(
+                "A single tree has %d samples with signal, and the batch had room for %d; what is over is sampled in "
+                "vain. Raise gradient_accumulation_steps or per_device_train_batch_size, or lower num_generations or "
+                "max_episodes_per_tree.",
+                num_with_signal,
+                num_kept,
+            )
+
     def _log_groups(self, batch_fill: float) -> None:
         total = self._log_collected()
         num_groups = max(total["groups"], 1)
@@ -237,11 +254,11 @@ def _num_rows(groups: Sequence[Sequence[Row]]) -> int:
 
 
 def _largest(groups: Sequence[list[Row]], capacity: int) -> list[Row]:
-    """Return the rows of the groups while they fit, those first in which any advantage is largest."""
+    """Return the rows of the groups while they fit, those first in which an advantage is largest."""
     by_size = sorted(groups, key=lambda group: -max(abs(row.advantage) for row in group))
     ends = accumulate(map(len, by_size))
     kept = [group for group, end in zip(by_size, ends, strict=True) if end <= capacity]
-    return [row for group in kept for row in group if any(x.advantage for x in group)]
+    return list(chain.from_iterable(kept))
 
 
 def _fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:
