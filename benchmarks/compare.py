@@ -1,7 +1,7 @@
 """3SPO, its controls and the baselines with a small language model, from one starting point and with one budget.
 
-    python benchmarks/compare.py --env alfworld --budget 200000 --folder runs/compare
-    python benchmarks/compare.py --env alfworld --budget 200000 --folder runs/compare --methods no_scores --seeds 3
+    python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare
+    python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
 Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, eight times
