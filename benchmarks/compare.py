@@ -51,7 +51,7 @@ ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}
 EPISODES = {"per_device_train_batch_size": 16, "learning_rate": LEARNING_RATE}
 METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),
-    "published": (ThreeSPOTrainer, ThreeSPOConfig.published, ACTIONS | {"learning_rate": 1e-4}),  # falls to 2 % at 4e-4
+    "published": (ThreeSPOTrainer, ThreeSPOConfig.published, ACTIONS | {"learning_rate": 1e-4}),  # unlearns at 4e-4
     "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, EPISODES),
     "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),

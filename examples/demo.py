@@ -55,6 +55,7 @@ def make_trainer(world: DemoWorld, folder: Path, max_steps: int, seed: int) -> T
     options = {
         "output_dir": str(folder),
         "max_steps": max_steps,
+        "learning_rate": 4e-4,
         "lr_scheduler_type": "linear",
         "per_device_train_batch_size": 192,
         "per_device_eval_batch_size": len(tasks.unseen),

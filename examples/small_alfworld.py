@@ -35,5 +35,5 @@ ALFWORLD = DemoWorld(
     unseen="unseen games",
     warm_start=Path(__file__).parent / "warm_start" / "alfworld",
     max_steps=240,
-    options={"learning_rate": 4e-4, "max_completion_length": MAX_COMPLETION_LENGTH},
+    options={"max_completion_length": MAX_COMPLETION_LENGTH},
 )

@@ -122,5 +122,5 @@ WEBSHOP = DemoWorld(
     unseen="unseen products",
     warm_start=Path(__file__).parent / "warm_start" / "webshop",
     max_steps=150,
-    options={"learning_rate": 4e-4, "max_completion_length": MAX_COMPLETION_LENGTH},
+    options={"max_completion_length": MAX_COMPLETION_LENGTH},
 )

@@ -191,7 +191,10 @@ class ThreeSPOTrainer(RolloutTrainer):
         if self.args.scale_rewards != "batch":
             return rows
         own = np.array([row.advantage for row in rows])
-        relative = whiten(own, np.concatenate(gather(own)))
+        among = np.concatenate(gather(own))
+        if not rows:  # there is no mean of nothing
+            return rows
+        relative = whiten(own, among)
         return [replace(row, advantage=advantage) for row, advantage in zip(rows, relative.tolist(), strict=True)]
 
     def _take_in(self, episodes: Sequence[Episode]) -> None:
@@ -253,12 +256,10 @@ def _num_rows(groups: Sequence[Sequence[Row]]) -> int:
     return sum(map(len, groups))
 
 
-def _largest(groups: Sequence[list[Row]], capacity: int) -> list[Row]:
+def _largest(groups: list[list[Row]], capacity: int) -> list[Row]:
     """Return the rows of the groups while they fit, those first in which an advantage is largest."""
     by_size = sorted(groups, key=lambda group: -max(abs(row.advantage) for row in group))
-    ends = accumulate(map(len, by_size))
-    kept = [group for group, end in zip(by_size, ends, strict=True) if end <= capacity]
-    return list(chain.from_iterable(kept))
+    return list(chain.from_iterable(_fitting(by_size, capacity)))
 
 
 def _fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:
