@@ -59,6 +59,7 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
 COMPARED = tuple(METHODS)
 SWITCHES = CONTROLS | {
     "no_coarse_keys": {},
+    "no_fine_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},
     "no_discount": {"discount": 1.0},
     "no_state_baseline": {"baseline": "group"},

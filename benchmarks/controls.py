@@ -61,6 +61,14 @@ class ExactScorer(StateScorer):
         return self._history.estimate(visit.keys[:1])
 
 
+class CoarsestScorer(StateScorer):
+    """Judges states by their coarsest key alone, which in ALFWorld and WebShop is the time."""
+
+    def estimate(self, visit: Visit) -> Estimate:
+        """Return what the history knows of the coarsest key."""
+        return self._history.estimate(visit.keys[-1:])
+
+
 class SingleScorer(StateScorer):
     """Gives every state one sample: nothing is tried beside the walk, and nothing is left to come back to."""
 
@@ -73,6 +81,8 @@ def switch_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_gro
     """Put another scorer in place of a rollout's own, where a control needs one."""
     if control == "no_coarse_keys":
         rollout.scorer = ExactScorer(options, rollout.history, max_group_size)
+    if control == "no_fine_keys":
+        rollout.scorer = CoarsestScorer(options, rollout.history, max_group_size)
     if control == "no_side_samples":
         rollout.scorer = SingleScorer(options, rollout.history, max_group_size)
     if control in ("no_scores", "no_budget_scores"):

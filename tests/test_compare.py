@@ -92,7 +92,7 @@ def test_controls_switch_one_thing_off(compare):
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
         changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
-        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys", "no_side_samples")
+        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys", "no_fine_keys", "no_side_samples")
         assert len(changed) == (0 if name in without_options else 2 if name == "no_score_difference" else 1)
 
 
@@ -101,13 +101,14 @@ def test_controls_without_options_put_another_scorer_in_place(compare):
     env = CorridorEnv(length=3)
     options = ThreeSPOOptions()
     rollouts = {}
-    for name in ("no_scores", "no_coarse_keys", "no_side_samples"):
+    for name in ("no_scores", "no_coarse_keys", "no_fine_keys", "no_side_samples"):
         rollouts[name] = Rollout(env, options, env.tasks(), max_group_size=4)
         controls.switch_off(name, rollouts[name], options, 4, seed=0)
     visit = first_visit(env, env.tasks()[0])
     for rollout in rollouts.values():
-        rollout.history.observe({visit.keys[1]: 1.0})
+        rollout.history.observe({visit.keys[0]: 0.0, visit.keys[1]: 1.0})
     assert {rollouts["no_scores"].scorer.value(visit) for _ in range(9)} != {1.0}
     assert rollouts["no_coarse_keys"].scorer.value(visit) == 0.0
-    assert rollouts["no_side_samples"].scorer.value(visit) == pytest.approx(1.0)
+    assert rollouts["no_fine_keys"].scorer.value(visit) == pytest.approx(1.0)
+    assert 0.0 < rollouts["no_side_samples"].scorer.value(visit) < 1.0
     assert rollouts["no_side_samples"].scorer.group_size(visit) == 1
