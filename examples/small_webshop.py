@@ -12,7 +12,9 @@ from demo_world import DemoWorld, Tasks
 from trl_3spo.environments.webshop import WebShopEnv, World
 from trl_3spo.environments.webshop.catalogue import Catalogue, write_catalogue
 
-NUM_UNSEEN, NUM_GOALS = 200, 3600
+NUM_UNSEEN, NUM_GOALS = 200, 1800
+NUM_NAMES = 200
+"""Shops of any size call their products by these, so that a model has met the names of all."""
 MAX_COMPLETION_LENGTH = 10
 
 KINDS = {
@@ -60,7 +62,7 @@ def generate_small_catalogue(num_groups: int, seed: int) -> Catalogue:
     """Return a catalogue of groups of four products that are easily mistaken for each other."""
     rng = random.Random(seed)
     catalogue = Catalogue([], {}, {})
-    numbers = rng.sample(range(4 * num_groups), 4 * num_groups)  # hits of equal score come in the order of asins
+    numbers = rng.sample(range(NUM_NAMES), 4 * num_groups)  # hits of equal score come in the order of asins
     for group in range(num_groups):
         for number, draft in zip(numbers[4 * group :], _group(rng), strict=False):
             asin = f"b{number}"
