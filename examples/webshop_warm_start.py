@@ -14,8 +14,9 @@ from trl_3spo.environments.webshop.reading import Listing, Page, head_of, listin
 from trl_3spo.environments.webshop.request import Request, read_request
 
 PHASES = (
-    *(Phase(seed=seed, num_tasks=1800, learning_rate=1e-3, noise=0.3) for seed in (2, 3, 4, 6, 7, 8, 9)),
-    Phase(seed=5, num_tasks=350, learning_rate=5e-4, noise=0.5, demonstrates_noise=True),
+    *(Phase(seed=seed, num_tasks=1800, learning_rate=1e-3, noise=0.3) for seed in (2, 3, 4, 6, 7, 8, 9, 10, 11, 12)),
+    *(Phase(seed=seed, num_tasks=1800, learning_rate=3e-4, noise=0.3) for seed in (13, 14, 15)),
+    Phase(seed=5, num_tasks=350, learning_rate=5e-4, noise=0.6, demonstrates_noise=True),
 )
 
 UNIT = (
