@@ -108,7 +108,7 @@ def measure(env: Environment, episodes: Sequence[Episode], folder: str) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--episodes", type=int, default=1200)
+    parser.add_argument("--episodes", type=int, default=800)
     parser.add_argument("--budget", type=int, default=4000, help="sampled actions of the reinforcement")
     arguments = parser.parse_args()
     record = provenance("torch", "transformers", "trl") | {"environments": {}}
