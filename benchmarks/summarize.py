@@ -22,6 +22,7 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -230,15 +231,18 @@ def plot(environments: dict[str, Methods], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(environments), figsize=(4.2 * len(environments), 3.6), squeeze=False)
+    names = [name for name in dict.fromkeys(chain.from_iterable(environments.values())) if not is_control(name)]
+    colors = {name: f"C{i}" for i, name in enumerate(names)}  # the same in every panel: one of them has the legend
     for axes, (environment, methods) in zip(panels[0], environments.items(), strict=True):
-        for name, runs in methods.items():
-            if not is_control(name):
-                grid = np.linspace(0, min(run["curve"]["actions"][-1] for run in runs.values()), 101)
-                curves = [np.interp(grid, x["curve"]["actions"], x["curve"]["success"]) for x in runs.values()]
-                axes.plot(grid, np.mean(curves, axis=0), label=name)
+        for name in filter(methods.__contains__, names):
+            runs = methods[name].values()
+            grid = np.linspace(0, min(run["curve"]["actions"][-1] for run in runs), 101)
+            curves = [np.interp(grid, run["curve"]["actions"], run["curve"]["success"]) for run in runs]
+            axes.plot(grid, np.mean(curves, axis=0), color=colors[name])
         axes.set(title=environment, xlabel="sampled actions", ylim=(0, 1))
     panels[0][0].set_ylabel("success rate")
-    panels[0][0].legend(fontsize="small")
+    lines = [pyplot.Line2D([], [], color=color) for color in colors.values()]
+    panels[0][0].legend(lines, names, fontsize="small")
     figure.tight_layout()
     figure.savefig(file, dpi=110)
 
