@@ -57,7 +57,8 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
 }
 COMPARED = tuple(METHODS)
-SWITCHES = CONTROLS | {
+# By default novelty does not decay: there is nothing to switch off.
+SWITCHES = {name: changes for name, changes in CONTROLS.items() if name != "no_novelty_decay"} | {
     "no_coarse_keys": {},
     "no_fine_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},
