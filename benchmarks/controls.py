@@ -24,6 +24,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
 """Options that differ from 3SPO's, beside what `switch_off` does. Without score differences success has to be rewarded,
 or nothing is."""
 
+KEPT_KEYS = {"no_coarse_keys": slice(1), "no_fine_keys": slice(-1, None)}
+"""The exact state; the coarsest key, which in ALFWorld and WebShop is the time."""
+
 
 class RandomScorer(StateScorer):
     """Answers with random scores: if 3SPO does as well with these, it is not the score that helps.
@@ -53,20 +56,21 @@ class RandomScorer(StateScorer):
         return max(size, 1)
 
 
-class ExactScorer(StateScorer):
-    """Judges states by the exact state alone."""
+class PartialScorer(StateScorer):
+    """Judges states by some of their score keys alone.
+
+    Args:
+        options, history, max_group_size: As in `StateScorer`.
+        keys: Which of them, finest first.
+    """
+
+    def __init__(self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int, *, keys: slice) -> None:
+        super().__init__(options, history, max_group_size)
+        self._keys = keys
 
     def estimate(self, visit: Visit) -> Estimate:
-        """Return what the history knows of the finest key."""
-        return self._history.estimate(visit.keys[:1])
-
-
-class CoarsestScorer(StateScorer):
-    """Judges states by their coarsest key alone, which in ALFWorld and WebShop is the time."""
-
-    def estimate(self, visit: Visit) -> Estimate:
-        """Return what the history knows of the coarsest key."""
-        return self._history.estimate(visit.keys[-1:])
+        """Return what the history knows by these keys."""
+        return self._history.estimate(visit.keys[self._keys])
 
 
 class SingleScorer(StateScorer):
@@ -79,10 +83,8 @@ class SingleScorer(StateScorer):
 
 def switch_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
     """Put another scorer in place of a rollout's own, where a control needs one."""
-    if control == "no_coarse_keys":
-        rollout.scorer = ExactScorer(options, rollout.history, max_group_size)
-    if control == "no_fine_keys":
-        rollout.scorer = CoarsestScorer(options, rollout.history, max_group_size)
+    if control in KEPT_KEYS:
+        rollout.scorer = PartialScorer(options, rollout.history, max_group_size, keys=KEPT_KEYS[control])
     if control == "no_side_samples":
         rollout.scorer = SingleScorer(options, rollout.history, max_group_size)
     if control in ("no_scores", "no_budget_scores"):

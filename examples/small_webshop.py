@@ -13,8 +13,6 @@ from trl_3spo.environments.webshop import WebShopEnv, World
 from trl_3spo.environments.webshop.catalogue import Catalogue, write_catalogue
 
 NUM_UNSEEN, NUM_GOALS = 200, 1800
-NUM_NAMES = 200
-"""Shops of any size call their products by these, so that a model has met the names of all."""
 MAX_COMPLETION_LENGTH = 10
 
 KINDS = {
@@ -32,6 +30,8 @@ NUM_VALUES = 3
 """Colours and sizes of a product."""
 
 GOALS_PER_GROUP = 4 * NUM_VALUES**2
+NUM_NAMES = 4 * NUM_GOALS // GOALS_PER_GROUP
+"""Smaller shops call their products by the demo's names too, so that a model has met all of these."""
 
 
 class _Draft(NamedTuple):

@@ -1,7 +1,6 @@
 """Keys from hidden states: the parts of the measurement, on a corridor."""
 
 import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.episode import Episode, first_visit, next_visit
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-@pytest.fixture(scope="module")
-def measurement():
-    sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+@pytest.fixture
+def measurement(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module("hidden_state_keys")
 
 

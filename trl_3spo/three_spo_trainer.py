@@ -131,9 +131,8 @@ class ThreeSPOTrainer(RolloutTrainer):
             with self._in_step():
                 samples, groups = self._walk(num_trees)
             episodes = self.rollout.take_ended()
-            credited = list(map(_credited, samples, self.rollout.judge(groups, episodes)))
+            with_signal = _with_signal(samples, self.rollout.judge(groups, episodes))
             self._take_in(episodes)
-            with_signal = [sampled for sampled in credited if any(row.advantage for row in sampled)]
             rows = _largest(with_signal, capacity)
             num_rows = sum(gather(len(rows)))
             if num_rows > 0:
@@ -176,8 +175,7 @@ class ThreeSPOTrainer(RolloutTrainer):
                 plan = self.rollout.plan(capacity)
             samples, groups = self._sample_plan(plan)
         self._take_in(self.rollout.take_ended())
-        pairs = zip(samples, groups, strict=True)
-        return sum(map(len, samples)), [_credited(sampled, group) for sampled, group in pairs if group.has_signal]
+        return sum(map(len, samples)), _with_signal(samples, groups)
 
     def _sample_plan(self, plan: Sequence[Expansion]) -> tuple[list[list[Row]], list[Group]]:
         samples = self._sample([x.visit for x in plan], [x.num_samples for x in plan])
@@ -239,6 +237,12 @@ def _warn_of_equal_budgets(args: ThreeSPOConfig) -> None:
             args.score_annealing_rate,
             args.score_sharpness,
         )
+
+
+def _with_signal(samples: Sequence[Sequence[Row]], groups: Sequence[Group]) -> list[list[Row]]:
+    """Return the rows of the groups that have signal, with their credit."""
+    pairs = zip(samples, groups, strict=True)
+    return [_credited(sampled, group) for sampled, group in pairs if group.has_signal]
 
 
 def _credited(sampled: Sequence[Row], group: Group) -> list[Row]:
