@@ -1,9 +1,5 @@
 """Training by stock GRPOTrainer and by the trainer that shares prompts, for comparison."""
 
-import json
-import sys
-from pathlib import Path
-
 from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
@@ -82,16 +78,10 @@ def save_model(folder):
     return str(folder)
 
 
-def main(folder, model):
-    """Train with and without sharing, in this process or as one of several; the main process writes what came out."""
+def train_both_ways(rank, folder, model):
+    """Train with and without sharing, as one of several processes or alone; return what came out of each."""
     results = {}
     for sharing in (None, "auto"):
         trainer, num_tokens = trained(folder, model, make_tokenizer(), sharing=sharing, num_iterations=2)
-        results[str(sharing)] = {"loss": curve(trainer), "grad_norm": curve(trainer, "grad_norm"), "tokens": num_tokens}
-    results["processes"] = trainer.accelerator.num_processes
-    if trainer.accelerator.is_main_process:
-        Path(folder, "results.json").write_text(json.dumps(results))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        results[sharing] = {"loss": curve(trainer), "grad_norm": curve(trainer, "grad_norm"), "tokens": num_tokens}
+    return results | {"processes": trainer.accelerator.num_processes}

@@ -1,10 +1,6 @@
 """GRPOTrainer and the trainer that shares prompts train alike, on fewer tokens."""
 
-import json
 import logging
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +8,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer import grpo_trainer
 
 from prefix_models import MODELS
-from prefix_training import curve, make_tokenizer, save_model, trained
+from prefix_training import curve, make_tokenizer, save_model, train_both_ways, trained
+from rank_training import on_ranks
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +151,8 @@ def test_forced_cache_under_checkpointing_says_so(tmp_path, model_folder, tokeni
 
 def test_two_processes_equal_stock_grpo(tmp_path, model_folder):
     """Data parallelism allows one forward pass before each backward pass, which is the mask's."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = Path(__file__).with_name("prefix_training.py")
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path), model_folder], capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
-    stock, shared = results["None"], results["auto"]
+    results = on_ranks(2, train_both_ways, tmp_path, model_folder)[0]
+    stock, shared = results[None], results["auto"]
     assert results["processes"] == 2
     assert shared["loss"] == pytest.approx(stock["loss"], rel=1e-3, abs=1e-6)
     assert shared["grad_norm"] == pytest.approx(stock["grad_norm"], rel=1e-3)
