@@ -6,9 +6,9 @@
 
 Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, eight times
 at equal distances of sampled actions. It ends when the actions are used up, those in groups and batches without signal
-and the episodes that begin a history included. Seeds come first, methods second, so that whenever it is stopped the
-methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are
-at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
+included. Seeds come first, methods second, so that whenever it is stopped the methods have equally many runs; started
+again, it goes on from the last evaluation of the unfinished run. Batches are at most 192 actions with signal, or 16
+episodes. Learning rates fall to zero.
 """
 
 import argparse
@@ -57,14 +57,15 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
 }
 COMPARED = tuple(METHODS)
-# By default novelty does not decay: there is nothing to switch off.
-SWITCHES = {name: changes for name, changes in CONTROLS.items() if name != "no_novelty_decay"} | {
+OFF_BY_DEFAULT = ("no_novelty_decay", "no_group_size_floor")
+SWITCHES = {name: changes for name, changes in CONTROLS.items() if name not in OFF_BY_DEFAULT} | {
     "no_coarse_keys": {},
     "no_fine_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},
     "no_discount": {"discount": 1.0},
     "no_state_baseline": {"baseline": "group"},
     "no_side_samples": {},
+    "no_small_groups": {"num_generations": 4},
 }
 METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in SWITCHES.items()}
 

@@ -57,12 +57,15 @@ STEPWISE = {
     "discount": 1.0,
     "outcome_weight": 0.0,
     "baseline": "group",
+    "min_group_size": 2,
     "max_episodes_per_tree": 4,
     "history_half_life": 2000.0,
 }
-"""The package's defaults, but for scores alone: without outcomes and their discount."""
+"""Scores alone: without outcomes and their discount."""
 
 GROUP_SIZE = 4
+GROUP_SIZES = {"defaults": 2, "stepwise": 8, "published": 8}
+"""Of those that have another."""
 EPISODES_PER_GROUP = 8
 NUM_POINTS = 40
 BUDGET = 40_000
@@ -87,7 +90,7 @@ def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int
     """Update a policy after every group that a search samples, or every tree where outcomes count, for ever."""
     named = {"defaults": {}, "stepwise": STEPWISE, "published": PUBLISHED}
     options = ThreeSPOOptions(**named.get(method, MENDED | SWITCHES.get(method, {})))
-    size = 2 * GROUP_SIZE if method in ("stepwise", "published") else GROUP_SIZE
+    size = GROUP_SIZES.get(method, GROUP_SIZE)
     options.check_options(size)
     is_scaled = method not in ("defaults", "stepwise")
     rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=is_scaled)

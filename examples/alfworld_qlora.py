@@ -26,7 +26,6 @@ TINY = {
     "max_steps": 2,
     "per_device_train_batch_size": 32,
     "max_completion_length": 1,
-    "num_initial_episodes": 8,
     "num_eval_tasks": 8,
     "activation_checkpointing": False,
     "bf16": False,

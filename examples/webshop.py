@@ -71,7 +71,6 @@ def tiny_trainer(world: World, options: argparse.Namespace) -> ThreeSPOTrainer:
         max_steps=options.max_steps,
         learning_rate=3e-4,
         per_device_train_batch_size=32,
-        num_initial_episodes=16,
         max_completion_length=24,
         eval_split="eval",
         num_eval_tasks=16,

@@ -141,7 +141,7 @@ def train_unevenly(rank, folder, base, has_adapters, changes):
 def fail(rank, folder):
     """Fail on rank 1 in every phase in turn, and train after that as if nothing had been."""
     errors = {}
-    for phase, num_steps in {"initial episodes": 3, "rounds": 40, "evaluation": 3}.items():
+    for phase, num_steps in {"rounds": 40, "evaluation": 3}.items():
         env = UnevenEnv(steps_until_error=None if phase == "evaluation" or rank != 1 else num_steps)
         trainer = corridor_trainer(folder, env=env, **settings(max_steps=50))
         if phase == "evaluation":

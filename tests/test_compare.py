@@ -16,7 +16,6 @@ from trl_3spo.rollout import Rollout
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
-INITIAL = {"num_initial_episodes": 2, "min_batch_fill": 0.0}
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def compare(monkeypatch):
     world = dataclasses.replace(compare.WORLDS["alfworld"], make_tasks=lambda seed: tasks)
     monkeypatch.setitem(compare.WORLDS, "alfworld", world)
     for name, (trainer, config, options) in compare.METHODS.items():
-        small = SMALL | (INITIAL if trainer is compare.ThreeSPOTrainer else {})
+        small = SMALL | ({"min_batch_fill": 0.0} if trainer is compare.ThreeSPOTrainer else {})
         monkeypatch.setitem(compare.METHODS, name, (trainer, config, options | small))
     monkeypatch.setattr(compare, "NUM_EVALUATIONS", 2)
     return compare

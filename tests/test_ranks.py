@@ -34,7 +34,7 @@ def ranks(request, tmp_path_factory):
     num_ranks, has_adapters, changes = RUNS[request.param]
     folder = tmp_path_factory.mktemp("ranks")
     base = save_base(folder)
-    changes = {"max_steps": 2, "num_initial_episodes": 10, "num_eval_tasks": 3} | changes
+    changes = {"max_steps": 2, "num_eval_tasks": 3} | changes
     seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, changes)
     return folder, changes["history_half_life"], seen
 
@@ -91,7 +91,7 @@ def test_an_evaluation_is_that_of_one_process(ranks):
 
 
 def test_more_processes_go_on_with_the_history_and_the_tasks(tmp_path):
-    saving = {"save_strategy": "steps", "save_steps": 1, "num_initial_episodes": 5}
+    saving = {"save_strategy": "steps", "save_steps": 1}
     alone = corridor_trainer(tmp_path / "alone", env=UnevenEnv(), **settings(max_steps=1, **saving))
     alone.train()
     expected = alone.rollout.state_dict()
@@ -104,7 +104,7 @@ def test_more_processes_go_on_with_the_history_and_the_tasks(tmp_path):
 
 def test_where_one_rank_fails_all_end_and_say_why(tmp_path):
     well, failed = on_ranks(2, fail, tmp_path)
-    for phase in ("initial episodes", "rounds", "evaluation"):
+    for phase in ("rounds", "evaluation"):
         assert failed[phase][:2] == ("OSError", "the floor gave way"), phase
         name, message, num_episodes = well[phase]
         assert name == "OtherRankFailedError", phase

@@ -110,7 +110,6 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
         score_difference_weight=0.0,
         success_weight=1.0,
         novelty_weight=0.0,
-        num_initial_episodes=0,
         outcome_weight=0.0,
         baseline="group",
         scale_rewards="group",

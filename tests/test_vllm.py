@@ -40,7 +40,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr("trl_3spo.start_checks.is_vllm_available", lambda: True)
 
     def run(**changes):
-        settings = {"use_vllm": True, "max_steps": 4, "num_initial_episodes": 0, "novelty_weight": 0.3}
+        settings = {"use_vllm": True, "max_steps": 4, "novelty_weight": 0.3}
         trainer = corridor_trainer(tmp_path, **settings | changes)
         updates, loss = [], trainer._compute_loss
 

@@ -75,8 +75,6 @@ def config_for(folder, config_class=ThreeSPOConfig, **changes):
         "disable_tqdm": True,
         "seed": 7,
     }
-    if config_class is ThreeSPOConfig:
-        settings["num_initial_episodes"] = 8
     return config_class(**(settings | changes))
 
 

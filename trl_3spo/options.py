@@ -79,8 +79,8 @@ class ThreeSPOOptions:
         advantage_delta (`float`, *optional*, defaults to `0.1`):
             δ > 0 of A = (R − mean R) / (std R + δ), with `scale_rewards="group"`. Small values blow groups whose
             rewards hardly differ up to full-size advantages; GRPO's is 1e-4.
-        min_group_size (`int`, *optional*, defaults to `2`):
-            Floor on n(s), from 0 to `num_generations`. The paper's is 0.
+        min_group_size (`int`, *optional*, defaults to `0`):
+            Floor on n(s), from 0 to `num_generations`.
         has_adaptive_group_size (`bool`, *optional*, defaults to `True`):
             Whether n(s) follows the score; `False` samples `num_generations` actions from every state.
         max_episodes_per_tree (`int`, *optional*, defaults to `2`):
@@ -121,7 +121,7 @@ class ThreeSPOOptions:
         metadata={"help": "What rewards are relative to: 'group', 'state' or 'both'.", "choices": BASELINES},
     )
     advantage_delta: float = field(default=0.1, metadata={"help": "δ of A = (R − mean R) / (std R + δ)."})
-    min_group_size: int = field(default=2, metadata={"help": "Floor on n(s)."})
+    min_group_size: int = field(default=0, metadata={"help": "Floor on n(s)."})
     has_adaptive_group_size: bool = field(default=True, metadata={"help": "Whether n(s) follows the state score."})
     max_episodes_per_tree: int | None = field(
         default=2, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}

@@ -18,7 +18,7 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
 
     Parameters:
-        num_generations (`int`, *optional*, defaults to `4`):
+        num_generations (`int`, *optional*, defaults to `2`):
             G_max, the most actions that are sampled from one state. The paper's, and GRPOConfig's, is 8.
         scale_rewards (`str` or `bool`, *optional*, defaults to `"batch"`):
             As in GRPOConfig, where it is `"group"`: `"batch"` makes advantages relative to all of the batch, mean and
@@ -33,12 +33,9 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
             Where `outcome_weight` is 0: sampling rounds after which a batch with any signal is trained on though it is
             not that full: where tasks are solved, hardly any group has signal, and a full batch would cost more than it
             teaches.
-        num_initial_episodes (`int`, *optional*, defaults to `48`):
-            Whole episodes the initial policy plays, without training, to begin the history of success with; at least
-            0. Without them the first scores come from the episodes that end first, which are the quick successes.
     """
 
-    num_generations: int = field(default=4, metadata={"help": "G_max: most actions sampled from one state."})
+    num_generations: int = field(default=2, metadata={"help": "G_max: most actions sampled from one state."})
     scale_rewards: str = field(
         default="batch", metadata={"help": "'batch', 'group' or 'none': what advantages are divided by the spread of."}
     )
@@ -47,9 +44,6 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     )
     max_fill_rounds: int = field(
         default=4, metadata={"help": "Sampling rounds after which a batch with any signal is trained on."}
-    )
-    num_initial_episodes: int = field(
-        default=48, metadata={"help": "Whole episodes the initial policy plays to begin the history with."}
     )
 
     def __post_init__(self) -> None:
@@ -60,8 +54,6 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
             raise ValueError(f"min_batch_fill is {self.min_batch_fill!r}; it must be between 0 and 1.")
         if self.max_fill_rounds < 1:
             raise ValueError(f"max_fill_rounds is {self.max_fill_rounds!r}; it must be at least 1.")
-        if self.num_initial_episodes < 0:
-            raise ValueError(f"num_initial_episodes is {self.num_initial_episodes!r}; it must be at least 0.")
 
     def _check_batch(self) -> None:
         rows = self.per_device_train_batch_size * self.steps_per_generation
@@ -87,7 +79,6 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
         numbers: dict[str, Any] = PUBLISHED | {
             "num_generations": 8,
             "scale_rewards": "group",
-            "num_initial_episodes": 0,
             "learning_rate": 1e-6,
             "beta": 0.01,
         }

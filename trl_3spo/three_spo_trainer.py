@@ -15,7 +15,6 @@ from trl_3spo.agent_trainer import model_name
 from trl_3spo.batch import Row
 from trl_3spo.environments.base import Environment
 from trl_3spo.episode import Episode, Group
-from trl_3spo.evaluation import play
 from trl_3spo.predictive_gain import PredictiveGain
 from trl_3spo.ranks import gather
 from trl_3spo.rollout import Expansion, Rollout
@@ -101,8 +100,6 @@ class ThreeSPOTrainer(RolloutTrainer):
 
     def _collect(self, capacity: int) -> list[Row]:
         """Sample state groups, the same rounds on every rank."""
-        if self.rollout.history.num_episodes == 0:
-            self._begin_history()
         collect = self._collect_walks if self.args.outcome_weight > 0 else self._collect_groups
         return self._centred(collect(capacity)) or [self._spare_row]
 
@@ -153,17 +150,6 @@ class ThreeSPOTrainer(RolloutTrainer):
             samples += sampled
             groups += reached
         return samples, groups
-
-    def _begin_history(self) -> None:
-        """Let the initial policy play, so that the first groups are judged by what usually happens.
-
-        Without it the first episodes to end decide, and those are the quick successes.
-        """
-        tasks = self.rollout.next_tasks(-(-self.args.num_initial_episodes // self.accelerator.num_processes))
-        with self._in_step():
-            episodes = play(self._complete, self.env, tasks, batch_size=self.args.per_device_eval_batch_size)
-        self.rollout.counts["sampled_actions"] += sum(episode.num_steps for episode in episodes)
-        self._take_in(episodes)
 
     def _wanted(self, capacity: int) -> float:
         return float(max(self.args.min_batch_fill * capacity * self.accelerator.num_processes, 1))

@@ -31,7 +31,6 @@ TINY = {
     "per_device_train_batch_size": "32",
     "gradient_accumulation_steps": "1",
     "max_completion_length": "1",
-    "num_initial_episodes": "8",
     "num_eval_tasks": "8",
     "logging_steps": "1",
     "save_strategy": "no",
