@@ -34,7 +34,7 @@ def ranks(request, tmp_path_factory):
     num_ranks, has_adapters, changes = RUNS[request.param]
     folder = tmp_path_factory.mktemp("ranks")
     base = save_base(folder)
-    changes = {"max_steps": 2, "num_eval_tasks": 3} | changes
+    changes = {"max_steps": 2, "num_eval_tasks": 3, "per_device_train_batch_size": 64} | changes
     seen = on_ranks(num_ranks, train_unevenly, folder, base, has_adapters, changes)
     return folder, changes["history_half_life"], seen
 

@@ -186,11 +186,10 @@ def test_learns_the_corridor(tmp_path, options):
     trainer = corridor_trainer(
         tmp_path,
         env=CorridorEnv(length=3, max_steps=5),
-        per_device_train_batch_size=64,
+        per_device_train_batch_size=256,
         learning_rate=2e-3,
         lr_scheduler_type="constant",
-        num_generations=4,
-        max_steps=220,
+        max_steps=100,
         eval_temperature=1.0,
         **options,
     )
@@ -345,7 +344,7 @@ def test_budgets_that_do_not_adapt_are_pointed_out(tmp_path, caplog):
     corridor_trainer(tmp_path / "default")
     assert "whatever its success rate" not in caplog.text
     corridor_trainer(tmp_path / "published", score_annealing_rate=50.0)
-    assert "n = 2 samples, whatever its success rate" in caplog.text
+    assert "n = 1 samples, whatever its success rate" in caplog.text
 
 
 def test_environments_may_be_given_as_callables(tmp_path):
