@@ -15,7 +15,7 @@ from trl_3spo.options import ThreeSPOOptions
 from trl_3spo.rollout import Rollout
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
+SMALL = {"per_device_train_batch_size": 8}
 
 
 @pytest.fixture
