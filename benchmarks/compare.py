@@ -57,8 +57,7 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
 }
 COMPARED = tuple(METHODS)
-OFF_BY_DEFAULT = ("no_novelty_decay", "no_group_size_floor")
-SWITCHES = {name: changes for name, changes in CONTROLS.items() if name not in OFF_BY_DEFAULT} | {
+SWITCHES = CONTROLS | {
     "no_coarse_keys": {},
     "no_fine_keys": {},
     "no_outcomes": {"outcome_weight": 0.0},

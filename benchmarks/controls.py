@@ -15,9 +15,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no_budget_scores": {},
     "no_score_difference": {"score_difference_weight": 0.0, "success_weight": 1.0},
     "no_adaptive_group_size": {"has_adaptive_group_size": False},
-    "no_group_size_floor": {"min_group_size": 0},
     "no_novelty": {"novelty_weight": 0.0},
-    "no_novelty_decay": {"novelty_decay_rate": 0.0},
     "no_backtracking": {"has_backtracking": False},
     "no_fading": {"history_half_life": None},
 }

@@ -82,7 +82,12 @@ def step_po_credit(groups: Groups) -> list[NDArray[np.float64]]:
 
 BASELINES: dict[str, Credit] = {"grpo": grpo, "gigpo": gigpo, "steppo": step_po_credit}
 TUNED = ("3spo", "defaults", "stepwise", "published", *BASELINES)
-SWITCHES = CONTROLS | {"no_best_first": {"follows_best": False}, "no_success_reward": {"success_weight": 0.0}}
+SWITCHES = CONTROLS | {
+    "no_group_size_floor": {"min_group_size": 0},
+    "no_novelty_decay": {"novelty_decay_rate": 0.0},
+    "no_best_first": {"follows_best": False},
+    "no_success_reward": {"success_weight": 0.0},
+}
 METHODS = (*TUNED, *SWITCHES)
 
 
