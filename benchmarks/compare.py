@@ -57,6 +57,11 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
     "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
 }
 COMPARED = tuple(METHODS)
+SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
+METHODS |= {
+    f"{name}_8x4": (METHODS[name][0], METHODS[name][1], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")
+}
+METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
 SWITCHES = CONTROLS | {
     "no_coarse_keys": {},
     "no_fine_keys": {},
