@@ -16,10 +16,10 @@ from typing import Any
 
 from alfworld_speed import provenance
 
-from trl_3spo.environments.alfworld.files import source_from_path
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.oracle import assignment_of, oracle_plan
+from trl_3spo.environments.alfworld.data.files import source_from_path
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.generation.oracle import assignment_of, oracle_plan
+from trl_3spo.environments.alfworld.simulator.game import Game
 
 LANDMARKS = {"fridge": "Kitchen", "toilet": "Bathroom", "bed": "Bedroom"}
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from alfworld_speed import Source, measure, provenance
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.base import Observation, Task
 
 JUMP_SHARE = 0.1

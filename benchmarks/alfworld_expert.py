@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from alfworld_speed import provenance
 
 from trl_3spo.environments.alfworld.assignment import SLICED_SENTENCES
-from trl_3spo.environments.alfworld.expert import SearchExpert
-from trl_3spo.environments.alfworld.files import source_from_path
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.oracle import assignment_of, oracle_plan
+from trl_3spo.environments.alfworld.data.files import source_from_path
+from trl_3spo.environments.alfworld.expert.expert import SearchExpert
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.generation.oracle import assignment_of, oracle_plan
+from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.evaluation import EpisodeResult, Interval, summarize
 
 MAX_STEPS = 50

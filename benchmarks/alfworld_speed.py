@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 from trl_3spo import __version__
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.export import write_games
-from trl_3spo.environments.alfworld.files import read_json
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.data.export import write_games
+from trl_3spo.environments.alfworld.data.files import read_json
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 
 MAX_STEPS = 50
 NUM_REPEATS = 7
@@ -138,7 +138,7 @@ def time_textworld(game: Source, rng: random.Random, seconds: dict[str, list[flo
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from textworld.envs.pddl import PddlEnv
 
-    from trl_3spo.environments.alfworld.textworld_process import ReferenceGame
+    from trl_3spo.environments.alfworld.textworld.process import ReferenceGame
 
     env, reference = AlfredDemangler(PddlEnv(textworld.EnvInfos(admissible_commands=True, won=True))), ReferenceGame()
     with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from alfworld_speed import provenance
 
-from trl_3spo.environments.alfworld.export import write_games
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.data.export import write_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 
 NUM_GAMES = 3553
 NUM_REPEATS = 5

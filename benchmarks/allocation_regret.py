@@ -18,11 +18,11 @@ from typing import Any
 
 from provenance import provenance
 
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.environments.base import Observation, StepResult, Task
-from trl_3spo.episode import Visit
-from trl_3spo.history import StateHistory
-from trl_3spo.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.state_scorer import StateScorer
 
 GROUP_SIZE = 8
 LEARNABLE, MASTERED = (0.02, 0.1, 0.3, 0.5), (0.9, 0.95, 0.99, 1.0)

@@ -36,7 +36,7 @@ from trl_3spo import (
     ThreeSPOConfig,
     ThreeSPOTrainer,
 )
-from trl_3spo.rollout_trainer import RolloutTrainer
+from trl_3spo.training.rollout_trainer import RolloutTrainer
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from demo_world import DemoWorld
@@ -59,7 +59,8 @@ METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
 COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
 METHODS |= {
-    f"{name}_8x4": (METHODS[name][0], METHODS[name][1], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")
+    f"{name}_8x4": (METHODS[name][0], METHODS[name][1], METHODS[name][2] | SMALL)
+    for name in ("grpo", "gigpo", "steppo")
 }
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
 SWITCHES = CONTROLS | {

@@ -3,12 +3,12 @@
 import random
 from typing import Any
 
-from trl_3spo import scoring
-from trl_3spo.episode import Visit
-from trl_3spo.history import Estimate, StateHistory
-from trl_3spo.options import ThreeSPOOptions
-from trl_3spo.rollout import Rollout
-from trl_3spo.state_scorer import StateScorer
+from trl_3spo.algorithm import scoring
+from trl_3spo.algorithm.forest import Rollout
+from trl_3spo.algorithm.history import Estimate, StateHistory
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.scorer import StateScorer
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "no_scores": {},

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from trl_3spo import __version__
+from trl_3spo.algorithm.forest import Rollout
+from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.options import ThreeSPOOptions
-from trl_3spo.rollout import Rollout
 
 GROUP_SIZE = 8
 USUAL = {"trees": 32, "steps": 50, "states": 0}

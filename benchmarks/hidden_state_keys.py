@@ -26,13 +26,13 @@ from provenance import provenance
 from scipy.cluster.vq import kmeans2, vq
 from transformers import AutoModelForCausalLM
 
-from trl_3spo.checkpoint import load_policy, load_tokenizer
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.predictive_gain import PredictiveGain
+from trl_3spo.algorithm.records import Episode, Visit
 from trl_3spo.environments.base import Environment, Key, Message
-from trl_3spo.episode import Episode, Visit
 from trl_3spo.evaluation import play
-from trl_3spo.history import StateHistory
-from trl_3spo.options import ThreeSPOOptions
-from trl_3spo.predictive_gain import PredictiveGain
+from trl_3spo.evaluation.policies import load_policy, load_tokenizer
 
 NUM_FITTED = 48
 """Episodes on which clusters are found; they are not measured."""

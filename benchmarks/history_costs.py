@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from trl_3spo import __version__
-from trl_3spo.history import StateHistory
+from trl_3spo.algorithm.history import StateHistory
 
 EPISODE_LENGTH = 20
 NUM_PROBES = 2_000

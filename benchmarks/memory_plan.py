@@ -2,8 +2,8 @@
 
     python benchmarks/memory_plan.py --json benchmarks/results/memory_plan.json
 
-Nothing is measured: this is `trl_3spo.memory_plan` for the models' published sizes, with activation checkpointing, KL,
-groups of 8 and AdamW. `tests/test_memory_plan.py` compares its parts with what torch, PEFT and bitsandbytes hold.
+Nothing is measured: this is `trl_3spo.cli.memory_plan` for the models' published sizes, with activation checkpointing,
+KL, groups of 8 and AdamW. `tests/test_memory_plan.py` compares its parts with what torch, PEFT and bitsandbytes hold.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trl_3spo import __version__
-from trl_3spo.memory_plan import RESERVE, most_rows, plan_memory
-from trl_3spo.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_plan import RESERVE, most_rows, plan_memory
+from trl_3spo.cli.memory_setup import ModelShape, Setup
 
 SHAPES = {
     "Qwen2.5-1.5B": ModelShape(28, 1536, 8960, 1536, 256, 151936, has_tied_head=True),

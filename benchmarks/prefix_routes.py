@@ -23,8 +23,8 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from trl_3spo.prefix_route import CPU, Route, Sizes, best_route, cost
-from trl_3spo.shared_prefix import Groups, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.log_probs import Groups, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.route import CPU, Route, Sizes, best_route, cost
 
 MODELS = {"2 layers of 64": (64, 2), "4 layers of 256": (256, 4)}
 CASES = [  # group sizes, prompt tokens, completion tokens

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from provenance import provenance
 from tabular_worlds import WORLDS, TablePolicy, TabularEnv
 
-from trl_3spo.advantages import whiten
-from trl_3spo.collector import Collector
-from trl_3spo.episode import Episode, Group
-from trl_3spo.episode_credit import gigpo, group_values, grpo, step_po
-from trl_3spo.episode_rollout import EpisodeRollout
-from trl_3spo.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.rollout import Expansion, Rollout
+from trl_3spo.algorithm.credit import whiten
+from trl_3spo.algorithm.forest import Expansion, Rollout
+from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.algorithm.records import Episode, Group
+from trl_3spo.algorithm.task_order import Collector
+from trl_3spo.baselines.credit import gigpo, group_values, grpo, step_po
+from trl_3spo.baselines.episodes import EpisodeRollout
 
 Groups = list[list[Episode]]
 Credit = Callable[[Groups], list[NDArray[np.float64]]]

@@ -38,10 +38,10 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_3spo import __version__
-from trl_3spo.agent_config import AgentConfig
-from trl_3spo.prefix_route import Route
-from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
+from trl_3spo.prefix_sharing.route import Route
+from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.tiny import word_tokenizer
+from trl_3spo.training.agent_config import AgentConfig
 
 SIZES = ("prompt_tokens", "completion_tokens", "group_size")
 MODELS = {

@@ -25,8 +25,8 @@ import numpy
 from alfworld_speed import provenance
 
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
-from trl_3spo.environments.webshop.expert import ShoppingExpert
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.expert.expert import ShoppingExpert
 
 SIZES = (1_000, 100_000)
 NUM_INSTRUCTED = 1_000

@@ -17,8 +17,8 @@ from alfworld_speed import provenance
 
 from trl_3spo.environments.base import Task, Turn
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
-from trl_3spo.environments.webshop.expert import ShoppingExpert
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.expert.expert import ShoppingExpert
 from trl_3spo.evaluation import EpisodeResult, summarize
 
 

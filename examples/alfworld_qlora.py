@@ -17,8 +17,8 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig
 
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
-from trl_3spo.checkpoint import load_tokenizer
 from trl_3spo.environments.alfworld import AlfworldEnv
+from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.tiny import save_tiny_policy
 
 FULL = {"max_steps": 400, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 32, "eval_strategy": "steps"}

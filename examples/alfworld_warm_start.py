@@ -6,8 +6,8 @@ python examples/alfworld_warm_start.py --output-dir examples/warm_start/alfworld
 from imitation import Lessons, Phase, main
 from small_alfworld import HISTORY_LENGTH, MAX_COMPLETION_LENGTH, make_env
 
-from trl_3spo.environments.alfworld.demonstrations import advisor
-from trl_3spo.environments.alfworld.expert import SearchExpert
+from trl_3spo.environments.alfworld.expert.demonstrations import advisor
+from trl_3spo.environments.alfworld.expert.expert import SearchExpert
 from trl_3spo.environments.base import Observation
 from trl_3spo.environments.demonstrations import Expert
 

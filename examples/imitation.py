@@ -18,10 +18,10 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from trl_3spo.checkpoint import load_policy
 from trl_3spo.environments.base import Environment, Observation
 from trl_3spo.environments.demonstrations import Expert, demonstrate
 from trl_3spo.evaluation import play
+from trl_3spo.evaluation.policies import load_policy
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 

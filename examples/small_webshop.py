@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from demo_world import DemoWorld, Tasks
 
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.catalogue import Catalogue, write_catalogue
+from trl_3spo.environments.webshop.catalogue.catalogue import Catalogue, write_catalogue
 
 NUM_UNSEEN, NUM_GOALS = 200, 1800
 MAX_COMPLETION_LENGTH = 10

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.demonstrations import demonstrate
+from trl_3spo.environments.webshop.expert.demonstrations import demonstrate
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 HARDWARE = {"use_cpu": not torch.cuda.is_available(), "bf16": torch.cuda.is_available()}

@@ -10,8 +10,8 @@ from small_webshop import MAX_COMPLETION_LENGTH, make_env
 
 from trl_3spo.environments.base import Observation, Turn
 from trl_3spo.environments.demonstrations import Advice, Expert
-from trl_3spo.environments.webshop.reading import Listing, Page, head_of, listing_of, read_page, results_of
-from trl_3spo.environments.webshop.request import Request, read_request
+from trl_3spo.environments.webshop.expert.reading import Listing, Page, head_of, listing_of, read_page, results_of
+from trl_3spo.environments.webshop.expert.request import Request, read_request
 
 PHASES = (
     *(Phase(seed=seed, num_tasks=1800, learning_rate=1e-3, noise=0.3) for seed in (2, 3, 4, 6, 7, 8, 9, 10, 11, 12)),

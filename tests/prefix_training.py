@@ -4,9 +4,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from trl_3spo.agent_config import AgentConfig
-from trl_3spo.prefix_sharing_trainer import PrefixSharingTrainer
+from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.tiny import tiny_model, word_tokenizer
+from trl_3spo.training.agent_config import AgentConfig
 
 WORDS = [
     "alpha",

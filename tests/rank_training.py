@@ -12,8 +12,8 @@ from torch.distributed.fsdp import fully_shard
 
 from training import WORDS, config_for, corridor_trainer
 from trl_3spo import ThreeSPOTrainer
-from trl_3spo.checkpoint import load_tokenizer
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task
+from trl_3spo.evaluation.policies import load_tokenizer
 
 # A server that has imported everything once forks the processes.
 CONTEXT = multiprocessing.get_context("forkserver")

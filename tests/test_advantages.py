@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
-from trl_3spo.advantages import (
+from trl_3spo.algorithm.credit import (
     discounted_returns,
     gae,
     group_relative,

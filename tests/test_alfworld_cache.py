@@ -10,8 +10,8 @@ import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv, Game
 from trl_3spo.environments.alfworld import cache as cache_module
-from trl_3spo.environments.alfworld.definition import from_json, read_definition, to_json
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.simulator.definition import from_json, read_definition, to_json
 
 GAMES = generate_games(6, seed=3, num_receptacles=(5, 12))
 
@@ -57,7 +57,7 @@ def test_games_are_read_once(folder: Path, path: Path, monkeypatch: pytest.Monke
     first = observe(path)
     (entry,) = entries(folder)
     assert entry.stat().st_size < 3000
-    monkeypatch.setattr("trl_3spo.environments.alfworld.files.read_definition", None)
+    monkeypatch.setattr("trl_3spo.environments.alfworld.data.files.read_definition", None)
     assert observe(path) == first
 
 

@@ -5,7 +5,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.demonstrations import demonstrate
+from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
 from trl_3spo.environments.base import Turn
 from trl_3spo.tiny import tiny_model, word_tokenizer
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.base import StepResult
 
 GAMES = generate_games(2, seed=8, num_receptacles=(4, 6), num_objects=(4, 8))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv, Game
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.base import Observation, StepResult, Task
 from trl_3spo.testing import check_environment

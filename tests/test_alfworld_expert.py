@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from trl_3spo.environments.alfworld.assignment import LOOK, SLICED_SENTENCES, TWO, Assignment
-from trl_3spo.environments.alfworld.expert import SearchExpert
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.oracle import oracle_action, oracle_plan
+from trl_3spo.environments.alfworld.expert.expert import SearchExpert
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.generation.oracle import oracle_action, oracle_plan
+from trl_3spo.environments.alfworld.simulator.game import Game
 
 SMALL = {"num_receptacles": (4, 8), "num_objects": (4, 10)}
 ARCHIVE = Path(__file__).parents[2] / "shared/data/alfworld/games.tar.xz"

@@ -6,10 +6,10 @@ import json
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.export import to_textworld, write_game, write_games
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.oracle import oracle_plan
+from trl_3spo.environments.alfworld.data.export import to_textworld, write_game, write_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.generation.oracle import oracle_plan
+from trl_3spo.environments.alfworld.simulator.game import Game
 
 GRAMMAR = 'grammar :: """\n{"task": [{"rhs": "Your task is to: UNKNOWN GOAL."}]}\n"""'
 DOMAIN = """(define (domain alfred)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.files import describe_task, read_folder_name, source_from_path
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.data.files import describe_task, read_folder_name, source_from_path
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 
 FOLDERS = (
     "pick_and_place_simple-Mug-None-Desk-308",

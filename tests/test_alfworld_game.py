@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.alfworld import Command, Game, GameState
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.text import object_text
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.simulator.text import object_text
 
 PROBLEM = """
 (define (problem kitchen) (:domain alfred)

@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from trl_3spo.environments.alfworld import AlfworldEnv, generator
+from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.assignment import (
     KINDS,
     LOOK,
@@ -20,10 +20,11 @@ from trl_3spo.environments.alfworld.assignment import (
     TREATMENTS,
     Assignment,
 )
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.generator import generate_game, generate_games
-from trl_3spo.environments.alfworld.oracle import oracle_plan
+from trl_3spo.environments.alfworld.generation import generator
+from trl_3spo.environments.alfworld.generation.generator import generate_game, generate_games
+from trl_3spo.environments.alfworld.generation.oracle import oracle_plan
 from trl_3spo.environments.alfworld.rooms import OBJECTS, OPENABLE, OVERLAPS, ROOMS
+from trl_3spo.environments.alfworld.simulator.game import Game
 
 SMALL = {"num_receptacles": (4, 8), "num_objects": (4, 10)}
 
@@ -79,7 +80,7 @@ def test_more_games_begin_with_the_same_ones(small_games):
 @pytest.mark.parametrize("hash_seed", ["1", "77"])
 def test_games_do_not_depend_on_the_order_of_hashes(default_games, hash_seed):
     script = (
-        "import json; from trl_3spo.environments.alfworld.generator import generate_games;"
+        "import json; from trl_3spo.environments.alfworld.generation.generator import generate_games;"
         "print(json.dumps(generate_games(12, seed=0)))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

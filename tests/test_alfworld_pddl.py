@@ -1,7 +1,7 @@
 import pytest
 
-from trl_3spo.environments.alfworld.pddl import read_expression, read_problem, read_typed_list
-from trl_3spo.environments.alfworld.rules import Rules, read_rules
+from trl_3spo.environments.alfworld.simulator.pddl import read_expression, read_problem, read_typed_list
+from trl_3spo.environments.alfworld.simulator.rules import Rules, read_rules
 
 PROBLEM = """
 (define (problem p) (:domain alfred)

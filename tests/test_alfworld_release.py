@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.release import find_games
+from trl_3spo.environments.alfworld.data.release import find_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 
 FOLDERS = (
     "pick_and_place_simple-Mug-None-Desk-308",

@@ -21,9 +21,9 @@ import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv, Game, GameState
 from trl_3spo.environments.alfworld.assignment import KINDS, SLICED_SENTENCES
-from trl_3spo.environments.alfworld.export import write_games
-from trl_3spo.environments.alfworld.files import TRAJECTORY_FILE, describe_task, source_from_path
-from trl_3spo.environments.alfworld.generator import generate_games
+from trl_3spo.environments.alfworld.data.export import write_games
+from trl_3spo.environments.alfworld.data.files import TRAJECTORY_FILE, describe_task, source_from_path
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld" / "games.tar.xz"
 NUM_RELEASED = 24

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from trl_3spo.environments.alfworld import AlfworldEnv, textworld_engine
-from trl_3spo.environments.alfworld.export import write_games
-from trl_3spo.environments.alfworld.generator import generate_games
-from trl_3spo.environments.alfworld.textworld_engine import Textworld
-from trl_3spo.environments.replay import ReplayDriftError
+from trl_3spo.environments.adapters.replay import ReplayDriftError
+from trl_3spo.environments.alfworld import AlfworldEnv
+from trl_3spo.environments.alfworld.data.export import write_games
+from trl_3spo.environments.alfworld.generation.generator import generate_games
+from trl_3spo.environments.alfworld.textworld import engine as textworld_engine
+from trl_3spo.environments.alfworld.textworld.engine import Textworld
 from trl_3spo.testing import check_environment
 
 HAS_TEXTWORLD = all(importlib.util.find_spec(name) for name in ("alfworld", "textworld"))
@@ -115,7 +116,7 @@ def test_a_game_that_changed_meanwhile_is_noticed(tmp_path: Path) -> None:
 
 DROPPING = """
 import random, sys
-from trl_3spo.environments.alfworld import textworld_process
+from trl_3spo.environments.alfworld.textworld import process as textworld_process
 
 def tell(way):
     told = game.tell(way)

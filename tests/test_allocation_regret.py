@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trl_3spo.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

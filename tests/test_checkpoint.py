@@ -6,9 +6,9 @@ import torch
 
 from training import config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
-from trl_3spo.checkpoint import evaluate_checkpoint, load_policy, load_tokenizer
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation import panel_hash
+from trl_3spo.evaluation.policies import evaluate_checkpoint, load_policy, load_tokenizer
 
 TEMPERATURE = 1.5
 

@@ -14,10 +14,10 @@ from datasets import load_dataset
 import trl_3spo
 from training import tokenizer_for, untrained
 from trl_3spo import cli
-from trl_3spo.checkpoint import evaluate_checkpoint
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.demonstrations import demonstrate
+from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.evaluation.policies import evaluate_checkpoint
 
 CORRIDOR = "trl_3spo.environments.corridor:CorridorEnv"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from trl_3spo.algorithm.forest import Rollout
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.records import first_visit
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import first_visit
 from trl_3spo.evaluation import panel_hash
-from trl_3spo.options import ThreeSPOOptions
-from trl_3spo.rollout import Rollout
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = {"per_device_train_batch_size": 8}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trl_3spo.critic import ValueHead, last_hidden_states
+from trl_3spo.baselines.critic import ValueHead, last_hidden_states
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 PROMPTS = [[5, 6, 7, 8], [9], [5, 6, 7], [10, 4]]

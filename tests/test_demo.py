@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trl_3spo.environments.demonstrations import demonstrate
-from trl_3spo.environments.webshop.matching import is_match, normalize_color
+from trl_3spo.environments.webshop.scoring.matching import is_match, normalize_color
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"per_device_train_batch_size": 16, "num_generations": 4, "min_batch_fill": 0.0}

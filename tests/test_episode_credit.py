@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.records import Episode, first_visit, next_visit
+from trl_3spo.baselines.credit import gigpo, group_values, grpo, history_values, step_po
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import Episode, first_visit, next_visit
-from trl_3spo.episode_credit import gigpo, group_values, grpo, history_values, step_po
-from trl_3spo.history import StateHistory
 
 ENV = CorridorEnv(length=3, max_steps=3)
 (LEFT,) = [task for task in ENV.tasks() if task.kind == "left"]

@@ -2,9 +2,9 @@
 
 import pytest
 
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.baselines.episodes import EpisodeRollout
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode_rollout import EpisodeRollout
-from trl_3spo.history import StateHistory
 
 ACTIONS = ("left", "right", "open", "dance")
 

@@ -4,9 +4,9 @@ import gymnasium
 import pytest
 from gymnasium import spaces
 
+from trl_3spo.environments.adapters.gymnasium import GymnasiumEnvironment, seeded_tasks
+from trl_3spo.environments.adapters.replay import ReplayEnvironment
 from trl_3spo.environments.base import Task
-from trl_3spo.environments.gymnasium import GymnasiumEnvironment, seeded_tasks
-from trl_3spo.environments.replay import ReplayEnvironment
 from trl_3spo.testing import EnvironmentContractError, check_environment
 
 WORDS = ("lower", "higher")

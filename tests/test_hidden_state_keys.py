@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trl_3spo.algorithm.records import Episode, first_visit, next_visit
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import Episode, first_visit, next_visit
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.history import StateHistory, digest
+from trl_3spo.algorithm.history import StateHistory, digest
 
 episodes = st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.booleans()), max_size=40)
 
@@ -118,7 +118,7 @@ def test_damaged_state_is_refused():
 
 def test_digests_are_the_same_in_every_process():
     key = ("task/1", (3, ("mug", 2.5, None, True)))
-    code = f"from trl_3spo.history import digest; print(digest({key!r}))"
+    code = f"from trl_3spo.algorithm.history import digest; print(digest({key!r}))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

@@ -10,8 +10,8 @@ import torch
 from transformers import BitsAndBytesConfig, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from training import config_for
-from trl_3spo.memory_plan import GIB, RESERVE, most_rows, plan_memory, remedies, report
-from trl_3spo.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_plan import GIB, RESERVE, most_rows, plan_memory, remedies, report
+from trl_3spo.cli.memory_setup import ModelShape, Setup
 
 SIZES = {
     "vocab_size": 200,

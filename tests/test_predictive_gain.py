@@ -4,10 +4,10 @@ import math
 
 import pytest
 
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.predictive_gain import PredictiveGain, log_loss
+from trl_3spo.algorithm.records import Episode, first_visit, next_visit
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import Episode, first_visit, next_visit
-from trl_3spo.history import StateHistory
-from trl_3spo.predictive_gain import PredictiveGain, log_loss
 
 
 def episode(*actions):

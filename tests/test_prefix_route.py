@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 
 from prefix_models import MODELS
-from trl_3spo.prefix_route import Route, Sizes, best_route, is_checkpointing, why_no_cache, why_no_mask
+from trl_3spo.prefix_sharing.route import Route, Sizes, best_route, is_checkpointing, why_no_cache, why_no_mask
 
 FORGETFUL = {
     "gemma2": "sliding_attention layers",

@@ -1,8 +1,8 @@
 import pytest
 
+from trl_3spo.environments.adapters.replay import ReplayDriftError, ReplayEnvironment
 from trl_3spo.environments.base import Environment
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.environments.replay import ReplayDriftError, ReplayEnvironment
 from trl_3spo.testing import check_environment
 
 

@@ -5,10 +5,10 @@ from array import array
 
 import pytest
 
+from trl_3spo.algorithm.forest import Rollout
+from trl_3spo.algorithm.history import digest
+from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.history import digest
-from trl_3spo.options import ThreeSPOOptions
-from trl_3spo.rollout import Rollout
 
 
 def rollout(env=None, *, max_group_size=8, tasks=None, rank=0, num_ranks=1, is_scaled=True, **options):

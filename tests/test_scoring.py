@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo import scoring
+from trl_3spo.algorithm import scoring
 
 rates = st.floats(0, 1)
 sharpnesses = st.floats(0, 50)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from trl_3spo.algorithm.records import Episode, Group, Transition, first_visit, next_visit
+from trl_3spo.algorithm.search import TreeSearch, rank
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import Episode, Group, Transition, first_visit, next_visit
-from trl_3spo.search import TreeSearch, rank
 
 
 @pytest.fixture

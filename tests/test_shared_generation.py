@@ -5,8 +5,8 @@ import torch
 from transformers import GenerationConfig
 
 from prefix_models import MODELS
-from trl_3spo.shared_generation import generate_shared, left_padded
-from trl_3spo.shared_prefix import groups_of
+from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
+from trl_3spo.prefix_sharing.log_probs import groups_of
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 8], [11, 12, 13, 14, 15, 16], [5, 6, 7, 8], [3]]
 

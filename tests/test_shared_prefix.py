@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from prefix_models import MODELS, gradient, padded_rows, plain_outputs, with_head
-from trl_3spo.shared_prefix import Groups, _arranged, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.log_probs import Groups, _arranged, groups_of, outputs_by_cache, outputs_by_mask
 
 ROUTES = {
     "cache": outputs_by_cache,

@@ -59,7 +59,7 @@ def test_vllm_has_to_be_there(tmp_path):
 @pytest.mark.parametrize("shared", [{"vllm_mode": "server"}, {"vllm_tensor_parallel_size": 2}])
 def test_several_processes_have_engines_of_their_own(tmp_path, monkeypatch, shared):
     monkeypatch.setattr(ThreeSPOConfig, "world_size", 2)
-    monkeypatch.setattr("trl_3spo.start_checks.is_vllm_available", lambda: True)
+    monkeypatch.setattr("trl_3spo.training.start_checks.is_vllm_available", lambda: True)
     with pytest.raises(ValueError, match=r"several processes.*Use vllm_mode='colocate'"):
         start(tmp_path, changes={"use_vllm": True, "num_generations": 8} | shared)
 

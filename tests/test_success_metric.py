@@ -5,8 +5,8 @@ from dataclasses import asdict
 import evaluate
 import pytest
 
-from trl_3spo import success_metric
 from trl_3spo.evaluation import EpisodeResult, summarize
+from trl_3spo.evaluation import metric as success_metric
 
 RESULTS = [
     EpisodeResult("game 1", "place", True, 12, 0),

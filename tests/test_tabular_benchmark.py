@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trl_3spo.episode import Episode, first_visit, next_visit
+from trl_3spo.algorithm.records import Episode, first_visit, next_visit
 from trl_3spo.testing import check_environment
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -5,7 +5,7 @@ from transformers import HfArgumentParser
 
 from training import config_for
 from trl_3spo import ThreeSPOConfig
-from trl_3spo.options import ThreeSPOOptions
+from trl_3spo.algorithm.options import ThreeSPOOptions
 
 BAD = {
     "score_sharpness": -1.0,

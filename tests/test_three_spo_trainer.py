@@ -12,8 +12,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from training import SpokenCorridor, WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
+from trl_3spo.algorithm.history import digest
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.history import digest
 
 
 def parameters(model):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trl_3spo.environments.adapters.tool_environment import Call, ToolEnvironment, parse_call, plain_key
 from trl_3spo.environments.base import Turn
-from trl_3spo.environments.tool_environment import Call, ToolEnvironment, parse_call, plain_key
 from trl_3spo.testing import check_environment
 
 CALLS = (

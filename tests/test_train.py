@@ -14,8 +14,8 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from transformers import GPT2Config
 
 from trl_3spo import ThreeSPOConfig, cli
-from trl_3spo.memory_setup import Setup
-from trl_3spo.train import _memory_report, make_trainer, parse
+from trl_3spo.cli.memory_setup import Setup
+from trl_3spo.cli.train import _memory_report, make_trainer, parse
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"]
@@ -92,7 +92,7 @@ def test_models_of_another_kind_have_no_memory_plan(tmp_path):
 
 def launched(file, *options):
     """Return what `accelerate launch` makes of a configuration file, which it checks."""
-    given = ["--config_file", str(file), *options, "-m", "trl_3spo.train"]
+    given = ["--config_file", str(file), *options, "-m", "trl_3spo.cli.train"]
     args, _, mixed_precision = _validate_launch_command(launch_command_parser().parse_args(given))
     assert mixed_precision, "the file's own"
     return args

@@ -37,7 +37,7 @@ def logp_of_next(model, prompt):
 def train(tmp_path, monkeypatch):
     """Train with the engine; return the trainer, and each update's batch with the policy's log-probabilities then."""
     monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", Engine)
-    monkeypatch.setattr("trl_3spo.start_checks.is_vllm_available", lambda: True)
+    monkeypatch.setattr("trl_3spo.training.start_checks.is_vllm_available", lambda: True)
 
     def run(**changes):
         settings = {"use_vllm": True, "max_steps": 4, "novelty_weight": 0.3}

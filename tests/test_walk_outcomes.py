@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.advantages import gae
+from trl_3spo.algorithm.credit import gae
+from trl_3spo.algorithm.records import Episode, first_visit, next_visit
+from trl_3spo.algorithm.walk_outcomes import walk_outcomes
 from trl_3spo.environments.corridor import CorridorEnv
-from trl_3spo.episode import Episode, first_visit, next_visit
-from trl_3spo.walk_outcomes import walk_outcomes
 
 
 def walk(env, task, actions):

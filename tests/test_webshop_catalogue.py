@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
-from trl_3spo.environments.webshop.matching import is_match, normalize_color
-from trl_3spo.environments.webshop.reward import score_purchase
-from trl_3spo.environments.webshop.title_nouns import title_nouns
-from trl_3spo.environments.webshop.wares import WARES
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.catalogue.wares import WARES
+from trl_3spo.environments.webshop.scoring.matching import is_match, normalize_color
+from trl_3spo.environments.webshop.scoring.reward import score_purchase
+from trl_3spo.environments.webshop.scoring.title_nouns import title_nouns
 from trl_3spo.environments.webshop.world import World
 
 WARE_BY_QUERY = {ware.query: ware for ware in WARES}
@@ -159,7 +159,7 @@ def test_fewer_instructed_products_leave_the_others_without_an_instruction():
 @pytest.mark.parametrize("hash_seed", ["1", "77"])
 def test_equal_seeds_give_equal_catalogues_in_every_process(hash_seed):
     script = (
-        "import json; from trl_3spo.environments.webshop.catalogue import generate_catalogue;"
+        "import json; from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue;"
         "print(json.dumps(generate_catalogue(50, seed=3)))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

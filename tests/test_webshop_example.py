@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
 
 EXAMPLE = str(Path(__file__).parents[1] / "examples" / "webshop.py")
 

@@ -6,11 +6,11 @@ import pytest
 
 from trl_3spo.environments.base import Observation, Turn
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
-from trl_3spo.environments.webshop.demonstrations import demonstrate
-from trl_3spo.environments.webshop.expert import ShoppingExpert
-from trl_3spo.environments.webshop.reading import Listing, listing_of, options_of, read_page, results_of
-from trl_3spo.environments.webshop.request import read_request
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.expert.demonstrations import demonstrate
+from trl_3spo.environments.webshop.expert.expert import ShoppingExpert
+from trl_3spo.environments.webshop.expert.reading import Listing, listing_of, options_of, read_page, results_of
+from trl_3spo.environments.webshop.expert.request import read_request
 from webshop_fixtures import FOLDER, needs_fixtures
 
 HEAD = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.webshop import Product, World
-from trl_3spo.environments.webshop.files import read_products
+from trl_3spo.environments.webshop.catalogue.files import read_products
 from webshop_catalogue import ATTRIBUTES, HUMAN, ITEMS, load, product, wish, write
 
 

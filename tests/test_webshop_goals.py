@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.choices import best_options, selectable_options
+from trl_3spo.environments.webshop.shop.choices import best_options, selectable_options
 from webshop_catalogue import ATTRIBUTES, HUMAN, ITEMS, load, product, wish
 
 Load = Callable[..., World]

@@ -6,8 +6,8 @@ import pytest
 
 from trl_3spo.environments.base import StepResult
 from trl_3spo.environments.webshop import WebShopEnv
-from trl_3spo.environments.webshop.matching import COLOR_WORDS, normalize_color, token_set_ratio
-from trl_3spo.environments.webshop.original import url
+from trl_3spo.environments.webshop.scoring.matching import COLOR_WORDS, normalize_color, token_set_ratio
+from trl_3spo.environments.webshop.shop.original import url
 from trl_3spo.environments.webshop.state import INDEX
 from webshop_fixtures import needs_fixtures, read, transcripts, world
 

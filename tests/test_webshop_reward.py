@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.webshop import World
-from trl_3spo.environments.webshop.goals import Goal
-from trl_3spo.environments.webshop.matching import is_match, normalize_color, token_set_ratio
-from trl_3spo.environments.webshop.reward import Reward, has_attribute, score_purchase
-from trl_3spo.environments.webshop.title_nouns import title_nouns
+from trl_3spo.environments.webshop.catalogue.goals import Goal
+from trl_3spo.environments.webshop.scoring.matching import is_match, normalize_color, token_set_ratio
+from trl_3spo.environments.webshop.scoring.reward import Reward, has_attribute, score_purchase
+from trl_3spo.environments.webshop.scoring.title_nouns import title_nouns
 from webshop_catalogue import ATTRIBUTES, HUMAN, ITEMS, load, product, wish
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.environments.webshop import analysis
-from trl_3spo.environments.webshop.analysis import analyze, tokenize
-from trl_3spo.environments.webshop.index import SearchIndex, stored_length
-from trl_3spo.environments.webshop.porter import stem
+from trl_3spo.environments.webshop.search import analysis
+from trl_3spo.environments.webshop.search.analysis import analyze, tokenize
+from trl_3spo.environments.webshop.search.index import SearchIndex, stored_length
+from trl_3spo.environments.webshop.search.porter import stem
 
 # From the examples of Porter's paper, taken through all of its steps by hand.
 STEMS = """

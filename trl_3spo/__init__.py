@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+from trl_3spo._version import __version__
+
 if TYPE_CHECKING:
-    from trl_3spo.episode_config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
-    from trl_3spo.episode_trainer import EpisodeGRPOTrainer, GiGPOTrainer
-    from trl_3spo.step_po_trainer import StepPOTrainer
+    from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
+    from trl_3spo.baselines.step_po_trainer import StepPOTrainer
+    from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer
     from trl_3spo.three_spo_config import ThreeSPOConfig
     from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 
-__version__ = "0.1.0"
 __all__ = [
     "EpisodeGRPOConfig",
     "EpisodeGRPOTrainer",
@@ -23,12 +24,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EpisodeGRPOConfig": "trl_3spo.episode_config",
-    "EpisodeGRPOTrainer": "trl_3spo.episode_trainer",
-    "GiGPOConfig": "trl_3spo.episode_config",
-    "GiGPOTrainer": "trl_3spo.episode_trainer",
-    "StepPOConfig": "trl_3spo.episode_config",
-    "StepPOTrainer": "trl_3spo.step_po_trainer",
+    "EpisodeGRPOConfig": "trl_3spo.baselines.config",
+    "EpisodeGRPOTrainer": "trl_3spo.baselines.trainers",
+    "GiGPOConfig": "trl_3spo.baselines.config",
+    "GiGPOTrainer": "trl_3spo.baselines.trainers",
+    "StepPOConfig": "trl_3spo.baselines.config",
+    "StepPOTrainer": "trl_3spo.baselines.step_po_trainer",
     "ThreeSPOConfig": "trl_3spo.three_spo_config",
     "ThreeSPOTrainer": "trl_3spo.three_spo_trainer",
 }

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_3spo.agent_config import AgentConfig
-from trl_3spo.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.training.agent_config import AgentConfig
 
 
 @dataclass
@@ -13,9 +13,9 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     Configuration class for the [`ThreeSPOTrainer`].
 
     Everything of [`~trl.GRPOConfig`] keeps its name and meaning; `num_generations` is G_max, and a generation batch
-    holds whole state groups of n(s) ≤ G_max rows. [`~trl_3spo.options.ThreeSPOOptions`] documents the options of
-    scores, rewards, search and history, [`~trl_3spo.agent_config.AgentConfig`] those of tasks and evaluation. With
-    `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
+    holds whole state groups of n(s) ≤ G_max rows. [`~trl_3spo.algorithm.options.ThreeSPOOptions`] documents the
+    options of scores, rewards, search and history, [`~trl_3spo.training.agent_config.AgentConfig`] those of tasks and
+    evaluation. With `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
 
     Parameters:
         num_generations (`int`, *optional*, defaults to `2`):

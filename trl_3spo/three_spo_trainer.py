@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
-from trl_3spo.advantages import whiten
-from trl_3spo.agent_trainer import model_name
-from trl_3spo.batch import Row
+from trl_3spo.algorithm.credit import whiten
+from trl_3spo.algorithm.forest import Expansion, Rollout
+from trl_3spo.algorithm.predictive_gain import PredictiveGain
+from trl_3spo.algorithm.records import Episode, Group
+from trl_3spo.algorithm.scorer import group_sizes
 from trl_3spo.environments.base import Environment
-from trl_3spo.episode import Episode, Group
-from trl_3spo.predictive_gain import PredictiveGain
-from trl_3spo.ranks import gather
-from trl_3spo.rollout import Expansion, Rollout
-from trl_3spo.rollout_trainer import RolloutTrainer
-from trl_3spo.state_scorer import group_sizes
 from trl_3spo.three_spo_config import ThreeSPOConfig
+from trl_3spo.training.agent_trainer import model_name
+from trl_3spo.training.batch import Row
+from trl_3spo.training.ranks import gather
+from trl_3spo.training.rollout_trainer import RolloutTrainer
 
 logger = logging.getLogger(__name__)
 

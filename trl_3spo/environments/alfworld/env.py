@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trl_3spo.environments.alfworld import files, prompting, release
-from trl_3spo.environments.alfworld.engine import Engine, Moment, NativeEngine
-from trl_3spo.environments.alfworld.files import GameSource
-from trl_3spo.environments.alfworld.game import Game
+from trl_3spo.environments.alfworld import prompting
+from trl_3spo.environments.alfworld.data import files, release
+from trl_3spo.environments.alfworld.data.files import GameSource
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
-from trl_3spo.environments.alfworld.state import GameState
+from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, NativeEngine
+from trl_3spo.environments.alfworld.simulator.game import Game
+from trl_3spo.environments.alfworld.simulator.state import GameState
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
 
 if TYPE_CHECKING:
-    from trl_3spo.environments.alfworld.textworld_engine import Textworld
+    from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
 TIMES_PER_EPISODE = 10
 """Into how many spans of time score keys divide an episode."""
@@ -277,14 +278,14 @@ def _open_natively(source: GameSource) -> tuple[Game, Engine]:
 
 def _start_textworld(num_processes: int) -> "Textworld":
     # Imported here: the native engine does without.
-    from trl_3spo.environments.alfworld.textworld_engine import Textworld
+    from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
     return Textworld(num_processes)
 
 
 def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSource]:
     # Imported here: playing released games needs no generator.
-    from trl_3spo.environments.alfworld.generator import generate_games
+    from trl_3spo.environments.alfworld.generation.generator import generate_games
 
     games = generate_games(count, seed, **options)
     # Named by content: equal games of other calls have equal names, and a panel's hash tells what was played.

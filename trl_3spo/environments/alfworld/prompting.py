@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trl_3spo.environments import base
-from trl_3spo.environments.alfworld.text import HELP, without_introduction
+from trl_3spo.environments.alfworld.simulator.text import HELP, without_introduction
 from trl_3spo.environments.base import Turn
 
 PROMPT_FORMATS = ("think", "action")

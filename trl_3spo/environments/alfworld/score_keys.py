@@ -1,9 +1,9 @@
 """The names an ALFWorld state is known by, from fine to coarse: what successes are counted under."""
 
 from trl_3spo.environments.alfworld.assignment import LOOK, Assignment
-from trl_3spo.environments.alfworld.game import Game
-from trl_3spo.environments.alfworld.oracle import assignment_of
-from trl_3spo.environments.alfworld.state import GameState, Receptacle
+from trl_3spo.environments.alfworld.generation.oracle import assignment_of
+from trl_3spo.environments.alfworld.simulator.game import Game
+from trl_3spo.environments.alfworld.simulator.state import GameState, Receptacle
 from trl_3spo.environments.base import Key
 
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.webshop import prompting
-from trl_3spo.environments.webshop.goals import Goal
-from trl_3spo.environments.webshop.original import OriginalShop
-from trl_3spo.environments.webshop.reward import Reward
+from trl_3spo.environments.webshop.catalogue.goals import Goal
 from trl_3spo.environments.webshop.score_keys import score_keys
-from trl_3spo.environments.webshop.shop import Shop
+from trl_3spo.environments.webshop.scoring.reward import Reward
+from trl_3spo.environments.webshop.shop.original import OriginalShop
+from trl_3spo.environments.webshop.shop.shop import Shop
 from trl_3spo.environments.webshop.state import DONE, ShopState
 from trl_3spo.environments.webshop.world import World
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from trl_3spo.environments.base import Key
-from trl_3spo.environments.webshop.goals import Goal
-from trl_3spo.environments.webshop.products import Product
-from trl_3spo.environments.webshop.reward import Reward
+from trl_3spo.environments.webshop.catalogue.goals import Goal
+from trl_3spo.environments.webshop.catalogue.products import Product
+from trl_3spo.environments.webshop.scoring.reward import Reward
 from trl_3spo.environments.webshop.state import ShopState
 
 MAX_PAGE_NUMBER = 3

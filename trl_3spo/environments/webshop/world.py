@@ -8,15 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trl_3spo.environments.base import Task
-from trl_3spo.environments.webshop import files, goals
-from trl_3spo.environments.webshop.catalogue import generate_catalogue, write_catalogue
-from trl_3spo.environments.webshop.choices import best_options
-from trl_3spo.environments.webshop.goals import Goal, Goals
-from trl_3spo.environments.webshop.index import SearchIndex
-from trl_3spo.environments.webshop.products import Product, is_sold, make_product
-from trl_3spo.environments.webshop.reward import Reward, TitleNouns, score_purchase
-from trl_3spo.environments.webshop.splits import SPLITS, split_goals
-from trl_3spo.environments.webshop.title_nouns import title_nouns as nouns_by_rule
+from trl_3spo.environments.webshop.catalogue import files, goals
+from trl_3spo.environments.webshop.catalogue.catalogue import generate_catalogue, write_catalogue
+from trl_3spo.environments.webshop.catalogue.goals import Goal, Goals
+from trl_3spo.environments.webshop.catalogue.products import Product, is_sold, make_product
+from trl_3spo.environments.webshop.catalogue.splits import SPLITS, split_goals
+from trl_3spo.environments.webshop.scoring.reward import Reward, TitleNouns, score_purchase
+from trl_3spo.environments.webshop.scoring.title_nouns import title_nouns as nouns_by_rule
+from trl_3spo.environments.webshop.search.index import SearchIndex
+from trl_3spo.environments.webshop.shop.choices import best_options
 
 MAX_HITS = 50
 """Products a search finds, at most."""

@@ -1,0 +1,158 @@
+"""Frozen records of what the search has done: visits, transitions, groups, episodes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from trl_3spo.algorithm.history import digest
+from trl_3spo.environments.base import Environment, Observation, StepResult, Task, Turn
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One arrival at a state in a search tree, linked to the visit it came from.
+
+    Args:
+        task: Root only knows it first-hand; every visit of a tree carries the same one.
+        result: What the environment said on arrival. The root's has nothing but the first observation.
+        snapshot: The environment's snapshot of the state, None where the episode has ended.
+        parent: The visit before, None at the root.
+        action: The action that led here, None at the root.
+        depth: Environment steps since the root.
+    """
+
+    task: Task
+    result: StepResult
+    snapshot: Any
+    parent: "Visit | None" = None
+    action: str | None = None
+    depth: int = 0
+
+    @property
+    def observation(self) -> Observation:
+        """What is shown here."""
+        return self.result.observation
+
+    @cached_property
+    def keys(self) -> tuple[int, ...]:
+        """Digests of the score keys, finest first: the state's names in the history."""
+        return tuple(digest(key) for key in self.observation.score_keys)
+
+    @cached_property
+    def state_digest(self) -> int:
+        """Digest of the exact state."""
+        first = self.observation.score_keys[0]
+        return self.keys[0] if first is self.observation.state_key else digest(self.observation.state_key)
+
+    def path(self) -> "list[Visit]":
+        """All visits from the root to this one."""
+        visits = [self, *self._ancestors()]
+        return visits[::-1]
+
+    def actions(self) -> list[str]:
+        """The actions that led here from the root."""
+        return [visit.action for visit in self.path() if visit.action is not None]
+
+    def turns(self) -> list[Turn]:
+        """The episode so far as the policy saw it, oldest first, without the present observation."""
+        return [Turn(before.observation.text, after.action or "") for before, after in pairwise(self.path())]
+
+    def _ancestors(self) -> "Iterator[Visit]":
+        visit = self.parent
+        while visit is not None:
+            yield visit
+            visit = visit.parent
+
+
+def first_visit(env: Environment, task: Task) -> Visit:
+    """Start a task: the root of a tree or of an episode."""
+    return Visit(task, StepResult(env.reset(task)), env.snapshot())
+
+
+def next_visits(env: Environment, moves: Sequence[tuple[Visit, str]]) -> list[Visit]:
+    """Put the environment back to each of some visits and take an action there; return where they led.
+
+    Environments are deterministic, so equal moves share one step and one visit.
+    """
+    distinct = list(dict.fromkeys(moves))
+    steps = env.step_each([(origin.snapshot, action) for origin, action in distinct])
+    reached = {
+        (origin, action): Visit(origin.task, result, snapshot, origin, action, origin.depth + 1)
+        for (origin, action), (result, snapshot) in zip(distinct, steps, strict=True)
+    }
+    return [reached[move] for move in moves]
+
+
+def next_visit(env: Environment, origin: Visit, action: str) -> Visit:
+    """Put the environment back to a visit and take one action there."""
+    (visit,) = next_visits(env, [(origin, action)])
+    return visit
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """One sampled action and where it led.
+
+    Args:
+        visit: The state reached.
+        reward: R of Eq. 2.
+        advantage: Relative to the group.
+    """
+
+    visit: Visit
+    reward: float
+    advantage: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The n(s) transitions sampled from one state, in the order they were sampled.
+
+    Args:
+        origin: The state they were sampled from.
+        transitions: n(s) ≥ 1 of them.
+        has_signal: Whether their advantages differ from zero.
+    """
+
+    origin: Visit
+    transitions: tuple[Transition, ...]
+    has_signal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One path from a root to an end.
+
+    Args:
+        end: The last visit.
+    """
+
+    end: Visit
+
+    @property
+    def success(self) -> bool:
+        """Whether it solved its task."""
+        return self.end.result.success
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps from the root."""
+        return self.end.depth
+
+    def worths(self, discount: float = 1.0) -> dict[int, float]:
+        """What each state on the path turned out to be worth, by the digests of its score keys.
+
+        Args:
+            discount: γ in (0, 1]: a success that took k more steps is worth γᵏ, a failure 0.
+
+        Returns:
+            Worths in [0, 1]; of a key met more than once that of the first time.
+        """
+        worths: dict[int, float] = {}
+        for visit in self.end.path():
+            worth = discount ** (self.num_steps - visit.depth) if self.success else 0.0
+            for key in visit.keys:
+                worths.setdefault(key, worth)
+        return worths

@@ -1,0 +1,158 @@
+"""Configuration of the baselines over whole episodes: GRPO, GiGPO and StepPO."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from trl_3spo.training.agent_config import AgentConfig
+
+VALUE_SOURCES = ("critic", "group", "history")
+
+
+@dataclass
+class EpisodeGRPOConfig(AgentConfig):
+    r"""Configuration class for the [`~trl_3spo.baselines.trainers.EpisodeGRPOTrainer`].
+
+    Everything of [`~trl.GRPOConfig`] keeps its name and meaning, where a sample is an episode: a generation batch holds
+    `per_device_train_batch_size` × `steps_per_generation` episodes per device, `num_generations` of each task. Every
+    step of an episode is a row of the loss, so that each of the batch's `steps_per_generation` parts has on average
+    `per_device_train_batch_size` × (mean length of an episode) rows.
+    [`~trl_3spo.training.agent_config.AgentConfig`] documents the options of tasks and evaluation.
+
+    Parameters:
+        scale_rewards (`str`, *optional*, defaults to `"group"`):
+            `"group"` divides an advantage by its group's standard deviation, `"none"` does not. `"batch"` is refused.
+    """
+
+    scalings: ClassVar[tuple[str, ...]] = ("group", "none")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale_rewards not in self.scalings:
+            raise ValueError(f"scale_rewards is {self.scale_rewards!r}; it must be one of {', '.join(self.scalings)}.")
+        self._check_batch()
+
+    def _check_batch(self) -> None:
+        episodes = self.per_device_train_batch_size * self.steps_per_generation
+        if episodes % self.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size × steps_per_generation is {episodes} episodes; it must be a multiple of "
+                f"num_generations ({self.num_generations}), so that a device plays whole groups. Change one of the "
+                "three, or gradient_accumulation_steps, which steps_per_generation follows."
+            )
+
+    def _check_shares(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be between 0 and 1.")
+
+
+@dataclass
+class GiGPOConfig(EpisodeGRPOConfig):
+    r"""Configuration class for the [`~trl_3spo.baselines.trainers.GiGPOTrainer`].
+
+    Batches are those of [`EpisodeGRPOConfig`].
+
+    Parameters:
+        gamma (`float`, *optional*, defaults to `0.95`):
+            γ in [0, 1], per step, of the returns that steps from equal states are compared by.
+        step_advantage_weight (`float`, *optional*, defaults to `1.0`):
+            ω ≥ 0 of A = A^E + ω · A^S; at 0 it is GRPO.
+        scale_rewards (`str`, *optional*, defaults to `"group"`):
+            `"group"` divides both advantages by their group's standard deviation, `"none"` neither: the paper's "w/o
+            std".
+    """
+
+    gamma: float = field(default=0.95, metadata={"help": "γ of the returns that equal states are compared by."})
+    step_advantage_weight: float = field(default=1.0, metadata={"help": "ω of A = A^E + ω · A^S."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_shares("gamma")
+        if self.step_advantage_weight < 0:
+            raise ValueError(f"step_advantage_weight is {self.step_advantage_weight!r}; it must be at least 0.")
+
+    @classmethod
+    def published(cls, **overrides: Any) -> "GiGPOConfig":
+        """Return the numbers of the authors' ALFWorld script (arXiv 2505.10978); keyword arguments override them."""
+        return cls(**({"num_generations": 8, "learning_rate": 1e-6, "beta": 0.01} | overrides))
+
+
+@dataclass
+class StepPOConfig(EpisodeGRPOConfig):
+    r"""Configuration class for the [`~trl_3spo.baselines.step_po_trainer.StepPOTrainer`].
+
+    Batches are those of [`EpisodeGRPOConfig`]. An answer is one action: its ratio is the geometric mean of its tokens'
+    (`importance_sampling_level="sequence"`) and every step counts the same, however long (`loss_type="grpo"`).
+
+    Parameters:
+        value_source (`str`, *optional*, defaults to `"group"`):
+            Where V comes from: `"critic"` is a linear head on the policy's hidden state at the last token of the
+            prompt, `"group"` the other episodes of the group that were in the same exact state, `"history"` the success
+            rates of 3SPO's history.
+        gamma (`float`, *optional*, defaults to `1.0`):
+            γ in [0, 1], per step.
+        gae_lambda (`float`, *optional*, defaults to `1.0`):
+            λ in [0, 1]: at 1 the credit is what became of the episode, at 0 what the next state is worth.
+        bootstraps_truncated (`bool`, *optional*, defaults to `True`):
+            Whether an episode that a limit on steps has cut off goes on earning V of its last state. The source takes
+            the limit for an end without reward (`False`).
+        scale_rewards (`str`, *optional*, defaults to `"batch"`):
+            `"batch"` whitens advantages over all steps of the batch, `"none"` only centres them.
+        critic_learning_rate (`float`, *optional*, defaults to `1e-3`):
+            Learning rate > 0 of the critic's head, constant. The source trains a whole model with 1e-5.
+        history_half_life (`float`, *optional*, defaults to `300.0`):
+            As in 3SPO: completed episodes after which a count has faded to one half; `None` keeps counts for ever.
+        backoff_strength (`float`, *optional*, defaults to `8.0`):
+            As in 3SPO: κ ≥ 0 of the back-off along score keys.
+    """
+
+    scalings: ClassVar[tuple[str, ...]] = ("batch", "none")
+
+    importance_sampling_level: str = field(
+        default="sequence", metadata={"help": "'sequence': one ratio a step, the geometric mean of its tokens'."}
+    )
+    loss_type: str = field(default="grpo", metadata={"help": "'grpo': every step counts the same."})
+    value_source: str = field(
+        default="group", metadata={"help": "'critic', 'group' or 'history'.", "choices": VALUE_SOURCES}
+    )
+    gamma: float = field(default=1.0, metadata={"help": "γ per step."})
+    gae_lambda: float = field(default=1.0, metadata={"help": "λ of the generalized advantages."})
+    bootstraps_truncated: bool = field(
+        default=True, metadata={"help": "Whether truncated episodes go on earning their last state's value."}
+    )
+    scale_rewards: str = field(
+        default="batch", metadata={"help": "'batch' whitens over the steps of the batch, 'none' only centres."}
+    )
+    critic_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the critic's head."})
+    history_half_life: float | None = field(
+        default=300.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
+    )
+    backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_shares("gamma", "gae_lambda")
+        if self.value_source not in VALUE_SOURCES:
+            raise ValueError(f"value_source is {self.value_source!r}; it must be one of {', '.join(VALUE_SOURCES)}.")
+        if self.critic_learning_rate <= 0:
+            raise ValueError(f"critic_learning_rate is {self.critic_learning_rate!r}; it must be above 0.")
+        if self.history_half_life is not None and self.history_half_life <= 0:
+            raise ValueError(f"history_half_life is {self.history_half_life!r}; it must be above 0, or None.")
+        if self.backoff_strength < 0:
+            raise ValueError(f"backoff_strength is {self.backoff_strength!r}; it must be at least 0.")
+
+    @classmethod
+    def published(cls, **overrides: Any) -> "StepPOConfig":
+        """Return the numbers of the authors' ALFWorld script (arXiv 2604.18401); keyword arguments override them.
+
+        Its critic is a whole model of its own; here it is a head on the policy, with this package's learning rate.
+        """
+        numbers: dict[str, Any] = {
+            "value_source": "critic",
+            "bootstraps_truncated": False,
+            "learning_rate": 1e-6,
+            "beta": 0.001,
+            "epsilon": 3e-4,
+            "epsilon_high": 4e-4,
+        }
+        return cls(**(numbers | overrides))

@@ -1,0 +1,140 @@
+"""The command line: `trl-3spo train`, `evaluate` on a panel, `demos` to imitate, and `merge` of adapters."""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from trl_3spo._version import __version__
+from trl_3spo.cli.names import ALFWORLD, make_environment, resolve
+from trl_3spo.environments.base import Environment, Task
+
+ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; see `trl-3spo --help`."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    sys.path.insert(0, "")  # an environment may be in a file here
+    try:
+        options.run(options)
+    except (ImportError, OSError, ValueError) as error:
+        parser.exit(1, f"trl-3spo {options.command}: {error}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trl-3spo", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    tasks = argparse.ArgumentParser(add_help=False)
+    tasks.add_argument(
+        "--env", default=ALFWORLD, metavar="MODULE:NAME", help="environment class or function, here or installed"
+    )
+    tasks.add_argument("--env-options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen")
+    tasks.add_argument("--num-tasks", type=_positive, help="the first so many of the environment's tasks; default: all")
+    tasks.add_argument("--seed", type=int, default=0, help="of sampling or of the expert; the games' is an env option")
+
+    evaluate = commands.add_parser(
+        "evaluate", parents=[tasks], formatter_class=formatter, help="play a panel with a checkpoint"
+    )
+    evaluate.add_argument("--model", required=True, help="folder, or name on the Hub, of a model or PEFT adapter")
+    evaluate.add_argument("--num-episodes", type=_positive, help="in all, the tasks taking turns; default: one a task")
+    evaluate.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    evaluate.add_argument("--max-completion-length", type=_positive, default=512, help="tokens")
+    evaluate.add_argument("--batch-size", type=_positive, default=64, help="episodes advanced together")
+    evaluate.add_argument("--json", type=Path, help="file to write the result to as well")
+    evaluate.set_defaults(run=_evaluate)
+
+    demos = commands.add_parser(
+        "demos",
+        parents=[tasks],
+        formatter_class=formatter,
+        help="write an expert's steps as prompts and completions for SFTTrainer",
+    )
+    demos.add_argument("--expert", default=ALFWORLD_EXPERT, metavar="MODULE:NAME", help="`demonstrate` of that world")
+    demos.add_argument("--output", type=Path, required=True, help="file to write, .parquet or .jsonl")
+    demos.add_argument("--noise", type=float, default=0.0, help="share of steps at which a random action is taken")
+    demos.add_argument("--demonstrate-noise", action="store_true", help="demonstrate these, not the expert's")
+    demos.set_defaults(run=_write_demonstrations)
+
+    train = commands.add_parser("train", add_help=False, help="train with 3SPO, by options or a YAML file")
+    train.set_defaults(run=_train)
+
+    merge = commands.add_parser("merge", help="add a trained adapter to its base and save one plain model")
+    merge.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    merge.add_argument("--output", type=Path, required=True, help="folder to write")
+    merge.set_defaults(run=_merge)
+    return parser
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    # Imported here: torch takes seconds, which `--help` and mistakes in the options need not wait for.
+    from trl_3spo.evaluation.policies import evaluate_checkpoint
+
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+    env = make_environment(options.env, options.env_options)
+    evaluation = evaluate_checkpoint(
+        options.model,
+        env,
+        _tasks(env, options),
+        num_episodes=options.num_episodes,
+        temperature=options.temperature,
+        max_completion_length=options.max_completion_length,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    versions = {"python": platform.python_version(), "trl_3spo": __version__} | packages
+    result = json.dumps(evaluation.to_dict() | {"settings": settings, "versions": versions}, indent=1)
+    if options.json:
+        options.json.write_text(result + "\n", encoding="utf-8")
+    print(result)
+
+
+def _write_demonstrations(options: argparse.Namespace) -> None:
+    from datasets import Dataset
+
+    if options.output.suffix not in (".parquet", ".jsonl"):
+        raise ValueError(f"--output is {options.output}; it must end in .parquet or .jsonl.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    env = make_environment(options.env, options.env_options)
+    demonstrate = resolve(options.expert)
+    noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
+    dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **noise, seed=options.seed)))
+    write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json
+    write(str(options.output))
+    print(f"{len(dataset)} steps in {options.output}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from trl_3spo.cli.train import main as train
+
+    train(options.rest)
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from trl_3spo.evaluation.policies import merge_adapter
+
+    merge_adapter(options.adapter, options.output)
+    print(f"merged model in {options.output}")
+
+
+def _tasks(env: Environment, options: argparse.Namespace) -> Sequence[Task]:
+    return env.tasks()[: options.num_tasks]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} must be at least 1")
+    return number

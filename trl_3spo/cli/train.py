@@ -1,0 +1,141 @@
+"""The command `trl-3spo train`: ThreeSPOTrainer by options or a YAML file, with TRL's parser and model options.
+
+To start it on several GPUs: `accelerate launch --config_file FILE -m trl_3spo.cli.train --config FILE`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig
+from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
+
+from trl_3spo.cli.memory_plan import report
+from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.names import ALFWORLD, make_environment
+from trl_3spo.environments.base import Environment
+from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.three_spo_config import ThreeSPOConfig
+from trl_3spo.three_spo_trainer import ThreeSPOTrainer
+from trl_3spo.tiny import save_tiny_policy
+
+TINY = {
+    "use_cpu": "true",
+    "bf16": "false",
+    "dtype": "float32",
+    "activation_checkpointing": "false",
+    "max_steps": "2",
+    "learning_rate": "1e-3",
+    "per_device_train_batch_size": "32",
+    "gradient_accumulation_steps": "1",
+    "max_completion_length": "1",
+    "num_eval_tasks": "8",
+    "logging_steps": "1",
+    "save_strategy": "no",
+    "report_to": "none",
+}
+"""What `--tiny` changes of a file; the user's own options win over it."""
+
+
+@dataclass
+class TrainArguments:
+    r"""
+    What to train in.
+
+    Parameters:
+        environment (`str`, *optional*, defaults to ALFWorld):
+            Environment class or function as `MODULE:NAME`, here or installed.
+        environment_options (`list[str]`, *optional*):
+            Its arguments as `NAME=VALUE`.
+        planned_prompt_length (`int`, *optional*, defaults to `1024`):
+            Tokens of a prompt that the memory plan, printed before the model is loaded, reckons with.
+        tiny (`bool`, *optional*, defaults to `False`):
+            Try the configuration out in seconds on a CPU: a model made on the spot that knows nothing, two updates.
+        tiny_environment (`str`, *optional*):
+            Environment for `tiny`, where the other one needs data; by default the same.
+        tiny_environment_options (`list[str]`, *optional*):
+            Its arguments.
+    """
+
+    environment: str = field(default=ALFWORLD, metadata={"help": "Environment class or function, MODULE:NAME."})
+    environment_options: list[str] = field(default_factory=list, metadata={"help": "Its arguments, NAME=VALUE."})
+    planned_prompt_length: int = field(default=1024, metadata={"help": "Prompt tokens the memory plan reckons with."})
+    tiny: bool = field(default=False, metadata={"help": "Try it out in seconds: a model made on the spot, on the CPU."})
+    tiny_environment: str | None = field(default=None, metadata={"help": "Environment for --tiny; default: the same."})
+    tiny_environment_options: list[str] = field(
+        default_factory=list, metadata={"help": "Arguments of the one for --tiny."}
+    )
+
+    def make_environment(self) -> Environment:
+        """Make the environment asked for."""
+        if self.tiny:
+            return make_environment(self.tiny_environment or self.environment, self.tiny_environment_options)
+        return make_environment(self.environment, self.environment_options)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, evaluate and save."""
+    script, args, model_config = parse(sys.argv[1:] if arguments is None else arguments)
+    trainer = make_trainer(script, args, model_config)
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.accelerator.print(trainer.evaluate())
+    trainer.save_model()
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def parse(arguments: Sequence[str]) -> tuple[TrainArguments, ThreeSPOConfig, ModelConfig]:
+    """Read options, and with `--config FILE` what is not among them from a YAML file.
+
+    Raises:
+        ValueError: An option is out of its range, or the file has one that is not known.
+    """
+    parser = TrlParser((TrainArguments, ThreeSPOConfig, ModelConfig), prog="trl-3spo train")
+    tiny = [f"--{name}={value}" for name, value in TINY.items()] if "--tiny" in arguments else []
+    script, args, model_config = parser.parse_args_and_config([*tiny, *arguments])
+    if script.tiny:
+        args.train_split = args.eval_split = None  # the data they name need not be there
+    return script, args, model_config
+
+
+def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: ModelConfig) -> ThreeSPOTrainer:
+    """Make environment and trainer.
+
+    Raises:
+        ValueError: No model is named, or `check_start` finds what cannot work.
+    """
+    env = script.make_environment()
+    name, tokenizer = model_config.model_name_or_path, None
+    if script.tiny:
+        name = str(Path(args.output_dir) / "tiny")
+        with args.main_process_first():
+            if args.process_index == 0:
+                save_tiny_policy(env, name)
+        tokenizer = load_tokenizer(name)
+    if name is None:
+        raise ValueError("model_name_or_path is not set; give a name on the Hub or a folder, or try --tiny.")
+    own = {name: getattr(model_config, name) for name in ("attn_implementation", "dtype")}
+    args.model_init_kwargs = own | {"revision": model_config.model_revision} | (args.model_init_kwargs or {})
+    adaptation = {
+        "quantization_config": get_quantization_config(model_config),
+        "peft_config": get_peft_config(model_config),
+    }
+    if args.process_index == 0:
+        setup = Setup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
+        print(_memory_report(name, model_config.model_revision, args.trust_remote_code, setup))
+    return ThreeSPOTrainer(name, env, args, processing_class=tokenizer, **adaptation)
+
+
+def _memory_report(name: str, revision: str, trust_remote_code: bool, setup: Setup) -> str:
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    try:
+        shape = ModelShape.of(config.get_text_config())
+    except AttributeError as error:
+        return f"There is no memory plan for {config.model_type}: {error}."
+    return report(shape, setup, torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None)
+
+
+if __name__ == "__main__":
+    main()

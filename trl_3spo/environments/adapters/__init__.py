@@ -1,0 +1,1 @@
+"""Environments made of classes that were written for something else."""

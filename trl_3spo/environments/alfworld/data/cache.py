@@ -1,0 +1,60 @@
+"""Games as they were read, kept on disk: opening one again takes a fraction of the time.
+
+An entry is named by the content of the game's file and that of the code that read it, so that none is ever out of date.
+The folder, `$TRL_3SPO_CACHE` or `~/.cache/trl_3spo`, may be deleted at any time; where it cannot be written to, games
+are read anew.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from trl_3spo.environments.alfworld.simulator.definition import Definition, from_json, to_json
+
+
+def cached(read: Callable[[bytes], Definition], content: bytes) -> Definition:
+    """Return what `read` makes of a game file's content, from the cache if it is there.
+
+    What `read` raises is passed on and not kept.
+    """
+    name = hashlib.blake2b(content, digest_size=16, key=_code_digest()).hexdigest()
+    path = _folder() / name[:2] / f"{name}.json.z"
+    # A broken entry, which zlib's checksum shows, is as good as none and is written again.
+    with contextlib.suppress(OSError, zlib.error, TypeError, ValueError):
+        return from_json(zlib.decompress(path.read_bytes()))
+    definition = read(content)
+    with contextlib.suppress(OSError):
+        _write(path, zlib.compress(to_json(definition).encode()))
+    return definition
+
+
+def _folder() -> Path:
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "trl_3spo"
+    return Path(os.environ.get("TRL_3SPO_CACHE") or default).expanduser() / "alfworld"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that other processes see whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
+
+
+@functools.cache
+def _code_digest() -> bytes:
+    """Return a digest of the code that reads games: all of this environment's modules."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()

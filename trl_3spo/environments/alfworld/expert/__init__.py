@@ -1,0 +1,1 @@
+"""An agent that solves games by searching, and its demonstrations."""

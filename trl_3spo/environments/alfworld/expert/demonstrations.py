@@ -1,0 +1,62 @@
+"""The expert's play in ALFWorld as prompts and completions, ready for supervised fine-tuning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from trl_3spo.environments import demonstrations
+from trl_3spo.environments.alfworld.env import AlfworldEnv
+from trl_3spo.environments.alfworld.expert.expert import SearchExpert
+from trl_3spo.environments.base import Observation, Task, Turn
+
+
+def demonstrate(
+    env: AlfworldEnv,
+    tasks: Sequence[Task],
+    *,
+    noise: float = 0.0,
+    demonstrates_noise: bool = False,
+    plays_by_prompt: bool = False,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Have the expert play every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
+
+    Where the prompts ask for a thought, the expert says why it acts so.
+
+    Args:
+        env: Its prompts are those of the demonstrations.
+        tasks: To play, in this order.
+        noise: Share of the steps, in [0, 1], at which any admissible action is taken in place of the expert's.
+        demonstrates_noise: Whether the action taken is demonstrated then, or the expert's.
+        plays_by_prompt: Whether the expert chooses by what the prompts show, which a policy can learn in full, or by
+            all it has seen in the episode and what is likely, which wins in fewer steps.
+        seed: Of the noise and of the expert's choices.
+
+    Raises:
+        ValueError: The noise is out of range.
+    """
+    history_length = env.history_length if plays_by_prompt else None
+
+    def new_expert(first: Observation, seed: int) -> demonstrations.Expert:
+        return advisor(SearchExpert(first.text, seed, history_length=history_length))
+
+    return demonstrations.demonstrate(
+        env,
+        tasks,
+        new_expert,
+        thinks=env.prompt_format == "think",
+        noise=noise,
+        demonstrates_noise=demonstrates_noise,
+        ignored_actions=("help",),
+        seed=seed,
+    )
+
+
+def advisor(expert: SearchExpert) -> demonstrations.Expert:
+    """Return the expert as a player of one episode, to be asked at every step of it."""
+
+    def advise(observation: Observation, turns: Sequence[Turn]) -> demonstrations.Advice:
+        expert.observe(observation.text)
+        action = expert.act(observation.admissible_actions)
+        return demonstrations.Advice(action, expert.thought)
+
+    return advise

@@ -1,0 +1,1 @@
+"""The same games in the engine that ALFWorld was made for."""

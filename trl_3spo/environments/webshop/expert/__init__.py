@@ -1,0 +1,1 @@
+"""An agent that shops by reading, and its demonstrations."""

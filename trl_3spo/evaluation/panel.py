@@ -1,0 +1,190 @@
+"""Full episodes on a fixed panel of tasks: success rate with its interval, by task type."""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+from typing import Any
+
+from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
+from trl_3spo.environments.base import Environment, Message, Task
+
+Generate = Callable[[list[list[Message]]], list[str]]
+"""A policy: for every list of chat messages one completion."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """What became of one evaluated episode.
+
+    Args:
+        task: Id of the task.
+        kind: Its type.
+        success: Whether it was solved.
+        num_steps: Environment steps taken.
+        num_inadmissible: Steps whose action was not among the admissible ones (0 where the environment names none).
+    """
+
+    task: str
+    kind: str
+    success: bool
+    num_steps: int
+    num_inadmissible: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A success rate with its 95 % Wilson interval, all in [0, 1].
+
+    The interval takes the episodes as independent: with several of a task it is that of these tasks, and narrower than
+    that of tasks like them.
+
+    Args:
+        rate: Successes over episodes.
+        low: Lower end.
+        high: Upper end.
+        num_episodes: How many episodes it rests on.
+    """
+
+    rate: float
+    low: float
+    high: float
+    num_episodes: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result on a panel.
+
+    Args:
+        success: Over all episodes.
+        success_by_kind: By task type.
+        mean_steps: Environment steps per episode.
+        inadmissible_share: Share of actions that were not admissible, in [0, 1].
+        panel: `panel_hash` of the tasks, however often each was played.
+    """
+
+    success: Interval
+    success_by_kind: dict[str, Interval] = field(default_factory=dict)
+    mean_steps: float = 0.0
+    inadmissible_share: float = 0.0
+    panel: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested dictionaries, for JSON."""
+        return asdict(self)
+
+
+def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
+    """Play every task once with a policy, many at a time on one environment.
+
+    Args:
+        generate: The policy.
+        env: Must end its episodes itself.
+        tasks: To play.
+        batch_size: Number of episodes that are advanced together.
+
+    Returns:
+        One episode per task, in the order of the tasks.
+    """
+    ends: dict[int, Visit] = {}
+    waiting = list(enumerate(tasks))[::-1]
+    playing: dict[int, Visit] = {}
+    while waiting or playing:
+        while waiting and len(playing) < batch_size:
+            index, task = waiting.pop()
+            playing[index] = first_visit(env, task)
+        prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in playing.values()]
+        actions = [env.parse_action(completion) for completion in generate(prompts)]
+        visits = next_visits(env, list(zip(playing.values(), actions, strict=True)))
+        for index, reached in zip(list(playing), visits, strict=True):
+            if reached.result.is_final:
+                ends[index] = reached
+                del playing[index]
+            else:
+                playing[index] = reached
+    return [Episode(ends[index]) for index in range(len(tasks))]
+
+
+def evaluate_policy(
+    generate: Generate,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    num_episodes: int | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Play a panel and return success rates, overall and by task type, with the panel they belong to.
+
+    Args:
+        generate: The policy; whether it is greedy is its own affair.
+        env: Must end its episodes itself.
+        tasks: The panel.
+        num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
+        batch_size: Number of episodes that are advanced together.
+
+    Raises:
+        ValueError: There are no tasks or no episodes.
+    """
+    num_episodes = len(tasks) if num_episodes is None else num_episodes
+    if not tasks or num_episodes < 1:
+        raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
+    return summarize(play_panel(generate, env, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+
+
+def play_panel(
+    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64
+) -> list[EpisodeResult]:
+    """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
+    return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size)]
+
+
+def _result(episode: Episode) -> EpisodeResult:
+    task, path = episode.end.task, episode.end.path()
+    admissible = [before.observation.admissible_actions for before in path[:-1]]
+    actions = [after.action for after in path[1:]]
+    num_inadmissible = sum(bool(x) and action not in x for x, action in zip(admissible, actions, strict=True))
+    return EpisodeResult(task.id, task.kind, episode.success, episode.num_steps, num_inadmissible)
+
+
+def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
+    """Return success rates, overall and by task type, with the panel they belong to.
+
+    Raises:
+        ValueError: There are no results.
+    """
+    if not results:
+        raise ValueError("There are no episodes to summarize; the panel must hold at least one task.")
+    by_kind: dict[str, list[bool]] = defaultdict(list)
+    for result in results:
+        by_kind[result.kind].append(result.success)
+    num_steps = sum(result.num_steps for result in results)
+    return Evaluation(
+        success=wilson_interval([result.success for result in results]),
+        success_by_kind={kind: wilson_interval(by_kind[kind]) for kind in sorted(by_kind)},
+        mean_steps=num_steps / len(results),
+        inadmissible_share=sum(result.num_inadmissible for result in results) / max(num_steps, 1),
+        panel=panel_hash(dict.fromkeys(result.task for result in results)),
+    )
+
+
+def wilson_interval(successes: Sequence[bool], z: float = 1.959964) -> Interval:
+    """Return the share of successes with Wilson's score interval (Wilson 1927), which stays inside [0, 1].
+
+    Args:
+        successes: One or more outcomes.
+        z: Normal quantile; the default is that of 95 %.
+    """
+    n = len(successes)
+    rate = sum(successes) / n
+    centre = rate + z * z / (2 * n)
+    spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return Interval(rate, max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0), n)
+
+
+def panel_hash(task_ids: Iterable[str]) -> str:
+    """Name a panel: twelve hexadecimal digits over its tasks' ids in their order."""
+    return hashlib.sha256("\n".join(task_ids).encode()).hexdigest()[:12]

@@ -1,0 +1,190 @@
+"""[`PrefixSharingTrainer`]: GRPOTrainer that computes every distinct prompt of a batch once."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.generation import GenerationMode
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import split_tensor_dict
+
+from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
+from trl_3spo.prefix_sharing.log_probs import Groups, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.route import (
+    MIN_SAVING,
+    Kind,
+    Route,
+    Sizes,
+    best_route,
+    is_checkpointing,
+    why_no_cache,
+    why_no_mask,
+)
+
+logger = logging.getLogger(__name__)
+
+Outputs = tuple[Tensor, Tensor | None, Tensor | None]
+Batch = dict[str, Any]
+
+
+class PrefixSharingTrainer(GRPOTrainer):
+    """
+    A [`~trl.GRPOTrainer`] that computes every distinct prompt of a batch once.
+
+    It does so in generation, in the policy's, the old and the reference model's log-probabilities, and in gradients.
+    `args.prefix_sharing` says how, see [`AgentConfig`]. Overridden hooks: `_generate_single_turn`,
+    `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps equal prompts together where gradients are
+    accumulated.
+    """
+
+    # GRPOTrainer's attributes; its package is untyped.
+    generation_config: GenerationConfig
+    generation_kwargs: dict[str, Any]
+    _buffered_inputs: list[Batch] | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        obstacles = self._obstacles(self.model, is_checkpointing=self.args.activation_checkpointing)
+        if obstacles and all(obstacles.values()):
+            logger.warning(
+                "prefix_sharing is %r, but in training every completion computes its prompt anew: %s.",
+                self.args.prefix_sharing,
+                "; ".join(f"no {kind}, because {reason}" for kind, reason in obstacles.items()),
+            )
+
+    def _obstacles(self, model: Any, *, is_checkpointing: bool) -> dict[Kind, str | None]:
+        """Return for each way of sharing that is wanted what stands in its way."""
+        if self.args.prefix_sharing == "off":
+            return {}
+        unwrapped = self.accelerator.unwrap_model(model)
+        is_parallel = self.accelerator.num_processes > 1 or unwrapped is not model
+        obstacles: dict[Kind, str | None] = {
+            "cache": "a model in parallel expects one forward pass before each backward pass"
+            if is_parallel
+            else why_no_cache(unwrapped, is_checkpointing=is_checkpointing),
+            "mask": why_no_mask(unwrapped),
+        }
+        return {kind: x for kind, x in obstacles.items() if self.args.prefix_sharing in ("auto", kind)}
+
+    def _route(self, ways: Sequence[Kind], groups: Groups, prompt_size: int, completion_size: int) -> Route:
+        min_saving = MIN_SAVING if self.args.prefix_sharing == "auto" else -math.inf
+        sizes = Sizes(groups.sizes, prompt_size, completion_size)
+        config = self.accelerator.unwrap_model(self.model).config
+        return best_route(ways, sizes, config, self.accelerator.device.type, min_saving)
+
+    # -- generation ----------------------------------------------------------------------------------------------------
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[list[list[int]], Any]:
+        is_text = images is None and not multimodal_fields
+        if is_text and self._can_share_generation():
+            input_ids, attention_mask = left_padded(prompt_ids, self._tokenizer.pad_token_id, self.accelerator.device)
+            groups = groups_of(input_ids, attention_mask)
+            # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
+            if self._route(["cache"], groups, input_ids.size(1), 1).kind == "cache":
+                with (
+                    unwrap_model_for_generation(
+                        self.model_wrapped,
+                        self.accelerator,
+                        generation_kwargs=self.generation_kwargs,
+                        gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                    ) as model,
+                    torch.no_grad(),
+                ):
+                    return generate_shared(model, input_ids, attention_mask, groups, self.generation_config), None
+        plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
+            prompt_ids, images, multimodal_fields, *args, **kwargs
+        )
+        return plain
+
+    def _can_share_generation(self) -> bool:
+        # Engines have caches for prompts of their own; parameters in shards are gathered equally often everywhere.
+        is_engine = self.use_vllm or self.use_transformers_continuous_batching
+        if self.args.prefix_sharing == "off" or is_engine or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return False
+        config = self.generation_config
+        is_sampling = config.get_generation_mode() in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
+        has_plain_cache = config.use_cache is not False and not config.cache_implementation
+        model = self.accelerator.unwrap_model(self.model)
+        return is_sampling and has_plain_cache and why_no_cache(model, is_checkpointing=False) is None
+
+    # -- log-probabilities ---------------------------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> Outputs:
+        is_text = kwargs.get("pixel_values") is None and not kwargs.get("compute_aux_loss")
+        obstacles = self._obstacles(model, is_checkpointing=is_checkpointing(model)) if is_text else {}
+        ways = [kind for kind, obstacle in obstacles.items() if obstacle is None]
+        if ways and batch_size is not None and batch_size < len(input_ids):
+            chunks = zip(torch.split(input_ids, batch_size), torch.split(attention_mask, batch_size), strict=True)
+            outputs = [
+                self._get_per_token_logps_and_entropies(model, *x, logits_to_keep, compute_entropy=compute_entropy)
+                for x in chunks
+            ]
+            return _concatenated(outputs)
+        prompt_size = input_ids.size(1) - logits_to_keep
+        groups = groups_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
+        route = self._route(ways, groups, prompt_size, logits_to_keep)
+        if route.kind == "plain":
+            plain: Outputs = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+            )
+            return plain
+        with self.accelerator.autocast():
+            if route.kind == "cache":
+                logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, groups)
+            else:
+                logps, entropies = outputs_by_mask(
+                    model, input_ids, attention_mask, logits_to_keep, groups, route.completions_per_row
+                )
+        return logps, entropies if compute_entropy else None, None
+
+    # -- gradient accumulation -----------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch: Any) -> Batch:
+        buffered = self._buffered_inputs
+        inputs: Batch = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is None or self._buffered_inputs is buffered or self.args.prefix_sharing == "off":
+            return inputs
+        size = self.args.gradient_accumulation_steps
+        windows = [self._buffered_inputs[i : i + size] for i in range(0, len(self._buffered_inputs), size)]
+        self._buffered_inputs = [batch for window in windows for batch in _regrouped(window)]
+        return self._buffered_inputs[int(self._step) % len(self._buffered_inputs)]
+
+
+def _concatenated(outputs: list[Outputs]) -> Outputs:
+    logps, entropies, _ = zip(*outputs, strict=True)
+    return torch.cat(logps), None if entropies[0] is None else torch.cat(entropies), None
+
+
+def _regrouped(batches: list[Batch]) -> list[Batch]:
+    """Exchange rows among the batches of one optimizer step, so that those with equal prompts come together.
+
+    GRPOTrainer shuffles them. Batches with anything but tensors of rows, numbers and None stay as they are.
+    """
+    first = batches[0]
+    is_text = all(value is None or isinstance(value, Tensor) for value in first.values())
+    if len(batches) == 1 or not is_text:
+        return batches
+    whole = {
+        name: value if value is None or value.ndim == 0 else torch.cat([batch[name] for batch in batches])
+        for name, value in first.items()
+    }
+    owners = torch.tensor(groups_of(whole["prompt_ids"], whole["prompt_mask"]).owners)
+    order = owners.argsort(stable=True).to(whole["prompt_ids"].device)
+    rows = {name: value if value is None or value.ndim == 0 else value[order] for name, value in whole.items()}
+    return list(split_tensor_dict(rows, len(batches)))

@@ -1,0 +1,83 @@
+"""Configuration that all trainers of agents share, whatever their algorithm."""
+
+from dataclasses import dataclass, field
+
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
+from trl import GRPOConfig
+
+
+@dataclass
+class AgentConfig(GRPOConfig):
+    r"""Configuration class for the [`~trl_3spo.training.agent_trainer.AgentTrainer`].
+
+    Everything of [`~trl.GRPOConfig`] keeps its name and meaning.
+
+    Parameters:
+        max_idle_rounds (`int`, *optional*, defaults to `100`):
+            Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
+            these tasks, or never succeeds.
+        num_generations_eval (`int`, *optional*, defaults to `1`):
+            Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
+        prefix_sharing (`str`, *optional*, defaults to `"auto"`):
+            How the log-probabilities of a batch compute every distinct prompt once: `"cache"` by expanding keys and
+            values, `"mask"` by putting a prompt and its completions in one row, `"auto"` by whichever of the two is
+            estimated to be cheaper, or by neither where neither is, `"off"` never. The cache is ruled out by activation
+            checkpointing (GRPOConfig's default) and several processes, the mask by attention other than SDPA and
+            positions that are not rotary, both by sliding-window and recurrent layers. Where nothing is left, prompts
+            are computed for every completion, and the log says so once. Generation shares prompts too, unless `"off"`.
+        vllm_sync_steps (`int`, *optional*, defaults to `1`):
+            Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
+            up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
+            `vllm_importance_sampling_correction`, which must be on, accounts for it. Evaluations are always up to date.
+        train_split (`str`, *optional*):
+            Split of the environment's tasks to train on; `None` is the environment's own choice.
+        eval_split (`str`, *optional*):
+            Split to evaluate on; `None` is the environment's own choice.
+        num_eval_tasks (`int`, *optional*, defaults to `100`):
+            Size of the evaluation panel: the first so many tasks of the split.
+        eval_temperature (`float`, *optional*, defaults to `0.0`):
+            Sampling temperature in evaluations, at least 0; 0 is greedy.
+    """
+
+    max_idle_rounds: int = field(
+        default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
+    )
+    num_generations_eval: int | None = field(
+        default=1, metadata={"help": "Episodes an evaluation plays of every task."}
+    )
+    prefix_sharing: str = field(
+        default="auto",
+        metadata={"help": "How equal prompts are computed once.", "choices": ["auto", "cache", "mask", "off"]},
+    )
+    vllm_sync_steps: int = field(
+        default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
+    )
+    train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
+    num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
+    eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
+
+    def __post_init__(self) -> None:
+        self._check_precision()
+        super().__post_init__()
+        if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
+            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
+        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.vllm_sync_steps > 1 and not self.vllm_importance_sampling_correction:
+            raise ValueError(
+                f"vllm_sync_steps is {self.vllm_sync_steps} and vllm_importance_sampling_correction is off, so that "
+                "samples of an older policy would count as the present one's. Switch the correction on, or set "
+                "vllm_sync_steps=1."
+            )
+        if self.eval_temperature < 0:
+            raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
+
+    def _check_precision(self) -> None:
+        is_wanted = self.bf16 or (self.bf16 is None and not self.fp16)
+        if is_wanted and not self.use_cpu and not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
+            raise ValueError(
+                "bf16 is on, GRPOConfig's default, and there is no accelerator here that computes in bfloat16. Pass "
+                "fp16=True on an older GPU, bf16=False to compute in float32, or use_cpu=True and bf16=False on a CPU."
+            )

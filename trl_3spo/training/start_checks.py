@@ -1,0 +1,83 @@
+"""What would go wrong only after a model is loaded, or not be noticed at all: said before, with what to do."""
+
+import re
+from typing import Any
+
+from trl.import_utils import is_vllm_available
+
+from trl_3spo.training.agent_config import AgentConfig
+
+
+def check_start(
+    model: Any, args: AgentConfig, num_tasks: int, *, quantization_config: Any = None, peft_config: Any = None
+) -> None:
+    """Check a trainer's arguments against each other and against what is installed.
+
+    Args:
+        model: Name, path or model.
+        args: Configuration.
+        num_tasks: Tasks to train on.
+        quantization_config: As in GRPOTrainer.
+        peft_config: As in GRPOTrainer.
+
+    Raises:
+        ValueError: They do not go together.
+        ImportError: vLLM is asked for and not installed.
+    """
+    if num_tasks == 0:
+        raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
+    if args.world_size > num_tasks:
+        raise ValueError(
+            f"There are {args.world_size} processes and {num_tasks} tasks to train on; every process needs a task of "
+            "its own. Start fewer processes, or train on more tasks."
+        )
+    if args.use_vllm:
+        _check_vllm(args)
+    _check_quantization(model, args, quantization_config, peft_config)
+    _check_target_modules(getattr(peft_config, "target_modules", None))
+
+
+def _check_vllm(args: AgentConfig) -> None:
+    if not is_vllm_available():
+        raise ImportError(
+            "use_vllm is True and vLLM is not installed. Install it with `pip install trl[vllm]`, or set "
+            "use_vllm=False to generate with transformers."
+        )
+    is_engine_shared = args.vllm_mode == "server" or args.vllm_tensor_parallel_size > 1
+    if is_engine_shared and args.world_size > 1:
+        raise ValueError(
+            "With several processes vllm_mode='server' and vllm_tensor_parallel_size > 1 are not supported: they need "
+            "equally many prompts of every process, and state groups differ in number. Use vllm_mode='colocate' with "
+            "vllm_tensor_parallel_size=1."
+        )
+
+
+def _check_quantization(model: Any, args: AgentConfig, quantization_config: Any, peft_config: Any) -> None:
+    in_init_kwargs = (args.model_init_kwargs or {}).get("quantization_config")
+    if quantization_config is None and in_init_kwargs is None:
+        return
+    if quantization_config is not None and in_init_kwargs is not None:
+        raise ValueError(
+            "quantization_config is set twice, as the trainer's argument and in model_init_kwargs; set it in one of "
+            "the two places, preferably as the trainer's argument."
+        )
+    if not isinstance(model, str):
+        raise ValueError(
+            "quantization_config is set, but the model is loaded already and would stay as it is. Pass the model's "
+            "name or path, or load it quantized and leave quantization_config out."
+        )
+    if peft_config is None:
+        raise ValueError(
+            "quantization_config is set without peft_config: quantized weights cannot be trained. Pass a "
+            "peft.LoraConfig as peft_config (with the command line: --use_peft)."
+        )
+
+
+def _check_target_modules(targets: Any) -> None:
+    is_hit = re.fullmatch(targets, "lm_head") if isinstance(targets, str) else "lm_head" in (targets or ())
+    if is_hit:
+        raise ValueError(
+            f"The adapter's target_modules are {targets!r} and include lm_head, whose adapter would never be trained: "
+            "log-probabilities are computed from lm_head.weight itself, which with tied weights is the embeddings' as "
+            "well. Leave lm_head out; 'all-linear' does."
+        )
