@@ -6,8 +6,7 @@ from trl_3spo._version import __version__
 
 if TYPE_CHECKING:
     from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
-    from trl_3spo.baselines.step_po_trainer import StepPOTrainer
-    from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer
+    from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer
     from trl_3spo.three_spo_config import ThreeSPOConfig
     from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 
@@ -29,7 +28,7 @@ _HOMES = {
     "GiGPOConfig": "trl_3spo.baselines.config",
     "GiGPOTrainer": "trl_3spo.baselines.trainers",
     "StepPOConfig": "trl_3spo.baselines.config",
-    "StepPOTrainer": "trl_3spo.baselines.step_po_trainer",
+    "StepPOTrainer": "trl_3spo.baselines.trainers",
     "ThreeSPOConfig": "trl_3spo.three_spo_config",
     "ThreeSPOTrainer": "trl_3spo.three_spo_trainer",
 }

@@ -1,59 +1,41 @@
 """Configuration of [`ThreeSPOTrainer`]."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
 from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.old_names import refusing
+
+_PART = "pass ThreeSPOTrainer an algorithm, ThreeSPO(…, {})"
+_GONE = {
+    "score_difference_weight": _PART.format("make_scorer=…) with a scorer whose scores are all equal"),
+    "has_adaptive_group_size": _PART.format("make_scorer=partial(StateScorer, min_group_size=num_generations))"),
+    "min_group_size": _PART.format("make_scorer=partial(StateScorer, min_group_size=…))"),
+    "has_backtracking": _PART.format("make_tree=…) with TreeSearch(…, has_backtracking=False)"),
+    "advantage_delta": _PART.format("advantages=…) with a function of your own; δ is GRPO's 1e-4"),
+    "min_batch_fill": "with update_after='step' groups with signal fill 0.9 of the batch",
+    "max_fill_rounds": "with update_after='step' a batch is filled in at most 4 rounds",
+}
 
 
+@refusing(_GONE)
 @dataclass
 class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     r"""
     Configuration class for the [`ThreeSPOTrainer`].
 
-    Everything of [`~trl.GRPOConfig`] keeps its name and meaning; `num_generations` is G_max, and a generation batch
-    holds whole state groups of n(s) ≤ G_max rows. [`~trl_3spo.algorithm.options.ThreeSPOOptions`] documents the
-    options of scores, rewards, search and history, [`~trl_3spo.training.agent_config.AgentConfig`] those of tasks and
-    evaluation. With `max_steps` unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
-
-    Parameters:
-        num_generations (`int`, *optional*, defaults to `2`):
-            G_max, the most actions that are sampled from one state. The paper's, and GRPOConfig's, is 8.
-        scale_rewards (`str` or `bool`, *optional*, defaults to `"batch"`):
-            As in GRPOConfig, where it is `"group"`: `"batch"` makes advantages relative to all of the batch, mean and
-            spread, so that groups whose actions differ much count for more than groups whose actions hardly differ,
-            `"none"` leaves them as they are, and `"group"` divides them by the spread of their group, for which
-            `baseline` must be `"group"`.
-        min_batch_fill (`float`, *optional*, defaults to `0.9`):
-            Where `outcome_weight` is 0: share in [0, 1] of the generation batch that groups with signal must fill
-            before the policy is updated. Groups with equal rewards teach nothing and never enter it. At 0 the update
-            follows the first group that has signal.
-        max_fill_rounds (`int`, *optional*, defaults to `4`):
-            Where `outcome_weight` is 0: sampling rounds after which a batch with any signal is trained on though it is
-            not that full: where tasks are solved, hardly any group has signal, and a full batch would cost more than it
-            teaches.
+    [`~trl_3spo.algorithm.options.ThreeSPOOptions`] documents 3SPO's own options,
+    [`~trl_3spo.training.agent_config.AgentConfig`] those of tasks and evaluation, and which of [`~trl.GRPOConfig`]'s
+    mean something else. `num_generations` is G_max. A generation batch holds whole state groups of n(s) ≤ G_max rows:
+    `per_device_train_batch_size` × `steps_per_generation` is the largest number of sampled actions a device trains on.
+    If `max_steps` is unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
     """
-
-    num_generations: int = field(default=2, metadata={"help": "G_max: most actions sampled from one state."})
-    scale_rewards: str = field(
-        default="batch", metadata={"help": "'batch', 'group' or 'none': what advantages are divided by the spread of."}
-    )
-    min_batch_fill: float = field(
-        default=0.9, metadata={"help": "Share of the batch that groups with signal must fill before an update."}
-    )
-    max_fill_rounds: int = field(
-        default=4, metadata={"help": "Sampling rounds after which a batch with any signal is trained on."}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_options(self.num_generations)
+        self.check_options()
         self._check_batch()
-        if not 0 <= self.min_batch_fill <= 1:
-            raise ValueError(f"min_batch_fill is {self.min_batch_fill!r}; it must be between 0 and 1.")
-        if self.max_fill_rounds < 1:
-            raise ValueError(f"max_fill_rounds is {self.max_fill_rounds!r}; it must be at least 1.")
 
     def _check_batch(self) -> None:
         rows = self.per_device_train_batch_size * self.steps_per_generation
@@ -63,11 +45,6 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
                 f"({self.num_generations}), so that any state group fits on one device. Raise "
                 "per_device_train_batch_size or gradient_accumulation_steps, or lower num_generations."
             )
-        if self.scale_rewards == "group" and self.baseline != "group":
-            raise ValueError(
-                f"scale_rewards is 'group'; it must be 'batch' or 'none' where baseline is {self.baseline!r}. Or set "
-                "baseline='group'."
-            )
 
     @classmethod
     def published(cls, **overrides: Any) -> "ThreeSPOConfig":
@@ -76,10 +53,5 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
         Three of its choices are not numbers and stay as this package has them (docs/algorithm.md says why): the
         indicator of Eq. 1 prunes but does not enter rewards, ended states have a score, first states are not pruned.
         """
-        numbers: dict[str, Any] = PUBLISHED | {
-            "num_generations": 8,
-            "scale_rewards": "group",
-            "learning_rate": 1e-6,
-            "beta": 0.01,
-        }
+        numbers: dict[str, Any] = PUBLISHED | {"learning_rate": 1e-6, "beta": 0.01}
         return cls(**(numbers | overrides))

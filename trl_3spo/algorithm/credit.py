@@ -1,13 +1,64 @@
-"""Advantages as pure functions on arrays."""
+"""Credit: outcomes of walks and history become rewards, rewards become advantages, in this one place.
+
+Reward of a transition, with what is known when the walks through it have ended:
+
+    R = ω · R_novel + (0.5 − ω) · (S(s) − S(s')) + success_weight · 0.5 · R_success    (Eq. 2)
+
+in which S(s') is corrected by the λ-return G(s') of the walks that went on from s' (`walk_outcomes`). The advantage of
+each of the group's n(s) rewards is, by `baseline`,
+
+    "both"     A = R − (1 − 1/k) · mean R     k different actions in the group; the default
+    "state"    A = R                          S(s) is a baseline in the reward already
+    "group"    A = R − mean R                 (the paper), divided by std R + δ with `advantage_scaling="group"`
+
+and, with `advantage_scaling="batch"`, (A − mean A) / (std A + 1e-8) over all rows of all ranks.
+"""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trl_3spo.algorithm.base import Ranks, Row, Sample
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.records import Episode, Group, Visit
+from trl_3spo.algorithm.scorer import StateScorer
+
 SIGNAL = 1e-6
 """Advantages all below this are rounding: the group carries no signal."""
+
+Outcomes = Mapping[Visit, float]
+"""What visits turned out to be worth, in [0, 1]."""
+
+GroupAdvantages = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+"""Maps a group's (n,) rewards and its number of different actions to (n,) advantages."""
+
+
+def walk_outcomes(
+    episodes: Sequence[Episode], value: Callable[[Visit], float], *, discount: float, outcome_weight: float
+) -> dict[Visit, float]:
+    """Return λ-returns of all visits that walks passed, between what was expected of them and how the walk ended.
+
+    G(s_T) = value(s_T) at the end, which is success where the task has ended, and G(s) = (1 − λ) · value(s) + λ · γ ·
+    G(s') before it (arXiv 1506.02438). The source knows no outcomes but through success rates (λ = 0).
+
+    Args:
+        episodes: Ended walks. A visit that several of them passed gets their mean.
+        value: p of a visit, in [0, 1].
+        discount: γ in (0, 1], per step.
+        outcome_weight: λ in [0, 1].
+    """
+    outcomes: defaultdict[Visit, list[float]] = defaultdict(list)
+    for episode in episodes:
+        outcome = value(episode.end)
+        outcomes[episode.end].append(outcome)
+        for visit in reversed(episode.end.path()[:-1]):
+            outcome = (1.0 - outcome_weight) * value(visit) + outcome_weight * discount * outcome
+            outcomes[visit].append(outcome)
+    return {visit: fmean(found) for visit, found in outcomes.items()}
 
 
 def group_relative(
@@ -33,61 +84,33 @@ def group_relative(
     return centred
 
 
+def relative_to_state_and_group(rewards: NDArray[np.float64], num_actions: int) -> NDArray[np.float64]:
+    """Advantages beside the state's own baseline, A = R − (1 − 1/k) · mean R, k being the number of different actions.
+
+    If all actions of a group are the same (k = 1) they share their outcome, and subtracting their mean would take away
+    all that it says: nothing is subtracted.
+
+    Args:
+        rewards: (n,) rewards in which S(s) is a baseline already.
+        num_actions: k in [1, n].
+    """
+    relative: NDArray[np.float64] = rewards - (1.0 - 1.0 / num_actions) * rewards.mean()
+    return relative
+
+
+def group_advantages(options: ThreeSPOOptions) -> GroupAdvantages:
+    """Return the function that `baseline` and `advantage_scaling` name."""
+    if options.baseline == "state":
+        return lambda rewards, _: rewards
+    if options.baseline == "both":
+        return relative_to_state_and_group
+    is_scaled = options.advantage_scaling == "group"
+    return lambda rewards, _: group_relative(rewards, is_scaled=is_scaled)
+
+
 def has_signal(advantages: NDArray[np.float64]) -> bool:
     """Whether any advantage differs from zero, so that an optimizer step on the group means something."""
     return bool(np.abs(advantages).max(initial=0.0) > SIGNAL)
-
-
-def discounted_returns(rewards: Sequence[float] | NDArray[np.float64], gamma: float) -> NDArray[np.float64]:
-    """Returns from every step of one episode on, G_t = r_t + γ · G_{t+1} (GiGPO's Eq. 5).
-
-    Args:
-        rewards: (T,) rewards of its steps.
-        gamma: γ in [0, 1], per step.
-
-    Returns:
-        (T,) returns.
-    """
-    return gae(rewards, np.zeros(len(rewards) + 1), gamma=gamma, lam=1.0)
-
-
-def gae(
-    rewards: Sequence[float] | NDArray[np.float64],
-    values: Sequence[float] | NDArray[np.float64],
-    *,
-    gamma: float,
-    lam: float,
-) -> NDArray[np.float64]:
-    """Generalized advantages over the steps of one episode (arXiv 1506.02438; in StepPO a step is a whole answer).
-
-    A_t = δ_t + γ · λ · A_{t+1} with δ_t = r_t + γ · V(s_{t+1}) − V(s_t). With γ = λ = 1 it is the return, the last
-    value included, minus V(s_t); with λ = 0 it is δ_t.
-
-    Args:
-        rewards: (T,) rewards of the steps.
-        values: (T + 1,) V of the states acted in and of the one the episode ended in: 0 where the task itself has
-            ended, its V where a limit on steps has cut the episode off.
-        gamma: γ in [0, 1], per step.
-        lam: λ in [0, 1].
-
-    Returns:
-        (T,) advantages.
-
-    Raises:
-        ValueError: There is not one value more than there are rewards.
-    """
-    if len(values) != len(rewards) + 1:
-        raise ValueError(
-            f"There are {len(rewards)} rewards and {len(values)} values; one value more than rewards is required, that "
-            "of the last state: 0 if the task has ended there."
-        )
-    state_values = np.asarray(values, dtype=np.float64)
-    deltas = np.asarray(rewards, dtype=np.float64) + gamma * state_values[1:] - state_values[:-1]
-    advantages = np.zeros(len(deltas))
-    following = 0.0
-    for t in reversed(range(len(deltas))):
-        following = advantages[t] = deltas[t] + gamma * lam * following
-    return advantages
 
 
 def whiten(
@@ -109,58 +132,69 @@ def whiten(
     return centred
 
 
-def relative_to_equals(
-    values: NDArray[np.float64], keys: Sequence[Hashable], *, is_scaled: bool = True
-) -> NDArray[np.float64]:
-    """`group_relative` among the rows that share a key; a row that shares its key with none has advantage zero.
+class Credit:
+    """Turns groups into rows.
 
     Args:
-        values: (N,) values of the rows.
-        keys: N keys.
-        is_scaled: Whether to divide by the spread.
-
-    Returns:
-        (N,) advantages.
+        options: Checked options.
+        scorer: Judges states by the history; it must not have seen the walks that are credited.
+        advantages: Compares the rewards of a group; by default as the options say.
     """
-    rows: dict[Hashable, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows[key].append(row)
-    relative = np.zeros(len(values))
-    for equal in rows.values():
-        relative[equal] = group_relative(values[equal], is_scaled=is_scaled)
-    return relative
+
+    def __init__(
+        self, options: ThreeSPOOptions, scorer: StateScorer, advantages: GroupAdvantages | None = None
+    ) -> None:
+        self._options = options
+        self._scorer = scorer
+        self._advantages = advantages or group_advantages(options)
+
+    def rows(
+        self,
+        samples: Sequence[Sequence[Sample]],
+        groups: Sequence[Group],
+        outcomes: Outcomes | None = None,
+    ) -> list[list[Row]]:
+        """Return the rows of every group, all with advantage zero where it has no signal.
+
+        Args:
+            samples: For every group its n(s) samples.
+            groups: What was sampled.
+            outcomes: What visits turned out to be worth. `None` where that is not known yet: transitions then keep the
+                rewards they were found with.
+        """
+        pairs = zip(samples, groups, strict=True)
+        return [self._rows(number, *pair, outcomes) for number, pair in enumerate(pairs)]
+
+    def outcomes(self, episodes: Sequence[Episode]) -> dict[Visit, float]:
+        """Return what the visits of ended walks turned out to be worth; see `walk_outcomes`."""
+        options = self._options
+        return walk_outcomes(
+            episodes, self._scorer.value, discount=options.discount, outcome_weight=options.outcome_weight
+        )
+
+    def _rows(self, number: int, samples: Sequence[Sample], group: Group, outcomes: Outcomes | None) -> list[Row]:
+        rewards = self._rewards(group, outcomes)
+        advantages = self._advantages(np.array(rewards), len({transition.visit for transition in group.transitions}))
+        triples = zip(samples, rewards, advantages.tolist(), strict=True)
+        return [Row(sample, reward, advantage, number) for sample, reward, advantage in triples]
+
+    def _rewards(self, group: Group, outcomes: Outcomes | None) -> list[float]:
+        if outcomes is None:
+            return [transition.reward for transition in group.transitions]
+        visits = [transition.visit for transition in group.transitions]
+        return [self._scorer.reward(group.origin, visit, outcomes.get(visit)) for visit in visits]
 
 
-def values_of_others(
-    states: Sequence[Sequence[Hashable]], returns: Sequence[NDArray[np.float64]]
-) -> list[NDArray[np.float64]]:
-    """V at every state of every episode of a group: the mean return of the other episodes from the same state on.
-
-    The episode's own return stays out of it, since with it a state that no other episode has seen would be worth just
-    that, and no action there would ever get any credit. Such a state is worth what the one before it was, and a first
-    state nobody else has seen 0.
-
-    Args:
-        states: For every episode its T + 1 states, the one it ended in included.
-        returns: For every episode its (T,) returns.
-
-    Returns:
-        For every episode (T + 1,) values.
-    """
-    visits: dict[Hashable, list[tuple[int, float]]] = defaultdict(list)
-    for episode, (path, earned) in enumerate(zip(states, returns, strict=True)):
-        for state, value in zip(path[:-1], earned.tolist(), strict=True):
-            visits[state].append((episode, value))
-    return [_values(path, visits, episode) for episode, path in enumerate(states)]
+def with_signal(groups: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """Return the groups in which any advantage differs from zero."""
+    return [list(rows) for rows in groups if has_signal(np.array([row.advantage for row in rows]))]
 
 
-def _values(
-    states: Sequence[Hashable], visits: dict[Hashable, list[tuple[int, float]]], episode: int
-) -> NDArray[np.float64]:
-    values = []
-    value = 0.0
-    for state in states:
-        earned = [x for other, x in visits[state] if other != episode]
-        value = sum(earned) / len(earned) if earned else value
-        values.append(value)
-    return np.array(values)
+def whitened(rows: Sequence[Row], ranks: Ranks) -> list[Row]:
+    """Return the rows with advantages relative to all rows of all ranks; a collective."""
+    own = np.array([row.advantage for row in rows])
+    among = np.concatenate(ranks.gather(own))
+    if not rows:  # there is no mean of nothing
+        return []
+    advantages = whiten(own, among).tolist()
+    return [replace(row, advantage=advantage) for row, advantage in zip(rows, advantages, strict=True)]

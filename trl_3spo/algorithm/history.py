@@ -1,11 +1,8 @@
-"""What has happened in each state so far: visits and successes of completed episodes, per score key."""
+"""What has happened in each state so far: visits and worths of completed episodes, per score key."""
 
 from array import array
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
-
-from trl_3spo.environments.base import Key
 
 EPSILON = 1e-8
 """ε of p = N_success / (N_total + ε): makes the rate of an unseen state zero."""
@@ -15,26 +12,21 @@ class Estimate(NamedTuple):
     """What the history knows of one state.
 
     Args:
-        success_rate: p(s) in [0, 1], backed off along the score keys: the mean of what the state was worth.
+        value: p(s) in [0, 1], backed off along the score keys: the mean of what the state was worth.
         num_visits: N(s) of the finest key; fractional where counts fade.
         num_failures: N_fail(s) = N(s) − (sum of worths) of the finest key.
     """
 
-    success_rate: float
+    value: float
     num_visits: float
     num_failures: float
 
 
-def digest(key: Key) -> int:
-    """Name a key by 64 bits that are the same in every process (a million keys collide with probability 3e-8)."""
-    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little")
-
-
 class StateHistory:
-    """Success counts per score key, with back-off from fine to coarse keys and optional fading.
+    """Visits and worths per score key, with back-off from fine to coarse keys and optional fading.
 
-    A state goes by the digests of its score keys k₁ (finest) … k_m. Its success rate is p = p₁ with
-    p_m = successes_m / visits_m and p_j = (successes_j + κ · p_{j+1}) / (visits_j + κ): a state seen often speaks for
+    A state goes by the digests of its score keys k₁ (finest) … k_m. Its value is p = p₁ with
+    p_m = worths_m / visits_m and p_j = (worths_j + κ · p_{j+1}) / (visits_j + κ): a state seen often speaks for
     itself, a state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The
     source has one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
 
@@ -50,7 +42,7 @@ class StateHistory:
         self._backoff_strength = backoff_strength
         self._rows: dict[int, int] = {}
         self._visits = array("d")
-        self._successes = array("d")
+        self._worths = array("d")
         self._updated = array("q")  # num_episodes at the last visit: fading is applied when a row is next looked at
 
     def __len__(self) -> int:
@@ -70,23 +62,23 @@ class StateHistory:
             if row is None:
                 self._rows[key] = len(self._rows)
                 self._visits.append(1.0)
-                self._successes.append(worth)
+                self._worths.append(worth)
                 self._updated.append(self.num_episodes)
             else:
                 fading = self._fading(row)
                 self._visits[row] = self._visits[row] * fading + 1.0
-                self._successes[row] = self._successes[row] * fading + worth
+                self._worths[row] = self._worths[row] * fading + worth
                 self._updated[row] = self.num_episodes
 
     def estimate(self, keys: Sequence[int]) -> Estimate:
         """Return what is known of the state whose score keys have these digests, finest first."""
-        visits, successes = self._counts(keys[-1])
-        rate = successes / (visits + EPSILON)
+        visits, worths = self._counts(keys[-1])
+        value = worths / (visits + EPSILON)
         for key in reversed(keys[:-1]):
-            visits, successes = self._counts(key)
+            visits, worths = self._counts(key)
             if visits > 0:
-                rate = (successes + self._backoff_strength * rate) / (visits + self._backoff_strength)
-        return Estimate(rate, visits, visits - successes)
+                value = (worths + self._backoff_strength * value) / (visits + self._backoff_strength)
+        return Estimate(value, visits, visits - worths)
 
     def has_seen(self, key: int) -> bool:
         """Whether any completed episode passed through a state with this digest."""
@@ -98,7 +90,7 @@ class StateHistory:
             "num_episodes": self.num_episodes,
             "keys": array("Q", self._rows),
             "visits": self._visits[:],
-            "successes": self._successes[:],
+            "worths": self._worths[:],
             "updated": self._updated[:],
         }
 
@@ -108,7 +100,7 @@ class StateHistory:
         Raises:
             ValueError: The arrays do not belong together.
         """
-        lengths = {name: len(state[name]) for name in ("keys", "visits", "successes", "updated")}
+        lengths = {name: len(state[name]) for name in ("keys", "visits", "worths", "updated")}
         if len(set(lengths.values())) != 1:
             raise ValueError(
                 f"The saved history's arrays have lengths {lengths}; they must be equal. The file is damaged."
@@ -116,7 +108,7 @@ class StateHistory:
         self.num_episodes = int(state["num_episodes"])
         self._rows = dict(zip(_array("Q", state["keys"]), range(lengths["keys"]), strict=True))
         self._visits = _array("d", state["visits"])
-        self._successes = _array("d", state["successes"])
+        self._worths = _array("d", state["worths"])
         self._updated = _array("q", state["updated"])
 
     def _counts(self, key: int) -> tuple[float, float]:
@@ -124,7 +116,7 @@ class StateHistory:
         if row is None:
             return 0.0, 0.0
         fading = self._fading(row)
-        return self._visits[row] * fading, self._successes[row] * fading
+        return self._visits[row] * fading, self._worths[row] * fading
 
     def _fading(self, row: int) -> float:
         if self._half_life is None:

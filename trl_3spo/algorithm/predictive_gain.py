@@ -46,11 +46,20 @@ class PredictiveGain:
                 base = self._worth / self._num_states if self._num_states else 0.5
                 alone = {str(i): (key,) for i, key in enumerate(visit.keys, 1)}
                 for name, keys in {CHAIN: visit.keys, **alone}.items():
-                    expected = self._history.estimate(keys).success_rate if self._history.has_seen(keys[-1]) else base
+                    expected = self._history.estimate(keys).value if self._history.has_seen(keys[-1]) else base
                     gains[name].append(log_loss(base, worth) - log_loss(expected, worth))
                 self._num_states += 1
                 self._worth += worth
         return {name: fmean(values) for name, values in gains.items()}
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what the base rate is counted from."""
+        return {"num_states": self._num_states, "worth": self._worth}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on where a `state_dict` left off."""
+        self._num_states = int(state["num_states"])
+        self._worth = float(state["worth"])
 
 
 def log_loss(expected: float, worth: float) -> float:

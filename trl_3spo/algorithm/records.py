@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
-from trl_3spo.algorithm.history import digest
-from trl_3spo.environments.base import Environment, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task, Turn
+
+
+def digest(key: Key) -> int:
+    """Name a key by 64 bits that are the same in every process (a million keys collide with probability 3e-8)."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +102,11 @@ class Transition:
 
     Args:
         visit: The state reached.
-        reward: R of Eq. 2.
-        advantage: Relative to the group.
+        reward: R of Eq. 2, by what was known when the action was taken.
     """
 
     visit: Visit
     reward: float
-    advantage: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +116,10 @@ class Group:
     Args:
         origin: The state they were sampled from.
         transitions: n(s) ≥ 1 of them.
-        has_signal: Whether their advantages differ from zero.
     """
 
     origin: Visit
     transitions: tuple[Transition, ...]
-    has_signal: bool
 
 
 @dataclass(frozen=True, eq=False)

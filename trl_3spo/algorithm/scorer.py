@@ -1,21 +1,9 @@
-"""Scores, budgets and rewards of states: the equations applied to what the history knows."""
+"""Scores, group sizes and rewards of states: the equations applied to what the history knows."""
 
 from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.history import Estimate, StateHistory
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Visit
-
-RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Success rates a budget is shown for, between never and always."""
-
-
-def group_sizes(options: ThreeSPOOptions, max_group_size: int, num_episodes: int) -> list[int]:
-    """Return n for each of `RATES` after so many episodes, pruning aside: what a configuration makes of success."""
-    sharpness = scoring.sharpness(num_episodes, options.score_sharpness, options.score_annealing_rate)
-    sizes = [
-        scoring.group_size(scoring.state_score(p, sharpness), max_group_size, options.min_group_size) for p in RATES
-    ]
-    return [max(size, 1) for size in sizes]
 
 
 class StateScorer:
@@ -24,13 +12,13 @@ class StateScorer:
     Args:
         options: Checked options.
         history: Completed episodes so far; read, never written.
-        max_group_size: G_max.
+        min_group_size: Floor on n(s), from 1 to G_max. Only pruning goes below it.
     """
 
-    def __init__(self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int) -> None:
+    def __init__(self, options: ThreeSPOOptions, history: StateHistory, *, min_group_size: int = 1) -> None:
         self._options = options
         self._history = history
-        self._max_group_size = max_group_size
+        self._min_group_size = min_group_size
 
     def estimate(self, visit: Visit) -> Estimate:
         """Return what the history knows of a state."""
@@ -39,11 +27,11 @@ class StateScorer:
     def value(self, visit: Visit) -> float:
         """Return p(s) in [0, 1]; where the task has ended, 1 or 0.
 
-        A truncated walk has not ended its task: the state it stopped in keeps its own rate.
+        A truncated walk has not ended its task: the state it stopped in keeps its own value.
         """
         if visit.result.terminated:
             return float(visit.result.success)
-        return self.estimate(visit).success_rate
+        return self.estimate(visit).value
 
     def score(self, visit: Visit) -> float:
         """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds."""
@@ -64,15 +52,11 @@ class StateScorer:
 
     def group_size(self, visit: Visit) -> int:
         """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
-        options = self._options
         estimate = self.estimate(visit)
         if visit.parent is not None and self._is_hopeless(estimate):
             return 0
-        if not options.has_adaptive_group_size:
-            return self._max_group_size
-        score = scoring.state_score(estimate.success_rate, self._sharpness)
-        size = scoring.group_size(score, self._max_group_size, options.min_group_size)
-        return max(size, 1)
+        score = scoring.state_score(estimate.value, self._sharpness)
+        return scoring.group_size(score, self._options.num_generations, self._min_group_size)
 
     def reward(self, origin: Visit, reached: Visit, outcome: float | None = None) -> float:
         """Return R of Eq. 2 for the step from one visit to another, see `next_score`."""
@@ -85,7 +69,6 @@ class StateScorer:
             is_novel=weight > 0 and self._is_novel(origin, reached),
             success=reached.result.success,
             novelty_weight=weight,
-            difference_weight=options.score_difference_weight,
             success_weight=options.success_weight,
         )
 
@@ -97,7 +80,7 @@ class StateScorer:
     def _is_hopeless(self, estimate: Estimate) -> bool:
         options = self._options
         return scoring.is_hopeless(
-            estimate.num_failures, estimate.success_rate, options.max_failures, options.min_success_rate
+            estimate.num_failures, estimate.value, options.max_failures, options.min_success_rate
         )
 
     def _is_novel(self, origin: Visit, reached: Visit) -> bool:

@@ -1,25 +1,27 @@
 """Configuration of the baselines over whole episodes: GRPO, GiGPO and StepPO."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
+from trl_3spo.algorithm.options import AdvantageScaling
 from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.old_names import refusing
 
-VALUE_SOURCES = ("critic", "group", "history")
+ValueSource = Literal["critic", "group", "history"]
 
 
 @dataclass
 class EpisodeGRPOConfig(AgentConfig):
-    r"""Configuration class for the [`~trl_3spo.baselines.trainers.EpisodeGRPOTrainer`].
+    r"""
+    Configuration class for the [`~trl_3spo.baselines.trainers.EpisodeGRPOTrainer`].
 
-    Everything of [`~trl.GRPOConfig`] keeps its name and meaning, where a sample is an episode: a generation batch holds
-    `per_device_train_batch_size` × `steps_per_generation` episodes per device, `num_generations` of each task. Every
-    step of an episode is a row of the loss, so that each of the batch's `steps_per_generation` parts has on average
-    `per_device_train_batch_size` × (mean length of an episode) rows.
+    A generation batch holds episodes: `per_device_train_batch_size` × `steps_per_generation` of them per device,
+    `num_generations` of each task. Every step of an episode is a row of the loss, so that each of the batch's
+    `steps_per_generation` parts has on average `per_device_train_batch_size` × (mean length of an episode) rows.
     [`~trl_3spo.training.agent_config.AgentConfig`] documents the options of tasks and evaluation.
 
     Parameters:
-        scale_rewards (`str`, *optional*, defaults to `"group"`):
+        advantage_scaling (`str`, *optional*, defaults to `"group"`):
             `"group"` divides an advantage by its group's standard deviation, `"none"` does not. `"batch"` is refused.
     """
 
@@ -27,8 +29,9 @@ class EpisodeGRPOConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scale_rewards not in self.scalings:
-            raise ValueError(f"scale_rewards is {self.scale_rewards!r}; it must be one of {', '.join(self.scalings)}.")
+        if self.advantage_scaling not in self.scalings:
+            allowed = ", ".join(self.scalings)
+            raise ValueError(f"advantage_scaling is {self.advantage_scaling!r}; it must be one of {allowed}.")
         self._check_batch()
 
     def _check_batch(self) -> None:
@@ -46,28 +49,30 @@ class EpisodeGRPOConfig(AgentConfig):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be between 0 and 1.")
 
 
+@refusing({"gamma": "it is called discount"})
 @dataclass
 class GiGPOConfig(EpisodeGRPOConfig):
-    r"""Configuration class for the [`~trl_3spo.baselines.trainers.GiGPOTrainer`].
+    r"""
+    Configuration class for the [`~trl_3spo.baselines.trainers.GiGPOTrainer`].
 
     Batches are those of [`EpisodeGRPOConfig`].
 
     Parameters:
-        gamma (`float`, *optional*, defaults to `0.95`):
+        discount (`float`, *optional*, defaults to `0.95`):
             γ in [0, 1], per step, of the returns that steps from equal states are compared by.
         step_advantage_weight (`float`, *optional*, defaults to `1.0`):
             ω ≥ 0 of A = A^E + ω · A^S; at 0 it is GRPO.
-        scale_rewards (`str`, *optional*, defaults to `"group"`):
+        advantage_scaling (`str`, *optional*, defaults to `"group"`):
             `"group"` divides both advantages by their group's standard deviation, `"none"` neither: the paper's "w/o
             std".
     """
 
-    gamma: float = field(default=0.95, metadata={"help": "γ of the returns that equal states are compared by."})
+    discount: float = field(default=0.95, metadata={"help": "γ of the returns that equal states are compared by."})
     step_advantage_weight: float = field(default=1.0, metadata={"help": "ω of A = A^E + ω · A^S."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_shares("gamma")
+        self._check_shares("discount")
         if self.step_advantage_weight < 0:
             raise ValueError(f"step_advantage_weight is {self.step_advantage_weight!r}; it must be at least 0.")
 
@@ -77,9 +82,11 @@ class GiGPOConfig(EpisodeGRPOConfig):
         return cls(**({"num_generations": 8, "learning_rate": 1e-6, "beta": 0.01} | overrides))
 
 
+@refusing({"gamma": "it is called discount"})
 @dataclass
 class StepPOConfig(EpisodeGRPOConfig):
-    r"""Configuration class for the [`~trl_3spo.baselines.step_po_trainer.StepPOTrainer`].
+    r"""
+    Configuration class for the [`~trl_3spo.baselines.step_po_trainer.StepPOTrainer`].
 
     Batches are those of [`EpisodeGRPOConfig`]. An answer is one action: its ratio is the geometric mean of its tokens'
     (`importance_sampling_level="sequence"`) and every step counts the same, however long (`loss_type="grpo"`).
@@ -89,14 +96,14 @@ class StepPOConfig(EpisodeGRPOConfig):
             Where V comes from: `"critic"` is a linear head on the policy's hidden state at the last token of the
             prompt, `"group"` the other episodes of the group that were in the same exact state, `"history"` the success
             rates of 3SPO's history.
-        gamma (`float`, *optional*, defaults to `1.0`):
+        discount (`float`, *optional*, defaults to `1.0`):
             γ in [0, 1], per step.
         gae_lambda (`float`, *optional*, defaults to `1.0`):
             λ in [0, 1]: at 1 the credit is what became of the episode, at 0 what the next state is worth.
         bootstraps_truncated (`bool`, *optional*, defaults to `True`):
             Whether an episode that a limit on steps has cut off goes on earning V of its last state. The source takes
             the limit for an end without reward (`False`).
-        scale_rewards (`str`, *optional*, defaults to `"batch"`):
+        advantage_scaling (`str`, *optional*, defaults to `"batch"`):
             `"batch"` whitens advantages over all steps of the batch, `"none"` only centres them.
         critic_learning_rate (`float`, *optional*, defaults to `1e-3`):
             Learning rate > 0 of the critic's head, constant. The source trains a whole model with 1e-5.
@@ -112,15 +119,13 @@ class StepPOConfig(EpisodeGRPOConfig):
         default="sequence", metadata={"help": "'sequence': one ratio a step, the geometric mean of its tokens'."}
     )
     loss_type: str = field(default="grpo", metadata={"help": "'grpo': every step counts the same."})
-    value_source: str = field(
-        default="group", metadata={"help": "'critic', 'group' or 'history'.", "choices": VALUE_SOURCES}
-    )
-    gamma: float = field(default=1.0, metadata={"help": "γ per step."})
+    value_source: ValueSource = field(default="group", metadata={"help": "'critic', 'group' or 'history'."})
+    discount: float = field(default=1.0, metadata={"help": "γ per step."})
     gae_lambda: float = field(default=1.0, metadata={"help": "λ of the generalized advantages."})
     bootstraps_truncated: bool = field(
         default=True, metadata={"help": "Whether truncated episodes go on earning their last state's value."}
     )
-    scale_rewards: str = field(
+    advantage_scaling: AdvantageScaling = field(
         default="batch", metadata={"help": "'batch' whitens over the steps of the batch, 'none' only centres."}
     )
     critic_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the critic's head."})
@@ -131,9 +136,10 @@ class StepPOConfig(EpisodeGRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_shares("gamma", "gae_lambda")
-        if self.value_source not in VALUE_SOURCES:
-            raise ValueError(f"value_source is {self.value_source!r}; it must be one of {', '.join(VALUE_SOURCES)}.")
+        self._check_shares("discount", "gae_lambda")
+        sources = get_args(ValueSource)
+        if self.value_source not in sources:
+            raise ValueError(f"value_source is {self.value_source!r}; it must be one of {', '.join(sources)}.")
         if self.critic_learning_rate <= 0:
             raise ValueError(f"critic_learning_rate is {self.critic_learning_rate!r}; it must be above 0.")
         if self.history_half_life is not None and self.history_half_life <= 0:

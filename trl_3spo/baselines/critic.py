@@ -1,13 +1,32 @@
 """StepPO's critic: a linear head on what the policy makes of a prompt."""
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
+
+from trl_3spo.algorithm.base import Metrics, Ranks, Sample
+from trl_3spo.algorithm.records import Episode
+from trl_3spo.baselines.credit import Steps, TaskEpisodes
+from trl_3spo.environments.base import Environment, Message
+
+logger = logging.getLogger(__name__)
+
+
+class HiddenStates(Protocol):
+    """What a critic needs of the policy."""
+
+    def prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
+        """Tokenize prompts."""
+
+    def last_hidden_states(self, prompt_ids: list[list[int]]) -> Tensor:
+        """Return (N, H) hidden states at the last tokens of N prompts."""
 
 
 class ValueHead:
@@ -54,36 +73,74 @@ class ValueHead:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything `load_state_dict` needs, to be saved: the tensors are the living ones."""
-        return {"head": self._linear.state_dict(), "optimizer": self._optimizer.state_dict()}
+        """Return weights and Adam's moments as arrays."""
+        moments = self._optimizer.state_dict()["state"]
+        return {
+            "weights": {name: _array(tensor) for name, tensor in self._linear.state_dict().items()},
+            "adam": {str(i): {name: _array(x) for name, x in state.items()} for i, state in moments.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a `state_dict` left off."""
-        self._linear.load_state_dict(state["head"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        """Go on where a `state_dict` left off, on this device."""
+        device = self._accelerator.device
+        self._linear.load_state_dict({name: torch.from_numpy(x).to(device) for name, x in state["weights"].items()})
+        moments = {int(i): {name: torch.from_numpy(x) for name, x in y.items()} for i, y in state["adam"].items()}
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": moments})
 
 
-def last_hidden_states(model: Any, prompt_ids: Sequence[Sequence[int]], *, pad_id: int, batch_size: int) -> Tensor:
-    """Return a model's last hidden state at the last token of each prompt.
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy().copy()
+
+
+class CriticValues:
+    """V from a `ValueHead` that reads the policy, and learns the returns of every batch in one step.
 
     Args:
-        model: A causal language model of `transformers`.
-        prompt_ids: N prompts, at least one.
-        pad_id: Token to pad with.
-        batch_size: Prompts per forward pass.
-
-    Returns:
-        (N, H) in single precision, without gradient.
+        head: The critic.
+        env: Asks for the next action where an episode was cut off.
+        sampler: Tokenizes prompts and reads the policy's hidden states.
     """
-    chunks = [prompt_ids[i : i + batch_size] for i in range(0, len(prompt_ids), batch_size)]
-    return torch.cat([_last_hidden_states(model, chunk, pad_id) for chunk in chunks])
 
+    def __init__(self, head: ValueHead, env: Environment, sampler: HiddenStates) -> None:
+        self.head = head
+        self._env = env
+        self._sampler = sampler
+        self._features: list[Tensor] = []
 
-@torch.no_grad()
-def _last_hidden_states(model: Any, prompt_ids: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    width = max(map(len, prompt_ids))
-    ids = torch.tensor([[pad_id] * (width - len(x)) + list(x) for x in prompt_ids], device=model.device)
-    mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in prompt_ids], device=model.device)
-    outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1, use_cache=False)
-    states: Tensor = outputs.hidden_states[-1]
-    return states[:, -1].float()
+    def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
+        """Judge the steps by the critic as it is."""
+        self._features = self.features(groups, steps)
+        return [self.head.values(x) for x in self._features]
+
+    def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
+        """Teach the critic the returns of the steps that were judged last."""
+        loss = self.head.update(torch.cat([x[:-1] for x in self._features]), np.concatenate(returns))
+        self._features = []
+        return {"critic_loss": [loss]}
+
+    def features(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> list[Tensor]:
+        """Return for every episode the (T + 1, H) hidden states of its prompts, the last state's included.
+
+        What an episode that the task itself has ended would be asked next means nothing, and neither does its value.
+        """
+        prompt_ids = []
+        for episode, samples in zip(chain.from_iterable(groups), steps, strict=True):
+            asked = [sample.prompt_ids for sample in samples]
+            prompt_ids += [*asked, asked[-1] if episode.end.result.terminated else self._next_prompt(episode)]
+        states = self._sampler.last_hidden_states(prompt_ids)
+        return list(torch.split(states, [len(samples) + 1 for samples in steps]))
+
+    def _next_prompt(self, episode: Episode) -> list[int]:
+        end = episode.end
+        return self._sampler.prompt_ids([self._env.prompt(end.task, end.observation, end.turns())])[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the critic's weights and moments."""
+        return {"critic": self.head.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a critic, or begin afresh, with a warning, where none was saved."""
+        if "critic" in state:
+            self.head.load_state_dict(state["critic"])
+        else:
+            logger.warning("The checkpoint holds no critic; the critic starts afresh.")

@@ -1,135 +1,47 @@
-"""[`EpisodeGRPOTrainer`] and [`GiGPOTrainer`]: GRPOTrainer with whole episodes in an environment as its samples."""
+"""The baselines as trainers: [`EpisodeGRPOTrainer`], [`GiGPOTrainer`] and [`StepPOTrainer`]."""
 
 import textwrap
-from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from transformers import PreTrainedModel
-
-from trl_3spo.algorithm.credit import has_signal
-from trl_3spo.algorithm.records import Episode
-from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig
-from trl_3spo.baselines.credit import Steps, gigpo, grpo, step_rewards
-from trl_3spo.baselines.episodes import EpisodeRollout
-from trl_3spo.environments.base import Environment
-from trl_3spo.training.agent_trainer import model_name
-from trl_3spo.training.batch import Row
-from trl_3spo.training.ranks import gather
-from trl_3spo.training.rollout_trainer import RolloutTrainer
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
+from trl_3spo.baselines.critic import CriticValues, ValueHead
+from trl_3spo.baselines.episodes import EpisodeGRPO, GiGPO
+from trl_3spo.baselines.step_po import GroupValues, HistoryValues, StepPO, Values
+from trl_3spo.training.agent_trainer import AgentTrainer
 
 
-def success_reward(transition_reward: list[float], **_: Any) -> list[float]:
-    """Pass the steps' rewards on, for TRL's logs: 1 for the step that solves its task."""
-    return transition_reward
-
-
-class EpisodeTrainer(RolloutTrainer):
-    """A [`~trl_3spo.training.rollout_trainer.RolloutTrainer`] that updates the policy on all steps of whole episodes.
-
-    Plays `num_generations` episodes of each of some tasks at a time. Prompts, counting of sampled actions, evaluation,
-    logs and checkpoints are those of 3SPO. Subclasses say in `_credit` what each step is credited with, and name their
-    configuration. Arguments are those of [`~trl_3spo.three_spo_trainer.ThreeSPOTrainer`].
-    """
-
-    _config_class = EpisodeGRPOConfig
-
-    def __init__(
-        self,
-        model: str | PreTrainedModel,
-        env: Environment | Callable[[], Environment],
-        args: EpisodeGRPOConfig | None = None,
-        **kwargs: Any,
-    ) -> None:
-        method = type(self).__name__.removesuffix("Trainer")
-        args = args or self._config_class(f"{model_name(model)}-{method}")
-        super().__init__(model, env, args, reward_func=success_reward, **kwargs)
-        self.rollout: EpisodeRollout = EpisodeRollout(
-            self.env,
-            self.train_tasks,
-            group_size=args.num_generations,
-            seed=args.seed,
-            rank=self.accelerator.process_index,
-            num_ranks=self.accelerator.num_processes,
-        )
-
-    @abstractmethod
-    def _credit(self, groups: list[list[Episode]], steps: list[list[Row]]) -> Steps:
-        """Return the advantages of every episode's steps; the same calls of collectives on every rank.
-
-        Args:
-            groups: The episodes of each task.
-            steps: For every episode, groups one after the other, a row for each of its steps.
-        """
-
-    def _collect(self, capacity: int) -> list[Row]:
-        """Play episodes until any step has an advantage, the same rounds on every rank."""
-        for _ in range(self.args.max_idle_rounds):
-            with self._in_step():
-                steps = self._play(capacity // self.num_generations)
-            groups = self.rollout.groups()
-            self._log_episodes(list(chain.from_iterable(groups)))
-            advantages = self._credit(groups, steps)
-            if any(gather(has_signal(np.concatenate(advantages)))):
-                break
-        else:
-            self._stop_without_signal("No group of episodes")
-        self._log_collected()
-        credited = zip(steps, map(step_rewards, chain.from_iterable(groups)), advantages, strict=True)
-        return [row for episode in credited for row in _credited(*episode)]
-
-    def _play(self, num_tasks: int) -> list[list[Row]]:
-        """Play whole episodes, all at once; return for each a row for every one of its steps."""
-        with self._timed("environment"):
-            self.rollout.begin(num_tasks)
-        steps: list[list[Row]] = [[] for _ in range(num_tasks * self.num_generations)]
-        while waiting := self.rollout.waiting():
-            sampled = [row for (row,) in self._sample(list(waiting.values()), [1] * len(waiting))]
-            for episode, row in zip(waiting, sampled, strict=True):
-                steps[episode].append(row)
-            with self._timed("environment"):
-                self.rollout.record(self._actions(sampled))
-        return steps
-
-
-class EpisodeGRPOTrainer(EpisodeTrainer):
+class EpisodeGRPOTrainer(AgentTrainer[EpisodeGRPOConfig]):
     """
     Trainer for Group Relative Policy Optimization (GRPO, arXiv 2402.03300) over whole episodes in an environment.
 
-    `num_generations` episodes of a task are compared by their success, and all steps of an episode have its advantage.
-    A baseline of [`~trl_3spo.three_spo_trainer.ThreeSPOTrainer`], whose arguments it takes.
-
-    Args:
-        args ([`EpisodeGRPOConfig`], *optional*):
-            Configuration.
+    The only change w.r.t. [`~trl_3spo.training.agent_trainer.AgentTrainer`] is the algorithm: `num_generations`
+    episodes of a task are compared by their success, and all steps of an episode have its advantage.
     """
 
-    _tag_names = ["trl", "grpo"]
+    _config_class = EpisodeGRPOConfig
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo"]
     _name = "GRPO over whole episodes"
 
-    def _credit(self, groups: list[list[Episode]], steps: list[list[Row]]) -> Steps:
-        return grpo(groups, is_scaled=self.args.scale_rewards == "group")
+    algorithm: EpisodeGRPO
+
+    def _make_algorithm(self) -> EpisodeGRPO:
+        args = self.args
+        return EpisodeGRPO(self.env, self.train_tasks, is_scaled=args.advantage_scaling == "group", **_episodes(self))
 
 
-class GiGPOTrainer(EpisodeTrainer):
+class GiGPOTrainer(AgentTrainer[GiGPOConfig]):
     """
     Trainer for Group-in-Group Policy Optimization (GiGPO, arXiv 2505.10978).
 
-    GRPO over whole episodes, with a second advantage for each step: relative to the steps that the episodes of the task
-    took from the same state. A baseline of [`~trl_3spo.three_spo_trainer.ThreeSPOTrainer`], whose arguments it takes.
-
-    Args:
-        args ([`GiGPOConfig`], *optional*):
-            Configuration.
+    The only change w.r.t. [`EpisodeGRPOTrainer`] is a second advantage for each step: relative to the steps that the
+    episodes of the task took from the same state.
     """
 
-    _tag_names = ["trl", "gigpo"]
+    _config_class = GiGPOConfig
+    _tag_names: ClassVar[list[str]] = ["trl", "gigpo"]
     _name = "GiGPO"
-    _paper = {
+    _paper: ClassVar[dict[str, str]] = {
         "title": "Group-in-Group Policy Optimization for LLM Agent Training",
         "id": "2505.10978",
         "citation": textwrap.dedent("""\
@@ -140,17 +52,75 @@ class GiGPOTrainer(EpisodeTrainer):
             }"""),
     }
 
-    _config_class = GiGPOConfig
+    algorithm: GiGPO
 
-    def _credit(self, groups: list[list[Episode]], steps: list[list[Row]]) -> Steps:
-        return gigpo(
-            groups,
-            gamma=self.args.gamma,
-            step_weight=self.args.step_advantage_weight,
-            is_scaled=self.args.scale_rewards == "group",
+    def _make_algorithm(self) -> GiGPO:
+        args = self.args
+        return GiGPO(
+            self.env,
+            self.train_tasks,
+            discount=args.discount,
+            step_weight=args.step_advantage_weight,
+            is_scaled=args.advantage_scaling == "group",
+            **_episodes(self),
         )
 
 
-def _credited(rows: list[Row], rewards: NDArray[np.float64], advantages: NDArray[np.float64]) -> list[Row]:
-    credits = zip(rows, rewards.tolist(), advantages.tolist(), strict=True)
-    return [replace(row, reward=reward, advantage=advantage) for row, reward, advantage in credits]
+class StepPOTrainer(AgentTrainer[StepPOConfig]):
+    """
+    Trainer for Step-Aligned Policy Optimization (StepPO, arXiv 2604.18401).
+
+    The only change w.r.t. [`EpisodeGRPOTrainer`] is the credit: a step's generalized advantage over steps, whitened
+    over all steps of the batch. `args.value_source` says where V comes from.
+    """
+
+    _config_class = StepPOConfig
+    _tag_names: ClassVar[list[str]] = ["trl", "steppo"]
+    _name = "StepPO"
+    _paper: ClassVar[dict[str, str]] = {
+        "title": "StepPO: Step-Aligned Policy Optimization for Agentic Reinforcement Learning",
+        "id": "2604.18401",
+        "citation": textwrap.dedent("""\
+            @article{wang2026steppo,
+                title  = {{StepPO: Step-Aligned Policy Optimization for Agentic Reinforcement Learning}},
+                year   = 2026,
+                eprint = {arXiv:2604.18401},
+            }"""),
+    }
+
+    algorithm: StepPO
+
+    def _make_algorithm(self) -> StepPO:
+        args = self.args
+        return StepPO(
+            self.env,
+            self.train_tasks,
+            values=self._values(),
+            discount=args.discount,
+            gae_lambda=args.gae_lambda,
+            bootstraps_truncated=args.bootstraps_truncated,
+            is_scaled=args.advantage_scaling == "batch",
+            **_episodes(self),
+        )
+
+    def _values(self) -> Values:
+        args = self.args
+        if args.value_source == "group":
+            return GroupValues(args.discount)
+        if args.value_source == "history":
+            history = StateHistory(half_life=args.history_half_life, backoff_strength=args.backoff_strength)
+            return HistoryValues(history, args.discount)
+        hidden_size = self.model.config.get_text_config().hidden_size
+        head = ValueHead(hidden_size, args.critic_learning_rate, self.accelerator)
+        return CriticValues(head, self.env, self.sampler)
+
+
+def _episodes(trainer: AgentTrainer[Any]) -> dict[str, Any]:
+    """Return the arguments that all algorithms over whole episodes have."""
+    args = trainer.args
+    return {
+        "group_size": args.num_generations,
+        "ranks": trainer.ranks,
+        "seed": args.seed,
+        "max_idle_rounds": args.max_idle_rounds,
+    }

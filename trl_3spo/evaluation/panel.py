@@ -72,6 +72,18 @@ class Evaluation:
     inadmissible_share: float = 0.0
     panel: str = ""
 
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers a trainer logs, success by task type as `success_rate/KIND`."""
+        by_kind = {f"success_rate/{kind}": x.rate for kind, x in self.success_by_kind.items() if kind}
+        return {
+            "success_rate": self.success.rate,
+            "success_rate_low": self.success.low,
+            "success_rate_high": self.success.high,
+            "mean_steps": self.mean_steps,
+            "inadmissible_share": self.inadmissible_share,
+            **by_kind,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested dictionaries, for JSON."""
         return asdict(self)

@@ -15,6 +15,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.evaluation.model_checks import require_chat_template, require_positions
 from trl_3spo.evaluation.panel import Evaluation, Generate, evaluate_policy
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -133,27 +134,6 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """
     is_plain = get_tokenizer_config(model).get("tokenizer_class") in _PLAIN_TOKENIZERS
     return (PreTrainedTokenizerFast if is_plain else AutoTokenizer).from_pretrained(model, padding_side="left")
-
-
-def require_chat_template(tokenizer: Any, model_name: str) -> None:
-    """Raise ValueError if a tokenizer cannot write chat messages."""
-    if tokenizer.chat_template is None:
-        raise ValueError(
-            f"The tokenizer of {model_name} has no chat template; environments ask in chat messages. Use an "
-            "instruction-tuned model, or set tokenizer.chat_template and save it or pass it as processing_class."
-        )
-
-
-def require_positions(model: Any, prompt_size: int, max_completion_length: int) -> None:
-    """Raise ValueError if a model has no positions for prompts of so many tokens and their completions."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    size = prompt_size + max_completion_length
-    if limit is not None and size > limit:
-        raise ValueError(
-            f"A prompt and its completion need {size} tokens; the model has positions for {limit}. Shorten the "
-            "environment's prompts (fewer past turns or admissible actions) or lower max_completion_length "
-            f"({max_completion_length})."
-        )
 
 
 def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:

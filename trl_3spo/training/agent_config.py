@@ -5,14 +5,23 @@ from dataclasses import dataclass, field
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 from trl import GRPOConfig
 
+from trl_3spo.algorithm.options import AdvantageScaling
+
 
 @dataclass
 class AgentConfig(GRPOConfig):
     r"""Configuration class for the [`~trl_3spo.training.agent_trainer.AgentTrainer`].
 
-    Everything of [`~trl.GRPOConfig`] keeps its name and meaning.
+    The options of [`~trl.GRPOConfig`] keep their names. Some mean something else here, because rows are steps of
+    episodes and not completions of a dataset's prompts: a method's configuration says what
+    `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
+    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std`,
+    `frac_reward_zero_std` and `completions/…` are those of the rows that are trained on, by their own groups.
 
     Parameters:
+        advantage_scaling (`str`, *optional*, defaults to `"group"`):
+            What advantages are divided by the standard deviation of: `"group"`, `"batch"` (which also subtracts the
+            batch's mean, unlike GRPOConfig's `scale_rewards`) or `"none"`. Which of them a method has, it says itself.
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
@@ -39,6 +48,9 @@ class AgentConfig(GRPOConfig):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
     """
 
+    advantage_scaling: AdvantageScaling = field(
+        default="group", metadata={"help": "What advantages are divided by the standard deviation of."}
+    )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
     )
@@ -60,6 +72,11 @@ class AgentConfig(GRPOConfig):
     def __post_init__(self) -> None:
         self._check_precision()
         super().__post_init__()
+        if self.scale_rewards != "group":
+            raise ValueError(
+                f"scale_rewards is {self.scale_rewards!r}; it has no meaning here, where advantages are not made of "
+                "completions of one prompt. Leave it out, and set advantage_scaling to 'group', 'batch' or 'none'."
+            )
         if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
         for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):

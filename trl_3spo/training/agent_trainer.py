@@ -1,38 +1,77 @@
-"""[`AgentTrainer`]: what every trainer of agents in an environment shares, whatever its algorithm."""
+"""[`AgentTrainer`]: GRPOTrainer with an environment and an algorithm in place of datasets and reward functions."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle, islice
+import logging
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
 
+from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
-from trl_3spo.evaluation.policies import require_chat_template, require_positions
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.batch import num_padding, pad_rows, rollout_output, with_credit
 from trl_3spo.training.model_card import environment_section
-from trl_3spo.training.ranks import gather, go_on, in_step
-from trl_3spo.training.start_checks import check_start
+from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
+from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
+from trl_3spo.training.row_metrics import row_metrics
+from trl_3spo.training.sampling import PolicySampler
+from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config", bound=AgentConfig)
+
+MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
+"""Losses that divide by the number of rows, padding included."""
 
 
-class AgentTrainer(PrefixSharingTrainer):
+def transition_reward(transition_reward: list[float], **_: Any) -> list[float]:
+    """Pass the rows' rewards on, for TRL's logs; the advantages are the algorithm's."""
+    return transition_reward
+
+
+class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     """
-    A [`~trl.GRPOTrainer`] with an environment in place of its datasets.
+    A [`~trl.GRPOTrainer`] whose rows come from an [`~trl_3spo.algorithm.base.Algorithm`] in an environment.
 
-    Brings tasks, evaluation by full episodes on a fixed panel, a model card that says so, and, by
-    [`PrefixSharingTrainer`], equal prompts computed once. How samples are collected and credited is left to subclasses.
+    The algorithm says what is sampled and what it earned. Its rows go to GRPOTrainer through TRL's own `rollout_func`,
+    and their advantages take the place of GRPOTrainer's. Losses, KL, PEFT, vLLM, accelerate and the Hub are
+    GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
+
+    Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
+    `_save_checkpoint` and `_load_optimizer_and_scheduler` (the algorithm's state beside the rest), `evaluate` (full
+    episodes on a panel of tasks) and `create_model_card`.
 
     Args:
-        model, env, args, train_tasks, eval_tasks, **kwargs:
-            As in [`ThreeSPOTrainer`].
-        reward_func (callable):
-            Passes the collected rewards on to TRL's logs.
+        model (`str` or [`~transformers.PreTrainedModel`]):
+            As in GRPOTrainer. With `beta` above 0 pass a name or path, from which the reference model is loaded.
+        env ([`~trl_3spo.environments.base.Environment`] or callable without arguments that makes one):
+            The environment to train in. One instance serves all episodes of a process.
+        args (configuration, *optional*):
+            Configuration of the method.
+        train_tasks, eval_tasks (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
+            In place of the environment's own tasks of `args.train_split` and `args.eval_split`.
+        algorithm ([`~trl_3spo.algorithm.base.Algorithm`], *optional*):
+            In place of the one that the trainer makes itself. It must have been made for the same tasks.
+        processing_class, callbacks, optimizers, quantization_config, peft_config (*optional*):
+            As in GRPOTrainer.
+        refused:
+            What the environment takes the place of: `reward_funcs`, `train_dataset`, `eval_dataset`, `rollout_func`,
+            `tools`, `environment_factory`. They raise a TypeError that says so.
     """
+
+    _config_class: type[AgentConfig] = AgentConfig
+    _tag_names: ClassVar[list[str]] = ["trl", "agent"]
 
     # GRPOTrainer's, whose package is untyped.
     control: Any
@@ -42,27 +81,125 @@ class AgentTrainer(PrefixSharingTrainer):
         self,
         model: str | PreTrainedModel,
         env: Environment | Callable[[], Environment],
-        args: AgentConfig,
+        args: Config | None = None,
         *,
-        reward_func: Callable[..., list[float]],
         train_tasks: Sequence[Task] | None = None,
         eval_tasks: Sequence[Task] | None = None,
-        **kwargs: Any,
+        algorithm: Algorithm | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        quantization_config: Any = None,
+        peft_config: Any = None,
+        **refused: Any,
     ) -> None:
-        _refuse(kwargs, type(self).__name__)
+        refuse_replaced(refused, type(self).__name__)
+        args = args or self._default_config(model)
         self.env = env if isinstance(env, Environment) else env()
         self.train_tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
         self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
         self.evaluation: Evaluation | None = None
-        self._synced_step: int | None = None
-        adaptation = {name: kwargs.get(name) for name in ("quantization_config", "peft_config")}
+        adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
-        clocks = {"train_dataset": _clock(self.train_tasks, args), "eval_dataset": _clock(self.eval_tasks, args)}
-        super().__init__(model, reward_func, args=args, **clocks, **kwargs)
+        super().__init__(
+            model,
+            transition_reward,
+            args=args,
+            train_dataset=_clock(self.train_tasks, args),
+            eval_dataset=_clock(self.eval_tasks, args),
+            processing_class=processing_class,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            **adaptation,
+        )
         require_chat_template(self._tokenizer, model_name(model))
+        self.rollout_func = self._rows_for_trl
+        self.ranks = AllRanks(self.accelerator)
+        self.sampler = PolicySampler(self)
+        self.algorithm: Algorithm = algorithm or self._make_algorithm()
+        self._rows: list[Row] = []
+        self._padding_correction = 1.0
+        self._update_began: float | None = None
+
+    def _make_algorithm(self) -> Algorithm:
+        """Make the algorithm for `self.env`, `self.train_tasks`, `self.args` and `self.ranks`."""
+        raise TypeError(f"{type(self).__name__} has no algorithm of its own; pass algorithm=….")
+
+    def _default_config(self, model: str | PreTrainedModel) -> Any:
+        return self._config_class(f"{model_name(model)}-{self._tag_names[-1].upper()}")
 
     def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
+
+    # -- one training step ---------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._update_began is not None:
+            self._log_metrics({"seconds/update": [time.perf_counter() - self._update_began]})
+        rows = self._collect(capacity=len(inputs))
+        # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
+        size = _round_up(max(gather(len(rows))), self.args.steps_per_generation)
+        # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
+        self._rows = pad_rows(rows, _round_up(size, self.num_generations))
+        self._correct_for_padding(self._rows[:size])
+        batch = super()._generate_and_score_completions([{"prompt": row.sample.prompt} for row in self._rows])
+        self._log_rows()
+        self._update_began = time.perf_counter()
+        return with_credit(batch, self._rows[:size])
+
+    def _collect(self, capacity: int) -> list[Row]:
+        """Return the algorithm's rows, or padding where there are none; stop training where no rank has any."""
+        with self.sampler.collecting():
+            rows = self.algorithm.collect(self.sampler, capacity)
+        if sum(gather(len(rows))) == 0:
+            self._stop_without_signal()
+        self._log_metrics(self.sampler.metrics() | self.algorithm.metrics())
+        if not rows:
+            assert self.sampler.latest is not None, "An algorithm has to sample at least once."
+            rows = [Row(self.sampler.latest, is_padding=True)]
+        return rows
+
+    def _rows_for_trl(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
+        return rollout_output(self._rows)
+
+    def _correct_for_padding(self, rows: Sequence[Row]) -> None:
+        if self.loss_type in MEANS_OVER_ROWS:
+            num_rows = len(rows) * self.accelerator.num_processes
+            self._padding_correction = num_rows / max(num_rows - sum(gather(num_padding(rows))), 1)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss * self._padding_correction
+
+    def _stop_without_signal(self) -> None:
+        logger.warning(
+            "Nothing that was sampled in %d rounds had rewards that differ, so there is nothing to learn from and "
+            "training ends. If the success rate is near 0, start from a better policy or easier tasks; if it is near "
+            "1, the tasks are solved.",
+            self.args.max_idle_rounds,
+        )
+        self.control.should_training_stop = True
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+
+    # -- logging -------------------------------------------------------------------------------------------------------
+
+    def _log_metrics(self, metrics: Metrics) -> None:
+        for name, values in metrics.items():
+            self._metrics["train"][name].extend(values)
+
+    def _log_rows(self) -> None:
+        """Log the algorithm's own rewards and advantages in place of those of GRPOTrainer's blocks."""
+        end_tokens = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        for name, value in row_metrics(self._rows, end_tokens, self.ranks).items():
+            logged = self._metrics["train"][name]
+            logged.pop()
+            logged += [] if value is None else [value]
+        advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
+        table = self._logs["advantages"]
+        for _ in range(min(len(advantages), len(table))):
+            table.pop()
+        table.extend(advantages)
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -84,7 +221,7 @@ class AgentTrainer(PrefixSharingTrainer):
                 Prefix of the metrics' names.
         """
         self.evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in _flat(self.evaluation).items()}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluation.metrics().items()}
         was_training = self.model.training
         self.model.eval()  # GRPOTrainer logs by the model's mode
         self.log(metrics)
@@ -99,84 +236,41 @@ class AgentTrainer(PrefixSharingTrainer):
         were, so that evaluating does not change the training that follows.
         """
         tasks = list(tasks) * (self.args.num_generations_eval or 1)
-        rank, num_ranks = self.accelerator.process_index, self.accelerator.num_processes
+        rank, num_ranks = self.ranks.rank, self.ranks.num_ranks
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._evaluation_sampling(), in_step(self._idle):
+        with (
+            torch.random.fork_rng(devices),
+            self.sampler.evaluating(self.args.eval_temperature),
+            generating_equally(self.sampler.idle),
+        ):
             torch.manual_seed(self.args.seed + rank)
             results = play_panel(
-                self._complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
+                self.sampler.complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
             )
         shares = gather(results)
         return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
 
-    def _prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
-        """Tokenize prompts, or say which does not fit the model together with its answer."""
-        prompt_ids: list[list[int]] = self._tokenize_prompts(prompts)[0]
-        require_positions(self.model, max(map(len, prompt_ids)), self.max_completion_length)
-        return prompt_ids
+    # -- checkpoints and model card ------------------------------------------------------------------------------------
 
-    def _complete(self, prompts: list[list[Message]]) -> list[str]:
-        """Answer prompts, within `in_step`."""
-        prompt_ids = self._prompt_ids(prompts)
-        go_on()
-        completions, _ = self._generate_single_turn(prompt_ids, None, {}, 1)
-        return list(self.processing_class.batch_decode(completions, skip_special_tokens=True))
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before the rest, which may be pushed to the Hub as soon as it is there.
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_state(folder, self.algorithm.state_dict(), self.ranks.rank)
+        super()._save_checkpoint(model, trial)
 
-    def _idle(self) -> None:
-        """Take part in a generation that only other ranks need; engines are each rank's own."""
-        if not self.use_vllm:
-            self._generate_single_turn([[self._tokenizer.pad_token_id]], None, {}, 1)
-
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> tuple[list[list[int]], Any]:
-        if self.use_vllm:
-            self._keep_engine_weights()
-        return super()._generate_single_turn(*args, **kwargs)
-
-    def _keep_engine_weights(self) -> None:
-        """Count vLLM's weights as up to date, so that GRPOTrainer leaves them, while `vllm_sync_steps` allows it."""
-        is_due = self._synced_step is None or self.staleness >= (
-            self.args.vllm_sync_steps if self.model.training else 1
-        )
-        if is_due:
-            self._synced_step = self.state.global_step
-        self._last_loaded_step = -1 if is_due else self.state.global_step
-
-    @property
-    def staleness(self) -> int:
-        """Optimizer steps made since vLLM got its weights."""
-        return 0 if self._synced_step is None else int(self.state.global_step) - self._synced_step
-
-    @contextmanager
-    def _evaluation_sampling(self) -> Iterator[None]:
-        """Switch the model to evaluation and the generation to the evaluation's temperature."""
-        temperature = self.args.eval_temperature
-        if self.use_vllm:
-            with self._vllm_temperature(temperature):
-                yield
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
             return
-        was_training, config, kwargs = self.model.training, self.generation_config, self.generation_kwargs
-        changes = {"do_sample": temperature > 0, "temperature": temperature if temperature > 0 else 1.0}
-        self.generation_kwargs = kwargs | changes
-        self.generation_config = GenerationConfig(**self.generation_kwargs, disable_compile=True)
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.generation_config, self.generation_kwargs = config, kwargs
-            self.model.train(was_training)
-
-    @contextmanager
-    def _vllm_temperature(self, temperature: float) -> Iterator[None]:
-        was_training, usual = self.model.training, self.vllm_generation.temperature
-        self.vllm_generation.temperature = temperature
-        self.model.eval()
-        try:
-            yield
-        finally:
-            self.vllm_generation.temperature = usual
-            self.model.train(was_training)
-
-    # -- model card ----------------------------------------------------------------------------------------------------
+        loaded = load_state(Path(checkpoint), self.ranks.rank)
+        if loaded is None:
+            logger.warning("%s holds no %s and its like; history and search start afresh.", checkpoint, SHARED_FILE)
+            return
+        state, saved_by = loaded
+        with failing_together():  # the environment may have to replay the way to every waiting state
+            self.algorithm.load_state_dict(state, saved_by=saved_by)
+        gather(None)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
@@ -186,40 +280,15 @@ class AgentTrainer(PrefixSharingTrainer):
             card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
 
 
-def _refuse(kwargs: dict[str, Any], name: str) -> None:
-    taken = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
-    refused = sorted(taken & kwargs.keys())
-    if refused:
-        raise TypeError(
-            f"{name} does not take {', '.join(refused)}: tasks, observations and rewards come from the "
-            "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
-            "environment_factory with trl_3spo.environments.adapters.tool_environment."
-        )
-
-
-def model_name(model: str | PreTrainedModel) -> str:
-    """Return the last part of a model's name or path."""
-    return (model if isinstance(model, str) else str(model.config._name_or_path)).rstrip("/").split("/")[-1]
-
-
 def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
     """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
 
-    Only its length matters. Which task is trained when is the rollout's to say.
+    Only its length matters. Which task is trained when is the algorithm's to say.
     """
     num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
     ids = islice(cycle(task.id for task in tasks), num_rows)
     return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
 
 
-def _flat(evaluation: Evaluation) -> dict[str, float]:
-    success = evaluation.success
-    by_kind = {f"success_rate/{kind}": x.rate for kind, x in evaluation.success_by_kind.items() if kind}
-    return {
-        "success_rate": success.rate,
-        "success_rate_low": success.low,
-        "success_rate_high": success.high,
-        "mean_steps": evaluation.mean_steps,
-        "inadmissible_share": evaluation.inadmissible_share,
-        **by_kind,
-    }
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

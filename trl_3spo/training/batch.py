@@ -1,40 +1,17 @@
-"""State groups as the rows GRPOTrainer's loss consumes."""
+"""Rows as GRPOTrainer's loss consumes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from trl_3spo.environments.base import Message
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sampled action with its credit.
-
-    Args:
-        prompt: The chat messages that asked for it.
-        prompt_ids: P token ids of the prompt.
-        completion_ids: C ≥ 1 token ids of the completion.
-        logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
-        reward: R of Eq. 2.
-        advantage: Relative to the state's group.
-        is_padding: A repetition that only fills the batch up and takes no part in the loss.
-    """
-
-    prompt: list[Message]
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    logps: list[float] | None
-    reward: float = 0.0
-    advantage: float = 0.0
-    is_padding: bool = False
+from trl_3spo.algorithm.base import Row
 
 
 def pad_rows(rows: Sequence[Row], size: int) -> list[Row]:
     """Repeat the first row, without credit, until there are `size` rows."""
-    filler = replace(rows[0], advantage=0.0, is_padding=True)
+    filler = replace(rows[0], reward=0.0, advantage=0.0, is_padding=True)
     return [*rows, *[filler] * (size - len(rows))]
 
 
@@ -45,14 +22,15 @@ def num_padding(rows: Sequence[Row]) -> int:
 
 def rollout_output(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the rows in the form of TRL's `rollout_func`; padding is masked out of the loss through `env_mask`."""
+    samples = [row.sample for row in rows]
     output: dict[str, Any] = {
-        "prompt_ids": [row.prompt_ids for row in rows],
-        "completion_ids": [row.completion_ids for row in rows],
-        "logprobs": [row.logps for row in rows] if rows[0].logps is not None else None,
+        "prompt_ids": [sample.prompt_ids for sample in samples],
+        "completion_ids": [sample.completion_ids for sample in samples],
+        "logprobs": [sample.logps for sample in samples] if samples[0].logps is not None else None,
         "transition_reward": [row.reward for row in rows],
     }
     if any(row.is_padding for row in rows):
-        output["env_mask"] = [[int(not row.is_padding)] * len(row.completion_ids) for row in rows]
+        output["env_mask"] = [[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows]
     return output
 
 

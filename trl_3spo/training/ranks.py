@@ -6,22 +6,24 @@ carries whether its sender is well: who fails sends that in place of its next me
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate.utils import gather_object
+
+T = TypeVar("T")
 
 
 class OtherRankFailedError(RuntimeError):
     """Raised where all was well when another rank failed."""
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: T) -> list[T]:
     """Return the values of all ranks, in their order; a collective.
 
     Raises:
         OtherRankFailedError: A rank has left `failing_together` by an exception.
     """
-    messages: list[tuple[str | None, Any]] = gather_object([(None, value)])
+    messages: list[tuple[str | None, T]] = gather_object([(None, value)])
     failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(messages) if failure]
     if failures:
         raise OtherRankFailedError(
@@ -29,6 +31,22 @@ def gather(value: Any) -> list[Any]:
             "The traceback is in that rank's own output."
         )
     return [received for _, received in messages]
+
+
+class AllRanks:
+    """The processes of a training, as accelerate has started them.
+
+    Args:
+        accelerator: Of the training.
+    """
+
+    def __init__(self, accelerator: Any) -> None:
+        self.rank: int = accelerator.process_index
+        self.num_ranks: int = accelerator.num_processes
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, see `gather`."""
+        return gather(value)
 
 
 @contextmanager
@@ -46,17 +64,18 @@ def failing_together() -> Iterator[None]:
         raise
 
 
-def go_on() -> None:
-    """Tell the other ranks, within `in_step`, that this one is about to generate."""
+def announce_generation() -> None:
+    """Tell the other ranks, within `generating_equally`, that this one is about to generate."""
     gather(True)
 
 
 @contextmanager
-def in_step(idle: Callable[[], object]) -> Iterator[None]:
+def generating_equally(idle: Callable[[], object]) -> Iterator[None]:
     """Let every rank generate as often as it likes, and all of them equally often: a model in shards asks for that.
 
     Args:
-        idle: Generates something. Called on ranks that are done for as long as others announce themselves by `go_on`.
+        idle: Generates something. Called on ranks that are done for as long as others announce themselves by
+            `announce_generation`.
     """
     with failing_together():
         yield

@@ -3,9 +3,36 @@
 import re
 from typing import Any
 
+from transformers import PreTrainedModel
 from trl.import_utils import is_vllm_available
 
 from trl_3spo.training.agent_config import AgentConfig
+
+REPLACED = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
+"""GRPOTrainer's arguments that an environment takes the place of."""
+
+
+def model_name(model: str | PreTrainedModel) -> str:
+    """Return the last part of a model's name or path."""
+    return (model if isinstance(model, str) else str(model.config._name_or_path)).rstrip("/").split("/")[-1]
+
+
+def refuse_replaced(arguments: dict[str, Any], trainer: str) -> None:
+    """Raise TypeError if there are any arguments: those that the environment replaces, or that nobody knows.
+
+    Args:
+        arguments: Keyword arguments besides those of the signature.
+        trainer: Name of the trainer's class.
+    """
+    replaced = sorted(REPLACED & arguments.keys())
+    if replaced:
+        raise TypeError(
+            f"{trainer} does not take {', '.join(replaced)}: tasks, observations and rewards come from the "
+            "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
+            "environment_factory with trl_3spo.environments.adapters.tool_environment."
+        )
+    if arguments:
+        raise TypeError(f"{trainer} got an unexpected keyword argument {next(iter(arguments))!r}.")
 
 
 def check_start(

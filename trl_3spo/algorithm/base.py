@@ -1,0 +1,124 @@
+"""What a trainer and an algorithm say to each other. A new algorithm is a class with the four methods of `Algorithm`.
+
+The trainer owns the model, the algorithm owns everything else: which states are sampled from, and what every sampled
+action is credited with. Neither torch nor TRL is needed here, so the same algorithm trains a table.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from trl_3spo.algorithm.records import Visit
+from trl_3spo.environments.base import Message
+
+T = TypeVar("T")
+
+Metrics = dict[str, list[float]]
+"""Values by the name they are logged under. Every value counts once in the mean of a logging window."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One action that the policy sampled.
+
+    Args:
+        prompt: The chat messages that asked for it.
+        prompt_ids: P token ids of the prompt.
+        completion_ids: C ≥ 1 token ids of the completion.
+        action: What the environment's parser read in the completion.
+        logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
+    """
+
+    prompt: list[Message]
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    action: str
+    logps: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample with its credit: one row of the loss.
+
+    Args:
+        sample: The sampled action.
+        reward: Reward of the transition, for the logs.
+        advantage: What the loss is weighted with.
+        group: Number of the group that the sample was compared in. Rows of a batch with equal numbers are one group.
+        is_padding: A repetition that only fills the batch up and takes no part in the loss.
+    """
+
+    sample: Sample
+    reward: float = 0.0
+    advantage: float = 0.0
+    group: int = 0
+    is_padding: bool = False
+
+
+class Sampler(Protocol):
+    """The policy as an algorithm sees it."""
+
+    def sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Sample]]:
+        """Sample so many actions at every visit, within `phase`; return them in the visits' order."""
+
+    def phase(self) -> AbstractContextManager[None]:
+        """Sample as often as need be: ranks that are done wait until all are."""
+
+
+class Ranks(Protocol):
+    """The processes of a training, of which this is one."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def num_ranks(self) -> int:
+        """How many there are."""
+
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in their order; every rank has to call it."""
+
+
+class Alone:
+    """The only process."""
+
+    rank = 0
+    num_ranks = 1
+
+    def gather(self, value: T) -> list[T]:
+        """Return the one value there is."""
+        return [value]
+
+
+class Algorithm(Protocol):
+    """What is sampled, and what it earned. All ranks make the same calls of `Ranks.gather`."""
+
+    def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
+        """Sample, and return this rank's rows with their credit.
+
+        Args:
+            sampler: The policy as it is now.
+            capacity: Size of this rank's part of the generation batch.
+
+        Returns:
+            Any number of rows. Where no rank has any, there is nothing left to learn and training ends.
+        """
+
+    def metrics(self) -> Metrics:
+        """Return what is to be logged of the last `collect`, equal on all ranks."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything `load_state_dict` needs, as nested dictionaries of arrays and of what JSON can hold.
+
+        What is equal on all ranks stands under `"shared"` and is saved once; all else is saved for every rank.
+        """
+
+    def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
+        """Go on where a `state_dict` left off.
+
+        Args:
+            state: Of this rank, or of another one where there are more ranks than there were.
+            saved_by: The rank that saved it.
+        """

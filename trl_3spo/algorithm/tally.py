@@ -1,0 +1,68 @@
+"""What an algorithm logs: what was sampled since the last time, and how many states have been reached in all."""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from trl_3spo.algorithm.base import Metrics, Ranks
+from trl_3spo.algorithm.records import Episode, Visit
+
+
+class Tally:
+    """Counts and values until the next `metrics`, and the exact states reached by sampled actions so far.
+
+    Args:
+        ranks: Whose counts are added up.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.counts: Counter[str] = Counter()
+        self._ranks = ranks
+        self._values: defaultdict[str, list[float]] = defaultdict(list)
+        self._states: set[int] = set()
+
+    def log(self, name: str, value: float) -> None:
+        """Note a value that is equal on all ranks."""
+        self._values[name].append(float(value))
+
+    def reach(self, visits: Iterable[Visit]) -> None:
+        """Count what sampled actions led to, one visit for each of them."""
+        reached = [visit.state_digest for visit in visits]
+        self.counts["sampled_actions"] += len(reached)
+        self.counts["revisits"] += sum(state in self._states for state in reached)
+        self._states.update(reached)
+
+    def end(self, episodes: Sequence[Episode]) -> None:
+        """Note how episodes ended, those of all ranks."""
+        for success, num_steps in chain.from_iterable(self._ranks.gather([(x.success, x.num_steps) for x in episodes])):
+            self.log("success_rate", success)
+            self.log("episode_length", num_steps)
+
+    @property
+    def num_states(self) -> int:
+        """Distinct exact states reached so far."""
+        return len(self._states)
+
+    def total(self) -> Counter[str]:
+        """Return the counts of all ranks since the last call, and log what every algorithm counts."""
+        counts, self.counts = self.counts, Counter()
+        total = sum(self._ranks.gather(counts), Counter[str]())
+        self.log("sampled_actions", total["sampled_actions"])
+        self.log("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
+        self.log("unique_states", sum(self._ranks.gather(self.num_states)))
+        return total
+
+    def metrics(self) -> Metrics:
+        """Return the values noted since the last call."""
+        values, self._values = self._values, defaultdict(list)
+        return dict(values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states reached."""
+        return {"states": array("Q", sorted(self._states))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a `state_dict` left off."""
+        self._states = {int(x) for x in state["states"]}

@@ -1,0 +1,159 @@
+"""3SPO as an object: the parts of `algorithm/`, put together."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from trl_3spo.algorithm import scoring
+from trl_3spo.algorithm.after_step import AfterStep
+from trl_3spo.algorithm.after_walks import AfterWalks
+from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sampler
+from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
+from trl_3spo.algorithm.forest import Forest, MakeTree
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.predictive_gain import PredictiveGain
+from trl_3spo.algorithm.records import Episode, Visit
+from trl_3spo.algorithm.scorer import StateScorer
+from trl_3spo.algorithm.search import TreeSearch
+from trl_3spo.algorithm.tally import Tally
+from trl_3spo.algorithm.task_order import TaskOrder
+from trl_3spo.environments.base import Environment, Task
+
+logger = logging.getLogger(__name__)
+
+MakeScorer = Callable[[ThreeSPOOptions, StateHistory], StateScorer]
+
+VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Success rates between never and always, for which group sizes are compared."""
+
+
+class ThreeSPO:
+    """State-Score-Supervised Policy Optimization (arXiv 2606.09961).
+
+    Searches a tree for every task: samples n(s) actions from a state, scores the states they lead to by the history of
+    success, goes on from one of them and comes back to the others. `options.update_after` says when the policy is
+    updated. Parts can be exchanged, which is how ablations are made: pass a class or function of your own.
+
+    Args:
+        env: Serves all trees; it is put back with `restore` for every action.
+        tasks: To be trained on, at least one.
+        options: Options, which are checked here.
+        ranks: The processes of the training.
+        seed: Seed of the order of tasks.
+        max_idle_rounds: Sampling rounds without any signal after which `collect` returns nothing.
+        make_scorer: Makes what answers for the worth of states from options and history.
+        make_tree: Makes the search of one task from its first visit.
+        advantages: Compares the rewards of a group.
+
+    Raises:
+        ValueError: An option is out of its range, or there are no tasks.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        tasks: Sequence[Task],
+        options: ThreeSPOOptions,
+        *,
+        ranks: Ranks | None = None,
+        seed: int = 0,
+        max_idle_rounds: int = 100,
+        make_scorer: MakeScorer = StateScorer,
+        make_tree: MakeTree | None = None,
+        advantages: GroupAdvantages | None = None,
+    ) -> None:
+        options.check_options()
+        warn_of_equal_sizes(options)
+        self.ranks = ranks or Alone()
+        self.tally = Tally(self.ranks)
+        self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
+        self.scorer = make_scorer(options, self.history)
+        self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
+        self.forest = Forest(
+            env,
+            self.order,
+            self.scorer,
+            make_tree or partial(tree, options),
+            max_group_size=options.num_generations,
+            tally=self.tally,
+        )
+        self._options = options
+        self._gain = PredictiveGain(self.history, options.discount)
+        parts = (self.forest, Credit(options, self.scorer, advantages), self._observe, self.tally, self.ranks)
+        self._loop: AfterWalks | AfterStep = (
+            AfterWalks(*parts, max_rounds=max_idle_rounds)
+            if options.update_after == "walks"
+            else AfterStep(*parts, max_rounds=max_idle_rounds, max_group_size=options.num_generations)
+        )
+
+    def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
+        """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
+        rows = self._loop.collect(sampler, capacity)
+        return whitened(rows, self.ranks) if self._options.advantage_scaling == "batch" else rows
+
+    def _observe(self, episodes: Sequence[Episode]) -> None:
+        for name, gain in self._gain.of(episodes).items():
+            self.tally.log(f"predictive_gain/{name}", gain)
+        observe_together(self.history, episodes, self._options.discount, self.ranks)
+        self.tally.end(episodes)
+
+    def metrics(self) -> Metrics:
+        """Return what is logged: docs/metrics.md lists it."""
+        total = self.tally.total()
+        num_groups = max(total["groups"], 1)
+        self.tally.log("pruned_states", total["pruned"])
+        self.tally.log("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
+        for n in range(1, self._options.num_generations + 1):
+            self.tally.log(f"group_size/{n}", total[f"size_{n}"] / num_groups)
+        self.tally.log("frontier_size", sum(self.ranks.gather(self.forest.num_waiting)))
+        return self.tally.metrics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return history, trees, states reached and place in the order of tasks."""
+        own = {"position": self.order.position} | self.forest.state_dict() | self.tally.state_dict()
+        return {"shared": {"history": self.history.state_dict()}, "gain": self._gain.state_dict()} | own
+
+    def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
+        """Go on where a `state_dict` left off; a rank that did not save it itself begins new trees.
+
+        Raises:
+            ValueError: A tree's task is not among the tasks.
+        """
+        self.history.load_state_dict(state["shared"]["history"])
+        self.order.resume(state["position"], saved_by=saved_by)
+        self._gain.load_state_dict(state["gain"])
+        if saved_by == self.ranks.rank:
+            self.forest.load_state_dict(state)
+            self.tally.load_state_dict(state)
+
+
+def tree(options: ThreeSPOOptions, root: Visit) -> TreeSearch:
+    """Return the search of one task as the options have it."""
+    return TreeSearch(root, max_episodes=options.max_episodes_per_tree, follows_best=options.follows_best)
+
+
+def observe_together(history: StateHistory, episodes: Sequence[Episode], discount: float, ranks: Ranks) -> None:
+    """Write ended episodes to a history: those of all ranks, in the same order everywhere.
+
+    So every rank has the history of all, bit by bit, without ever sending it.
+    """
+    for worths in chain.from_iterable(ranks.gather([x.worths(discount) for x in episodes])):
+        history.observe(worths)
+
+
+def warn_of_equal_sizes(options: ThreeSPOOptions) -> None:
+    """Warn if, after 100 episodes, every state gets the same number of samples whatever its success rate."""
+    sharpness = scoring.sharpness(100, options.score_sharpness, options.score_annealing_rate)
+    scores = [scoring.state_score(value, sharpness) for value in VALUES]
+    sizes = {scoring.group_size(score, options.num_generations, 1) for score in scores}
+    if len(sizes) == 1 and options.num_generations > 1:
+        logger.warning(
+            "After 100 episodes every state that ever succeeded gets n = %d samples, whatever its success rate. For "
+            "sizes in between lower score_annealing_rate (%s) or score_sharpness (%s).",
+            *sizes,
+            options.score_annealing_rate,
+            options.score_sharpness,
+        )

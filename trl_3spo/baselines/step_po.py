@@ -1,0 +1,139 @@
+"""StepPO as an algorithm: generalized advantages over the steps of whole episodes, a whole answer being one action."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from trl_3spo.algorithm.base import Metrics, Ranks, Sample
+from trl_3spo.algorithm.credit import whiten
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.records import Episode
+from trl_3spo.algorithm.three_spo import observe_together
+from trl_3spo.baselines.credit import Steps, TaskEpisodes, group_values, history_values, step_po
+from trl_3spo.baselines.episodes import EpisodeAlgorithm, all_episodes
+
+
+class Values(Protocol):
+    """Where V(s) comes from."""
+
+    def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
+        """Return for every episode V of its T + 1 states, by what was known before it."""
+
+    def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
+        """Take in how the episodes that were judged last ended; a collective. Return what is to be logged of it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been learned, equal on all ranks."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a `state_dict` left off; without one, begin afresh."""
+
+
+class GroupValues:
+    """V from the other episodes of the group that were in the same exact state.
+
+    Args:
+        discount: γ in [0, 1], per step.
+    """
+
+    def __init__(self, discount: float) -> None:
+        self._discount = discount
+
+    def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
+        """Return the mean return that the others went on to earn."""
+        return group_values(groups, discount=self._discount)
+
+    def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
+        """Learn nothing."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Need nothing."""
+
+
+class HistoryValues:
+    """V from 3SPO's history of completed episodes.
+
+    Args:
+        history: The history, which is written here.
+        discount: γ in [0, 1], per step.
+    """
+
+    def __init__(self, history: StateHistory, discount: float) -> None:
+        self.history = history
+        self._discount = discount
+
+    def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
+        """Return what states were worth in the episodes before these: none is judged by its own outcome."""
+        return history_values(groups, self.history)
+
+    def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
+        """Write the episodes to the history of all ranks."""
+        observe_together(self.history, episodes, self._discount, ranks)
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history."""
+        return {"history": self.history.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a history, if one was saved."""
+        if "history" in state:
+            self.history.load_state_dict(state["history"])
+
+
+class StepPO(EpisodeAlgorithm):
+    """Step-Aligned Policy Optimization (arXiv 2604.18401).
+
+    Args:
+        values: Where V comes from.
+        discount: γ in [0, 1], per step.
+        gae_lambda: λ in [0, 1].
+        bootstraps_truncated: Whether an episode that a limit on steps has cut off goes on earning V of its last state.
+        is_scaled: Whether advantages are divided by the standard deviation of the batch, and not only centred.
+        *args, **kwargs: As in `EpisodeAlgorithm`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        values: Values,
+        discount: float = 1.0,
+        gae_lambda: float = 1.0,
+        bootstraps_truncated: bool = True,
+        is_scaled: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.values = values
+        self._settings: dict[str, Any] = {
+            "discount": discount,
+            "gae_lambda": gae_lambda,
+            "bootstraps": bootstraps_truncated,
+        }
+        self._is_scaled = is_scaled
+
+    def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
+        """Return generalized advantages, whitened over all steps of the batch."""
+        values = self.values.of(groups, steps)
+        advantages = step_po(groups, values, **self._settings)
+        returns = [a + v[:-1] for a, v in zip(advantages, values, strict=True)]
+        for name, logged in self.values.learn(all_episodes(groups), returns, self.ranks).items():
+            for value in logged:
+                self.tally.log(name, value)
+        among = np.concatenate([x for rank in self.ranks.gather(advantages) for x in rank])
+        return [whiten(x, among, is_scaled=self._is_scaled) for x in advantages]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the values have learned as well."""
+        return super().state_dict() | {"shared": self.values.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
+        """Go on where a `state_dict` left off."""
+        super().load_state_dict(state, saved_by=saved_by)
+        self.values.load_state_dict(state["shared"])
