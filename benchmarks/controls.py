@@ -1,44 +1,37 @@
-"""3SPO with one part switched off: what each of the parts earns."""
+"""3SPO with one part switched off: what each of the parts earns. A control is other options, other parts, or both."""
 
 import random
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from trl_3spo.algorithm import scoring
-from trl_3spo.algorithm.forest import Rollout
 from trl_3spo.algorithm.history import Estimate, StateHistory
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.algorithm.scorer import StateScorer
-
-CONTROLS: dict[str, dict[str, Any]] = {
-    "no_scores": {},
-    "no_budget_scores": {},
-    "no_score_difference": {"score_difference_weight": 0.0, "success_weight": 1.0},
-    "no_adaptive_group_size": {"has_adaptive_group_size": False},
-    "no_novelty": {"novelty_weight": 0.0},
-    "no_backtracking": {"has_backtracking": False},
-    "no_fading": {"history_half_life": None},
-}
-"""Options that differ from 3SPO's, beside what `switch_off` does. Without score differences success has to be rewarded,
-or nothing is."""
-
-KEPT_KEYS = {"no_coarse_keys": slice(1), "no_fine_keys": slice(-1, None)}
-"""The exact state; the coarsest key, which in ALFWorld and WebShop is the time."""
+from trl_3spo.algorithm.search import TreeSearch
 
 
 class RandomScorer(StateScorer):
     """Answers with random scores: if 3SPO does as well with these, it is not the score that helps.
 
     Args:
-        options, history, max_group_size: As in `StateScorer`.
+        options, history, min_group_size: As in `StateScorer`.
         seed: Of the scores.
         in_budget_only: Whether rewards keep the real scores.
     """
 
     def __init__(
-        self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int, *, seed: int, in_budget_only: bool
+        self,
+        options: ThreeSPOOptions,
+        history: StateHistory,
+        *,
+        seed: int,
+        in_budget_only: bool = False,
+        min_group_size: int = 1,
     ) -> None:
-        super().__init__(options, history, max_group_size)
+        super().__init__(options, history, min_group_size=min_group_size)
         self._random = random.Random(seed)
         self._in_budget_only = in_budget_only
 
@@ -50,20 +43,31 @@ class RandomScorer(StateScorer):
 
     def group_size(self, visit: Visit) -> int:
         """Return the size that belongs to a random score."""
-        size = scoring.group_size(self._random.random(), self._max_group_size, self._options.min_group_size)
-        return max(size, 1)
+        return scoring.group_size(self._random.random(), self._options.num_generations, self._min_group_size)
+
+
+class EqualScores(StateScorer):
+    """Gives every state the same score, so that rewards are novelty and success. Sizes follow the real scores."""
+
+    def score(self, visit: Visit) -> float:
+        """Return 0."""
+        return 0.0
+
+    def next_score(self, visit: Visit, outcome: float | None = None) -> float:
+        """Return 0."""
+        return 0.0
 
 
 class PartialScorer(StateScorer):
     """Judges states by some of their score keys alone.
 
     Args:
-        options, history, max_group_size: As in `StateScorer`.
+        options, history: As in `StateScorer`.
         keys: Which of them, finest first.
     """
 
-    def __init__(self, options: ThreeSPOOptions, history: StateHistory, max_group_size: int, *, keys: slice) -> None:
-        super().__init__(options, history, max_group_size)
+    def __init__(self, options: ThreeSPOOptions, history: StateHistory, *, keys: slice) -> None:
+        super().__init__(options, history)
         self._keys = keys
 
     def estimate(self, visit: Visit) -> Estimate:
@@ -79,14 +83,56 @@ class SingleScorer(StateScorer):
         return 1
 
 
-def switch_off(control: str, rollout: Rollout, options: ThreeSPOOptions, max_group_size: int, seed: int) -> None:
-    """Put another scorer in place of a rollout's own, where a control needs one."""
-    if control in KEPT_KEYS:
-        rollout.scorer = PartialScorer(options, rollout.history, max_group_size, keys=KEPT_KEYS[control])
-    if control == "no_side_samples":
-        rollout.scorer = SingleScorer(options, rollout.history, max_group_size)
-    if control in ("no_scores", "no_budget_scores"):
-        in_budget_only = control == "no_budget_scores"
-        rollout.scorer = RandomScorer(
-            options, rollout.history, max_group_size, seed=seed, in_budget_only=in_budget_only
-        )
+def one_walk(options: ThreeSPOOptions, root: Visit) -> TreeSearch:
+    """Return a search without a frontier: it never comes back to what its groups reached beside the walk."""
+    return TreeSearch(
+        root,
+        max_episodes=options.max_episodes_per_tree,
+        has_backtracking=False,
+        follows_best=options.follows_best,
+    )
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a control changes.
+
+    Args:
+        options: Of ThreeSPOOptions.
+        parts: Keyword arguments of ThreeSPO.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+def controls(options: ThreeSPOOptions, *, seed: int, min_group_size: int = 1) -> dict[str, Control]:
+    """Return all controls by their names.
+
+    Args:
+        options: 3SPO's, before the control's own.
+        seed: Of random scores.
+        min_group_size: Floor on n(s).
+    """
+    floor = {"min_group_size": min_group_size}
+    scored = {
+        "no_scores": partial(RandomScorer, seed=seed, **floor),
+        "no_budget_scores": partial(RandomScorer, seed=seed, in_budget_only=True, **floor),
+        "no_adaptive_group_size": partial(StateScorer, min_group_size=options.num_generations),
+        "no_coarse_keys": partial(PartialScorer, keys=slice(1)),  # the exact state
+        "no_fine_keys": partial(PartialScorer, keys=slice(-1, None)),  # in ALFWorld and WebShop the time
+        "no_side_samples": SingleScorer,
+    }
+    return {name: Control(parts={"make_scorer": scorer}) for name, scorer in scored.items()} | {
+        # Without score differences success has to be rewarded, or nothing is.
+        "no_score_difference": Control({"success_weight": 1.0}, {"make_scorer": partial(EqualScores, **floor)}),
+        "no_backtracking": Control(parts={"make_tree": partial(one_walk, options)}),
+        "no_novelty": Control({"novelty_weight": 0.0}),
+        "no_fading": Control({"history_half_life": None}),
+        "no_outcomes": Control({"outcome_weight": 0.0, "update_after": "step"}),
+        "no_discount": Control({"discount": 1.0}),
+        "no_state_baseline": Control({"baseline": "group"}),
+    }
+
+
+NAMES = tuple(controls(ThreeSPOOptions(), seed=0))

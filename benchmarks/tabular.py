@@ -3,170 +3,56 @@
     python benchmarks/tabular.py --json benchmarks/results/tabular.json
     python benchmarks/summarize.py benchmarks/results/tabular.json
 
-Search, history, scoring, rollouts and credit are the package's own; the policy is a softmax per observation that
-ascends the advantages of every group (3SPO) or of every eight episodes (the others) at once. The learning rate of each
-method and world is the one of a grid with the largest area under the curve, over half of the actions and on seeds that
-are not reported; controls have 3SPO's. With equal seeds all methods find the same tasks and begin with the same policy.
-Runs that the file has are not repeated.
+The algorithms are the package's own; the policy is a softmax per observation that ascends the advantages of every batch
+at once: one group (3SPO after every step), the trees that fit (`defaults`), or eight episodes (the baselines). The
+learning rate of each method and world is the one of a grid with the largest area under the curve, over half of the
+actions and on seeds that are not reported; controls have 3SPO's. With equal seeds all methods find the same tasks and
+begin with the same policy. Runs that the file has are not repeated.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from controls import CONTROLS, switch_off
-from numpy.typing import NDArray
 from provenance import provenance
+from tabular_methods import METHODS, TUNED, TableSampler, make_algorithm
 from tabular_worlds import WORLDS, TablePolicy, TabularEnv
 
-from trl_3spo.algorithm.credit import whiten
-from trl_3spo.algorithm.forest import Expansion, Rollout
-from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Group
-from trl_3spo.algorithm.task_order import Collector
-from trl_3spo.baselines.credit import gigpo, group_values, grpo, step_po
-from trl_3spo.baselines.episodes import EpisodeRollout
-
-Groups = list[list[Episode]]
-Credit = Callable[[Groups], list[NDArray[np.float64]]]
 Run = dict[str, Any]
 
-MENDED = {
-    "score_sharpness": 4.0,
-    "novelty_weight": 0.125,
-    "novelty_decay_rate": 0.1,
-    "success_weight": 1.0,
-    "discount": 1.0,
-    "outcome_weight": 0.0,
-    "baseline": "group",
-    "advantage_delta": 0.05,
-    "min_group_size": 3,
-    "max_episodes_per_tree": 4,
-    "follows_best": True,
-    "history_half_life": 100.0,
-    "backoff_strength": 0.0,
-}
-"""The settings for which these worlds were made: small groups at many states, counts that fade as tables learn."""
-
-STEPWISE = {
-    "novelty_decay_rate": 0.1,
-    "discount": 1.0,
-    "outcome_weight": 0.0,
-    "baseline": "group",
-    "min_group_size": 2,
-    "max_episodes_per_tree": 4,
-    "history_half_life": 2000.0,
-}
-"""Scores alone: without outcomes and their discount."""
-
-GROUP_SIZE = 4
-GROUP_SIZES = {"defaults": 2, "stepwise": 8, "published": 8}
-"""Of those that have another."""
-EPISODES_PER_GROUP = 8
 NUM_POINTS = 40
 BUDGET = 40_000
 RATES = (0.3, 0.8, 2.0, 6.0, 20.0)
 TUNING_SEEDS = (1000, 1001)
 
 
-def step_po_credit(groups: Groups) -> list[NDArray[np.float64]]:
-    """Return StepPO's whitened advantages, with V from the group's equal states."""
-    advantages = step_po(groups, group_values(groups, gamma=0.95), gamma=0.95, lam=1.0)
-    among = np.concatenate(advantages)
-    return [whiten(x, among) for x in advantages]
-
-
-BASELINES: dict[str, Credit] = {"grpo": grpo, "gigpo": gigpo, "steppo": step_po_credit}
-TUNED = ("3spo", "defaults", "stepwise", "published", *BASELINES)
-SWITCHES = CONTROLS | {
-    "no_group_size_floor": {"min_group_size": 0},
-    "no_novelty_decay": {"novelty_decay_rate": 0.0},
-    "no_best_first": {"follows_best": False},
-    "no_success_reward": {"success_weight": 0.0},
-}
-METHODS = (*TUNED, *SWITCHES)
-
-
-def learn_by_search(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
-    """Update a policy after every group that a search samples, or every tree where outcomes count, for ever."""
-    named = {"defaults": {}, "stepwise": STEPWISE, "published": PUBLISHED}
-    options = ThreeSPOOptions(**named.get(method, MENDED | SWITCHES.get(method, {})))
-    size = GROUP_SIZES.get(method, GROUP_SIZE)
-    options.check_options(size)
-    is_scaled = method not in ("defaults", "stepwise")
-    rollout = Rollout(env, options, env.tasks(), max_group_size=size, seed=seed, is_scaled=is_scaled)
-    switch_off(method, rollout, options, size, seed)
-    collect = collect_tree if options.outcome_weight > 0 else collect_group
-    while True:
-        groups = collect(rollout, policy, size)
-        episodes = rollout.take_ended()
-        if options.outcome_weight > 0:
-            groups = rollout.judge(groups, episodes)
-        policy.update(
-            [(x.origin.observation.text, y.visit.action or "", y.advantage) for x in groups for y in x.transitions]
-        )
-        for episode in episodes:
-            rollout.history.observe(episode.worths(options.discount))
-        yield rollout
-
-
-def collect_group(rollout: Rollout, policy: TablePolicy, size: int) -> list[Group]:
-    """Sample at one state."""
-    return sample(rollout, policy, rollout.plan(size))
-
-
-def collect_tree(rollout: Rollout, policy: TablePolicy, size: int) -> list[Group]:
-    """Search one tree to its end."""
-    rollout.start(1)
-    groups: list[Group] = []
-    while plan := rollout.plan_living():
-        groups += sample(rollout, policy, plan)
-    return groups
-
-
-def sample(rollout: Rollout, policy: TablePolicy, plan: Sequence[Expansion]) -> list[Group]:
-    """Take the policy's actions at the states of a plan."""
-    return rollout.record(plan, [policy.sample(x.visit.observation.text, x.num_samples) for x in plan])
-
-
-def learn_by_episodes(env: TabularEnv, policy: TablePolicy, method: str, seed: int) -> Iterator[Collector]:
-    """Update a policy after every group of whole episodes, for ever."""
-    rollout = EpisodeRollout(env, env.tasks(), group_size=EPISODES_PER_GROUP, seed=seed)
-    while True:
-        rollout.begin(1)
-        while waiting := rollout.waiting():
-            rollout.record([policy.sample(visit.observation.text, 1)[0] for visit in waiting.values()])
-        groups = rollout.groups()
-        steps = [step for x in chain.from_iterable(groups) for step in pairwise(x.end.path())]
-        advantages = np.concatenate(BASELINES[method](groups)).tolist()
-        policy.update([(a.observation.text, b.action or "", x) for (a, b), x in zip(steps, advantages, strict=True)])
-        yield rollout
-
-
 def play(world: str, method: str, learning_rate: float, seed: int, budget: int) -> Run:
     """Train one policy and return its success over the sampled actions."""
     env = TabularEnv(WORLDS[world], seed, scores_by_text=method == "published")
     policy = TablePolicy(env, seed, learning_rate)
-    learn = learn_by_episodes if method in BASELINES else learn_by_search
+    sampler = TableSampler(policy)
+    algorithm, capacity = make_algorithm(env, method, seed)
     actions, success = [0], [policy.success_rate()]
-    for rollout in learn(env, policy, method, seed):
-        sampled = rollout.counts["sampled_actions"]
+    sampled, num_states = 0, 0
+    while sampled < budget:
+        rows = algorithm.collect(sampler, capacity)
+        policy.update([(x.sample.prompt[0]["content"], x.sample.action, x.advantage) for x in rows])
+        metrics = algorithm.metrics()
+        sampled += int(metrics["sampled_actions"][0])
+        num_states = int(metrics["unique_states"][0])
         if sampled >= min(len(actions) * budget // NUM_POINTS, budget):
             actions.append(sampled)
             success.append(policy.success_rate())
-        if sampled >= budget:
-            break
     return {
         "environment": world,
         "method": method,
         "seed": seed,
         "learning_rate": learning_rate,
         "sampled_actions": sampled,
-        "unique_states": rollout.num_states,
+        "unique_states": num_states,
         "curve": {"actions": actions, "success": [round(x, 4) for x in success]},
     }
 
@@ -209,7 +95,7 @@ class Study:
         if any((x["environment"], x["method"], x["seed"]) == (world, method, seed) for x in self.runs):
             return
         rate = self.tune(world, method if method in TUNED else "3spo")
-        run = play(world, method, rate, seed, self._budget)
+        run = play(world, method, rate, seed, self._budget) | {"commit": self._head["commit"]}
         self.runs.append(run)
         self._save()
         print(f"{world} {method} {seed}: area {area(run):.2f}, final {run['curve']['success'][-1]:.2f}", flush=True)
