@@ -35,16 +35,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "published, α = 1": PUBLISHED | {"score_annealing_rate": 1.0},
     "published, α = 1, no pruning": PUBLISHED | {"score_annealing_rate": 1.0, "max_failures": None},
     "defaults, half-life 2,000": {"history_half_life": 2000.0},
-    "λ = 4, no floor, no fading": {"score_sharpness": 4.0, "min_group_size": 0, "history_half_life": None},
-    "no scores": {"has_adaptive_group_size": False},
+    "λ = 4, no floor, no fading": {"score_sharpness": 4.0, "history_half_life": None},
+    "no scores": {},
 }
 
 
-def simulate(options: ThreeSPOOptions, seed: int) -> dict[str, list[int]]:
+def simulate(options: ThreeSPOOptions, min_group_size: int, seed: int) -> dict[str, list[int]]:
     """Return both regrets at the marks."""
     rng = random.Random(seed)
     history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
-    scorer = StateScorer(options, history, GROUP_SIZE)
+    scorer = StateScorer(options, history, min_group_size=min_group_size)
     states = bandit()
     too_many = too_few = 0
     noted: dict[str, list[int]] = {"too_many": [], "too_few": []}
@@ -71,11 +71,11 @@ def bandit() -> list[tuple[Visit, float]]:
     return [(Visit(task, arm, None, root, "", 1), rate) for arm, rate in zip(arms, rates, strict=True)]
 
 
-def mean_regrets(settings: dict[str, Any], num_seeds: int) -> dict[str, list[float]]:
+def mean_regrets(name: str, num_seeds: int) -> dict[str, list[float]]:
     """Return the regrets at the marks, averaged over seeds."""
-    options = ThreeSPOOptions(**settings)
-    options.check_options(GROUP_SIZE)
-    runs = [simulate(options, seed) for seed in range(num_seeds)]
+    options = ThreeSPOOptions(**({"num_generations": GROUP_SIZE} | SETTINGS[name]))
+    options.check_options()
+    runs = [simulate(options, GROUP_SIZE if name == "no scores" else 1, seed) for seed in range(num_seeds)]
     return {
         name: [statistics.fmean(values) for values in zip(*(run[name] for run in runs), strict=True)]
         for name in runs[0]
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     origin = provenance()
-    regrets = {name: mean_regrets(settings, arguments.seeds) for name, settings in SETTINGS.items()}
+    regrets = {name: mean_regrets(name, arguments.seeds) for name in SETTINGS}
     result = origin | {"seeds": arguments.seeds, "episodes": MARKS, "regrets": regrets}
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if arguments.plot:

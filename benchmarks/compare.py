@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from controls import CONTROLS, switch_off
+from controls import controls
 from provenance import provenance
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
@@ -36,10 +36,12 @@ from trl_3spo import (
     ThreeSPOConfig,
     ThreeSPOTrainer,
 )
-from trl_3spo.training.rollout_trainer import RolloutTrainer
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.three_spo import ThreeSPO
+from trl_3spo.training.agent_trainer import AgentTrainer
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
-from demo_world import DemoWorld
+from demo_world import DemoWorld, Tasks
 from small_alfworld import ALFWORLD
 from small_webshop import WEBSHOP
 
@@ -49,30 +51,22 @@ NUM_EVALUATIONS = 8
 LEARNING_RATE = 4e-4
 ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}
 EPISODES = {"per_device_train_batch_size": 16, "learning_rate": LEARNING_RATE}
-METHODS: dict[str, tuple[type[RolloutTrainer], Any, dict[str, Any]]] = {
+METHODS: dict[str, tuple[type[AgentTrainer[Any]], Any, dict[str, Any]]] = {
     "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),
     "published": (ThreeSPOTrainer, ThreeSPOConfig.published, ACTIONS | {"learning_rate": 1e-4}),  # unlearns at 4e-4
     "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, EPISODES),
     "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
-    "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"gamma": 0.95}),
+    "steppo": (StepPOTrainer, StepPOConfig, EPISODES | {"discount": 0.95}),
 }
 COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
-METHODS |= {
-    f"{name}_8x4": (METHODS[name][0], METHODS[name][1], METHODS[name][2] | SMALL)
-    for name in ("grpo", "gigpo", "steppo")
-}
+METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")}
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
-SWITCHES = CONTROLS | {
-    "no_coarse_keys": {},
-    "no_fine_keys": {},
-    "no_outcomes": {"outcome_weight": 0.0},
-    "no_discount": {"discount": 1.0},
-    "no_state_baseline": {"baseline": "group"},
-    "no_side_samples": {},
-    "no_small_groups": {"num_generations": 4},
+METHODS["no_small_groups"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"num_generations": 4})
+METHODS |= {
+    name: (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | control.options)
+    for name, control in controls(ThreeSPOOptions(), seed=0).items()
 }
-METHODS |= {name: (ThreeSPOTrainer, ThreeSPOConfig, METHODS["3spo"][2] | changes) for name, changes in SWITCHES.items()}
 
 
 class Budget(TrainerCallback):
@@ -107,7 +101,7 @@ def _num_sampled(state: TrainerState) -> float:
     return sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
 
 
-def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: Path) -> RolloutTrainer:
+def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: Path) -> AgentTrainer[Any]:
     """Return the trainer of one run. Tasks are the same whatever the seed."""
     trainer_class, make_config, options = METHODS[method]
     tasks = world.make_tasks(0)
@@ -129,19 +123,28 @@ def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: 
         "bf16": torch.cuda.is_available(),
         "activation_checkpointing": False,
     }
+    config = make_config(**(shared | options))
     trainer = trainer_class(
         str(world.warm_start),
         tasks.env,
-        make_config(**(shared | options)),
+        config,
         train_tasks=tasks.train,
         eval_tasks=tasks.unseen,
         processing_class=PreTrainedTokenizerFast.from_pretrained(world.warm_start),
         callbacks=[Budget(budget)],
+        algorithm=control_of(method, tasks, config),
     )
     trainer.remove_callback(PrinterCallback)
-    if isinstance(trainer, ThreeSPOTrainer):
-        switch_off(method, trainer.rollout, trainer.args, trainer.args.num_generations, seed)
     return trainer
+
+
+def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
+    """Return 3SPO with the parts of a control, or None where a method is none or needs no parts."""
+    known = controls(config, seed=config.seed) if method.startswith("no_") else {}
+    if method not in known or not known[method].parts:
+        return None
+    common = {"seed": config.seed, "max_idle_rounds": config.max_idle_rounds}
+    return ThreeSPO(tasks.env, tasks.train, config, **common, **known[method].parts)
 
 
 def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -186,7 +189,7 @@ def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> N
         "learning_rate": trainer.args.learning_rate,
         "panel": trainer.evaluation.panel,
         "sampled_actions": _num_sampled(trainer.state),
-        "unique_states": trainer.rollout.num_states,
+        "unique_states": trainer.algorithm.tally.num_states,
         "optimizer_steps": trainer.state.global_step,
         "predictive_gain": predictive_gain(trainer.state.log_history),
         "curve": curve(trainer.state.log_history),

@@ -16,12 +16,14 @@ import random
 import statistics
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trl_3spo import __version__
-from trl_3spo.algorithm.forest import Rollout
 from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.scorer import StateScorer
+from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.alfworld import AlfworldEnv
 
 GROUP_SIZE = 8
@@ -55,29 +57,30 @@ def main() -> None:
 
 def measure(games: AlfworldEnv, *, trees: int, steps: int, states: int) -> dict[str, Any]:
     games.max_steps = steps
-    options = ThreeSPOOptions(has_adaptive_group_size=False)
-    rollout = Rollout(games, options, games.tasks(), max_group_size=GROUP_SIZE)
+    options = ThreeSPOOptions(num_generations=GROUP_SIZE)
+    all_alike = partial(StateScorer, min_group_size=GROUP_SIZE)
+    algorithm = ThreeSPO(games, games.tasks(), options, make_scorer=all_alike)
     for first in range(0, states, steps):
-        rollout.history.observe(dict.fromkeys(range(first, min(first + steps, states)), float(first % 3 == 0)))
+        algorithm.history.observe(dict.fromkeys(range(first, min(first + steps, states)), float(first % 3 == 0)))
     rng = random.Random(0)
     # A tree goes one step deeper in a round: when the first episodes have ended, half of the rounds are left.
-    milliseconds = [1e3 * round_seconds(games, rollout, trees * GROUP_SIZE, rng) for _ in range(2 * steps)]
+    milliseconds = [1e3 * round_seconds(games, algorithm, trees * GROUP_SIZE, rng) for _ in range(2 * steps)]
     return {"milliseconds_per_round": round(statistics.median(milliseconds[steps:]), 2)}
 
 
-def round_seconds(games: AlfworldEnv, rollout: Rollout, capacity: int, rng: random.Random) -> float:
+def round_seconds(games: AlfworldEnv, algorithm: ThreeSPO, capacity: int, rng: random.Random) -> float:
     """Return the seconds of a sampling round, less those of drawing actions in the policy's place."""
     began = time.process_time()
-    plan = rollout.plan(capacity)
+    plan = algorithm.forest.plan(capacity)
     visits = [expansion.visit for expansion in plan]
     for visit in visits:
         games.prompt(visit.task, visit.observation, visit.turns())
     planned = time.process_time()
     actions = [rng.choices(x.visit.observation.admissible_actions, k=x.num_samples) for x in plan]
     sampled = time.process_time()
-    rollout.record(plan, actions)
-    for episode in rollout.take_ended():
-        rollout.history.observe(episode.worths())
+    algorithm.forest.record(plan, actions)
+    for episode in algorithm.forest.take_ended():
+        algorithm.history.observe(episode.worths())
     return time.process_time() - sampled + planned - began
 
 

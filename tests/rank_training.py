@@ -85,8 +85,8 @@ class UnevenEnv(Environment):
 def watched(trainer):
     """Return the trainer and what it will have done: generate calls, rows of its updates, episodes it ended."""
     seen = {"num_calls": 0, "num_idle": 0, "num_rows": [], "num_real_rows": [], "episodes": []}
-    generate, idle, observe = trainer._generate_single_turn, trainer._idle, trainer._observe_episodes
-    loss = trainer._compute_loss
+    generate, idle, loss = trainer._generate_single_turn, trainer.sampler.idle, trainer._compute_loss
+    gather = trainer.algorithm.ranks.gather
 
     def counting_generate(*args, **kwargs):
         seen["num_calls"] += 1
@@ -96,17 +96,18 @@ def watched(trainer):
         seen["num_idle"] += 1
         idle()
 
-    def remembering_observe(history, episodes, discount):
-        seen["episodes"].append([episode.worths(discount) for episode in episodes])
-        observe(history, episodes, discount)
+    def remembering_gather(value):
+        if isinstance(value, list) and all(isinstance(x, dict) for x in value):
+            seen["episodes"].append(value)  # what this rank's ended episodes were worth
+        return gather(value)
 
     def remembering_loss(model, inputs):
         seen["num_rows"].append(len(inputs["prompt_ids"]))
         seen["num_real_rows"].append(sum(not row.is_padding for row in trainer._rows))
         return loss(model, inputs)
 
-    trainer._generate_single_turn, trainer._idle = counting_generate, counting_idle
-    trainer._observe_episodes, trainer._compute_loss = remembering_observe, remembering_loss
+    trainer._generate_single_turn, trainer.sampler.idle = counting_generate, counting_idle
+    trainer.algorithm.ranks.gather, trainer._compute_loss = remembering_gather, remembering_loss
     return trainer, seen
 
 
@@ -131,7 +132,7 @@ def train_unevenly(rank, folder, base, has_adapters, changes):
     trainer.evaluate()
     trainer.save_model(folder)
     return seen | {
-        "history": trainer.rollout.history.state_dict(),
+        "history": trainer.algorithm.history.state_dict(),
         "weights": {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()},
         "evaluation": trainer.evaluation,
         "num_processes": trainer.accelerator.num_processes,
@@ -149,7 +150,7 @@ def fail(rank, folder):
         try:
             trainer.evaluate() if phase == "evaluation" else trainer.train()
         except Exception as error:
-            errors[phase] = (type(error).__name__, str(error), trainer.rollout.history.num_episodes)
+            errors[phase] = (type(error).__name__, str(error), trainer.algorithm.history.num_episodes)
     trainer = corridor_trainer(folder, env=UnevenEnv(), **settings(max_steps=1))
     trainer.train()
     return errors | {"after": trainer.state.global_step}
@@ -176,12 +177,12 @@ def evaluate_in_shards(rank, folder, base):
 def resume(rank, folder, checkpoint):
     """Go on where another number of processes left off; return what the rollout began with."""
     trainer = corridor_trainer(folder, env=UnevenEnv(), **settings(max_steps=2))
-    load, begun = trainer.rollout.load_state_dict, {}
+    load, begun = trainer.algorithm.load_state_dict, {}
 
-    def remember(state):
-        load(state)
-        begun.update(trainer.rollout.state_dict())
+    def remember(state, saved_by):
+        load(state, saved_by=saved_by)
+        begun.update(trainer.algorithm.state_dict())
 
-    trainer.rollout.load_state_dict = remember
+    trainer.algorithm.load_state_dict = remember
     trainer.train(resume_from_checkpoint=str(checkpoint))
     return begun | {"num_updates": trainer.state.global_step}

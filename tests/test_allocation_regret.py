@@ -21,14 +21,14 @@ def regret(monkeypatch):
 
 
 def test_without_scores_every_mastered_state_gets_seven_too_many(regret):
-    noted = regret.simulate(ThreeSPOOptions(has_adaptive_group_size=False), seed=0)
+    noted = regret.simulate(ThreeSPOOptions(num_generations=8), 8, seed=0)
     assert noted["too_few"] == [0, 0, 0]
     assert all(count % 7 == 0 for count in noted["too_many"])
     assert noted["too_many"][2] / 7 == pytest.approx(800, abs=80)  # half of the states are mastered
 
 
 def test_published_scores_stop_wasting_and_go_on_withholding(regret):
-    noted = regret.simulate(ThreeSPOOptions(**PUBLISHED), seed=0)
+    noted = regret.simulate(ThreeSPOOptions(**PUBLISHED), 1, seed=0)
     # A mastered state gets eight until its first success, nearly always in its first episode, and one from then on.
     assert noted["too_many"][1] == noted["too_many"][2] < 1.3 * 7 * 40
     # In most episodes with a state to learn, half of 800, nearly all of eight samples are withheld.

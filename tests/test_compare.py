@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trl_3spo.algorithm.forest import Rollout
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import first_visit
+from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation import panel_hash
 
@@ -27,8 +27,7 @@ def compare(monkeypatch):
     world = dataclasses.replace(compare.WORLDS["alfworld"], make_tasks=lambda seed: tasks)
     monkeypatch.setitem(compare.WORLDS, "alfworld", world)
     for name, (trainer, config, options) in compare.METHODS.items():
-        small = SMALL | ({"min_batch_fill": 0.0} if trainer is compare.ThreeSPOTrainer else {})
-        monkeypatch.setitem(compare.METHODS, name, (trainer, config, options | small))
+        monkeypatch.setitem(compare.METHODS, name, (trainer, config, options | SMALL))
     monkeypatch.setattr(compare, "NUM_EVALUATIONS", 2)
     return compare
 
@@ -86,28 +85,35 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_
 
 
 def test_controls_switch_one_thing_off(compare):
-    ours = compare.METHODS["3spo"][2]
-    for name in compare.SWITCHES:
+    for name, control in compare.controls(ThreeSPOOptions(), seed=0).items():
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
-        changed = {key for key, value in options.items() if key not in ours or ours[key] != value}
-        without_options = ("no_scores", "no_budget_scores", "no_coarse_keys", "no_fine_keys", "no_side_samples")
-        assert len(changed) == (0 if name in without_options else 2 if name == "no_score_difference" else 1)
+        # Success has to be rewarded where scores are not; an update can only follow a step where outcomes do not count.
+        has_consequence = name in ("no_score_difference", "no_outcomes")
+        assert len(control.options) + len(control.parts) == 1 + has_consequence
+        assert options.items() >= control.options.items()
+        ThreeSPOOptions(**control.options).check_options()
 
 
-def test_controls_without_options_put_another_scorer_in_place(compare):
-    controls = importlib.import_module("controls")
+def test_controls_are_parts_of_the_algorithm(compare):
     env = CorridorEnv(length=3)
-    options = ThreeSPOOptions()
-    rollouts = {}
-    for name in ("no_scores", "no_coarse_keys", "no_fine_keys", "no_side_samples"):
-        rollouts[name] = Rollout(env, options, env.tasks(), max_group_size=4)
-        controls.switch_off(name, rollouts[name], options, 4, seed=0)
+    options = ThreeSPOOptions(num_generations=4)
+    found = {}
+    for name, control in compare.controls(options, seed=0).items():
+        found[name] = ThreeSPO(env, env.tasks(), options, **control.parts)
     visit = first_visit(env, env.tasks()[0])
-    for rollout in rollouts.values():
-        rollout.history.observe({visit.keys[0]: 0.0, visit.keys[1]: 1.0})
-    assert {rollouts["no_scores"].scorer.value(visit) for _ in range(9)} != {1.0}
-    assert rollouts["no_coarse_keys"].scorer.value(visit) == 0.0
-    assert rollouts["no_fine_keys"].scorer.value(visit) == pytest.approx(1.0)
-    assert 0.0 < rollouts["no_side_samples"].scorer.value(visit) < 1.0
-    assert rollouts["no_side_samples"].scorer.group_size(visit) == 1
+    for algorithm in found.values():
+        algorithm.history.observe({visit.keys[0]: 0.0, visit.keys[1]: 1.0})
+    assert {found["no_scores"].scorer.value(visit) for _ in range(9)} != {1.0}
+    assert found["no_coarse_keys"].scorer.value(visit) == 0.0
+    assert found["no_fine_keys"].scorer.value(visit) == pytest.approx(1.0)
+    assert 0.0 < found["no_side_samples"].scorer.value(visit) < 1.0
+    assert found["no_side_samples"].scorer.group_size(visit) == 1
+    assert found["no_adaptive_group_size"].scorer.group_size(visit) == 4
+    assert found["no_score_difference"].scorer.score(visit) == found["no_score_difference"].scorer.next_score(visit)
+
+
+def test_a_run_of_a_control_has_its_part(compare, tmp_path):
+    trainer = compare.make_trainer(compare.WORLDS["alfworld"], "no_side_samples", 0, 80, tmp_path)
+    assert type(trainer.algorithm.scorer).__name__ == "SingleScorer"
+    assert trainer.algorithm.order.tasks is trainer.train_tasks

@@ -5,8 +5,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trl_3spo.baselines.critic import ValueHead, last_hidden_states
+from trl_3spo.baselines.critic import ValueHead
 from trl_3spo.tiny import tiny_model, word_tokenizer
+from trl_3spo.training.rollout_files import load_state, save_state
+from trl_3spo.training.sampling import last_hidden_states
 
 PROMPTS = [[5, 6, 7, 8], [9], [5, 6, 7], [10, 4]]
 
@@ -50,8 +52,9 @@ def test_resumes_where_it_was(tmp_path):
     features, targets = torch.eye(3), np.array([1.0, 2.0, 3.0])
     one, other = head(), head()
     one.update(features, targets)
-    torch.save(one.state_dict(), tmp_path / "critic.pt")
-    other.load_state_dict(torch.load(tmp_path / "critic.pt", weights_only=True))
+    save_state(tmp_path, {"shared": {"critic": one.state_dict()}}, rank=0)
+    state, _ = load_state(tmp_path, rank=0)
+    other.load_state_dict(state["shared"]["critic"])
     for critic in (one, other):
         critic.update(features, targets)
     assert one.values(features).tolist() == other.values(features).tolist()

@@ -13,7 +13,7 @@ from trl_3spo.environments.demonstrations import demonstrate
 from trl_3spo.environments.webshop.scoring.matching import is_match, normalize_color
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SMALL = {"per_device_train_batch_size": 16, "num_generations": 4, "min_batch_fill": 0.0}
+SMALL = {"per_device_train_batch_size": 16, "num_generations": 4}
 
 
 @pytest.fixture

@@ -52,16 +52,16 @@ def test_gigpo_worked():
     # middle: 0.5, 0, 0, mean 1/6; end: 1, 0, mean 1/2. Where an episode ends nobody acts.
     in_state = [1 / 3, 0.5, -1 / 6, -0.5, -1 / 6]
     expected = np.array([0.5, 0.5, -0.5, -0.5, -0.5]) + in_state
-    assert flat(gigpo([GROUP], gamma=0.5, is_scaled=False)) == pytest.approx(expected)
+    assert flat(gigpo([GROUP], discount=0.5, is_scaled=False)) == pytest.approx(expected)
     halved = np.array([0.5, 0.5, -0.5, -0.5, -0.5]) + np.array(in_state) / 2
-    assert flat(gigpo([GROUP], gamma=0.5, step_weight=0.5, is_scaled=False)) == pytest.approx(halved)
+    assert flat(gigpo([GROUP], discount=0.5, step_weight=0.5, is_scaled=False)) == pytest.approx(halved)
 
 
 def test_gigpo_with_standard_deviation_worked():
     # std of 0.5, 0, 0 is 0.288675; of 1, 0 it is 0.707107
     in_state = [1.154302, 0.707007, -0.577151, -0.707007, -0.577151]
     expected = np.array([1, 1, -1, -1, -1]) * 0.707007 + in_state
-    assert flat(gigpo([GROUP], gamma=0.5)) == pytest.approx(expected, abs=1e-5)
+    assert flat(gigpo([GROUP], discount=0.5)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_gigpo_without_its_steps_is_grpo():
@@ -69,23 +69,23 @@ def test_gigpo_without_its_steps_is_grpo():
 
 
 def test_states_of_other_groups_are_not_equal():
-    alone = gigpo([GROUP], gamma=0.5)
-    together = gigpo([GROUP, [WON, WON]], gamma=0.5)
+    alone = gigpo([GROUP], discount=0.5)
+    together = gigpo([GROUP, [WON, WON]], discount=0.5)
     assert flat(together[:2]) == flat(alone)
     assert flat(together[2:]) == pytest.approx([0, 0, 0, 0])
 
 
 def test_group_values_worked():
     # From either place WON's return is 1 and CUT_OFF's 0, and each is judged by the other.
-    assert [x.tolist() for x in group_values([GROUP], gamma=1.0)] == [[0, 0, 0], [1, 1, 1, 1]]
+    assert [x.tolist() for x in group_values([GROUP], discount=1.0)] == [[0, 0, 0], [1, 1, 1, 1]]
 
 
 def test_step_po_worked():
-    values = group_values([GROUP], gamma=1.0)
-    bootstrapped = step_po([GROUP], values, gamma=1.0, lam=1.0)
+    values = group_values([GROUP], discount=1.0)
+    bootstrapped = step_po([GROUP], values, discount=1.0, gae_lambda=1.0)
     # CUT_OFF stopped where WON went on to win: nothing is lost yet. Without bootstrapping it has lost 1 at every step.
     assert [x.tolist() for x in bootstrapped] == [[1, 1], [0, 0, 0]]
-    cut = step_po([GROUP], values, gamma=1.0, lam=1.0, bootstraps=False)
+    cut = step_po([GROUP], values, discount=1.0, gae_lambda=1.0, bootstraps=False)
     assert [x.tolist() for x in cut] == [[1, 1], [-1, -1, -1]]
 
 
@@ -93,10 +93,10 @@ def test_step_po_worked():
 def test_truncated_episodes_bootstrap_and_terminated_ones_do_not(gamma, lam, last):
     values = [np.array([0.2, 0.4, 0.0]), np.array([0.1, 0.3, 0.5, 0.0])]
     moved = [np.append(x[:-1], last) for x in values]
-    before, after = (step_po([GROUP], x, gamma=gamma, lam=lam) for x in (values, moved))
+    before, after = (step_po([GROUP], x, discount=gamma, gae_lambda=lam) for x in (values, moved))
     assert flat([after[0]]) == flat([before[0]])
     assert after[1][-1] - before[1][-1] == pytest.approx(gamma * last)
-    never = step_po([GROUP], moved, gamma=gamma, lam=lam, bootstraps=False)
+    never = step_po([GROUP], moved, discount=gamma, gae_lambda=lam, bootstraps=False)
     assert flat(never) == pytest.approx(flat(before))
 
 
@@ -108,8 +108,8 @@ def test_the_order_of_episodes_and_groups_changes_nothing(plans, rng):
     shuffled = [episodes[i] for i in order]
 
     def estimates(groups):
-        values = group_values(groups, gamma=0.9)
-        return [grpo(groups), gigpo(groups), step_po(groups, values, gamma=0.9, lam=0.8)]
+        values = group_values(groups, discount=0.9)
+        return [grpo(groups), gigpo(groups), step_po(groups, values, discount=0.9, gae_lambda=0.8)]
 
     for one, other in zip(estimates([episodes, GROUP]), estimates([GROUP, shuffled]), strict=True):
         assert flat(other[2:]) == pytest.approx(flat([one[i] for i in order]))

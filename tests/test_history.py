@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.algorithm.history import StateHistory, digest
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.records import digest
 
 episodes = st.lists(st.tuples(st.sets(st.integers(0, 5), min_size=1), st.booleans()), max_size=40)
 
@@ -18,9 +19,9 @@ def test_worked():
     history.observe(dict.fromkeys({1}, 0.0))
     history.observe(dict.fromkeys({1}, 0.0))
     estimate = history.estimate([1])
-    assert estimate.success_rate == pytest.approx(1 / 3)
+    assert estimate.value == pytest.approx(1 / 3)
     assert (estimate.num_visits, estimate.num_failures) == (3, 2)
-    assert history.estimate([2]).success_rate == pytest.approx(1)
+    assert history.estimate([2]).value == pytest.approx(1)
     assert history.num_episodes == 3
     assert len(history) == 2
 
@@ -36,11 +37,11 @@ def test_back_off_worked():
         history.observe(dict.fromkeys({20}, float(success)))
     history.observe(dict.fromkeys({10, 20}, 0.0))
     # coarse: 3 / 5; fine: (0 + 4 · 3/5) / (1 + 4) = 12/25
-    assert history.estimate([20]).success_rate == pytest.approx(3 / 5)
-    assert history.estimate([10, 20]).success_rate == pytest.approx(12 / 25)
+    assert history.estimate([20]).value == pytest.approx(3 / 5)
+    assert history.estimate([10, 20]).value == pytest.approx(12 / 25)
     # a state never seen is judged by its kin alone, and counts as unvisited
     unseen = history.estimate([11, 20])
-    assert unseen.success_rate == pytest.approx(3 / 5)
+    assert unseen.value == pytest.approx(3 / 5)
     assert (unseen.num_visits, unseen.num_failures) == (0, 0)
 
 
@@ -48,8 +49,8 @@ def test_without_strength_kin_only_speak_for_unseen_states():
     history = StateHistory(backoff_strength=0.0)
     history.observe(dict.fromkeys({10, 20}, 0.0))
     history.observe(dict.fromkeys({20}, 1.0))
-    assert history.estimate([10, 20]).success_rate == 0
-    assert history.estimate([11, 20]).success_rate == pytest.approx(1 / 2)
+    assert history.estimate([10, 20]).value == 0
+    assert history.estimate([11, 20]).value == pytest.approx(1 / 2)
 
 
 def test_counts_fade_by_half_in_a_half_life():
@@ -58,7 +59,7 @@ def test_counts_fade_by_half_in_a_half_life():
     for _ in range(10):
         history.observe(dict.fromkeys({2}, 0.0))
     assert history.estimate([1]).num_visits == pytest.approx(0.5)
-    assert history.estimate([1]).success_rate == pytest.approx(1)
+    assert history.estimate([1]).value == pytest.approx(1)
     history.observe(dict.fromkeys({1}, 0.0))
     assert history.estimate([1]).num_visits == pytest.approx(1 + 2 ** (-11 / 10))
 
@@ -94,7 +95,7 @@ def test_rates_are_rates_and_survive_saving(played, half_life, strength):
     copy.load_state_dict(history.state_dict())
     for keys in ([0], [1, 2], [3, 4, 5]):
         estimate = history.estimate(keys)
-        assert 0 <= estimate.success_rate <= 1
+        assert 0 <= estimate.value <= 1
         assert copy.estimate(keys) == estimate
     assert copy.num_episodes == history.num_episodes
 
@@ -118,7 +119,7 @@ def test_damaged_state_is_refused():
 
 def test_digests_are_the_same_in_every_process():
     key = ("task/1", (3, ("mug", 2.5, None, True)))
-    code = f"from trl_3spo.algorithm.history import digest; print(digest({key!r}))"
+    code = f"from trl_3spo.algorithm.records import digest; print(digest({key!r}))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

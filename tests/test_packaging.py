@@ -14,20 +14,15 @@ import trl_3spo
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "collector",
-    "environments.corridor",
-    "environments.gymnasium",
-    "environments.replay",
-    "environments.tool_environment",
+    "algorithm.three_spo",
+    "baselines.step_po",
+    "environments.adapters.gymnasium",
+    "environments.adapters.replay",
+    "environments.adapters.tool_environment",
     "environments.alfworld",
+    "environments.corridor",
     "environments.webshop",
-    "episode",
-    "episode_credit",
-    "episode_rollout",
-    "history",
-    "rollout",
-    "scoring",
-    "search",
+    "evaluation",
     "testing",
 ]
 HEAVY = ["accelerate", "datasets", "gymnasium", "peft", "torch", "transformers", "trl"]

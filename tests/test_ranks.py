@@ -70,14 +70,14 @@ def test_histories_are_that_of_one_process_that_saw_all_episodes(ranks):
     assert all(x["history"] == one.state_dict() for x in seen)
     assert {any(worths.values()) for worths in chain.from_iterable(chain.from_iterable(rounds))} == {True, False}
     if half_life is None:
-        visits, successes = Counter(), Counter()
+        visits, total = Counter(), Counter()
         for worths in chain.from_iterable(chain.from_iterable(x["episodes"][::-1]) for x in seen[::-1]):
             visits.update(worths.keys())
             for key, worth in worths.items():
-                successes[key] += worth
+                total[key] += worth
         history = seen[0]["history"]
         assert dict(zip(history["keys"], history["visits"], strict=True)) == visits
-        assert dict(zip(history["keys"], history["successes"], strict=True)) == pytest.approx(successes)
+        assert dict(zip(history["keys"], history["worths"], strict=True)) == pytest.approx(total)
 
 
 def test_an_evaluation_is_that_of_one_process(ranks):
@@ -94,11 +94,11 @@ def test_more_processes_go_on_with_the_history_and_the_tasks(tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1}
     alone = corridor_trainer(tmp_path / "alone", env=UnevenEnv(), **settings(max_steps=1, **saving))
     alone.train()
-    expected = alone.rollout.state_dict()
+    expected = alone.algorithm.state_dict()
     first, second = on_ranks(2, resume, tmp_path / "both", tmp_path / "alone" / "checkpoint-1")
-    assert first["history"] == second["history"] == expected["history"]
+    assert first["shared"] == second["shared"] == expected["shared"]
     assert (first["trees"], second["trees"]) == (expected["trees"], [])
-    assert (first["next_task"], second["next_task"]) == (expected["next_task"], expected["next_task"] + 1)
+    assert (first["position"], second["position"]) == (expected["position"], expected["position"] + 1)
     assert (first["num_updates"], second["num_updates"]) == (2, 2)
 
 

@@ -37,13 +37,6 @@ def test_equation_2_worked():
     assert reward == pytest.approx(0.841970, abs=1e-6)
 
 
-def test_score_difference_can_be_switched_off():
-    reward = scoring.transition_reward(
-        0.9, 0.1, is_novel=False, success=True, novelty_weight=0.1, difference_weight=0.0
-    )
-    assert reward == 0.5
-
-
 def test_success_can_be_left_to_the_score_difference():
     reward = scoring.transition_reward(0.9, 0.1, is_novel=False, success=True, novelty_weight=0.1, success_weight=0.0)
     assert reward == pytest.approx(0.4 * 0.8)

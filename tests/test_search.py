@@ -22,8 +22,8 @@ def start(env, place=2, door="right"):
 def expand(env, tree, **rewards):
     """Sample each named action once at the head, with the given rewards, in the order given."""
     origin = tree.head
-    transitions = [Transition(next_visit(env, origin, action), reward, 0.0) for action, reward in rewards.items()]
-    return tree.record(Group(origin, tuple(transitions), has_signal=True))
+    transitions = [Transition(next_visit(env, origin, action), reward) for action, reward in rewards.items()]
+    return tree.record(Group(origin, tuple(transitions)))
 
 
 def where(visit):
@@ -87,8 +87,8 @@ def test_equal_states_rank_once(env):
     origin = start(env)
     visits = [next_visit(env, origin, action) for action in ("left", "right", "left", "dance")]
     rewards = (0.1, 0.2, 0.3, 0.0)
-    transitions = tuple(Transition(visit, reward, 0.0) for visit, reward in zip(visits, rewards, strict=True))
-    group = Group(origin, transitions, has_signal=True)
+    transitions = tuple(Transition(visit, reward) for visit, reward in zip(visits, rewards, strict=True))
+    group = Group(origin, transitions)
     assert [visit.action for visit in rank(group)] == ["left", "right", "dance"]
     assert rank(group)[0] is visits[2]
 
@@ -134,7 +134,7 @@ def test_groups_from_elsewhere_are_refused(env):
     old = tree.head
     expand(env, tree, left=0.9, right=0.1)
     with pytest.raises(ValueError, match="only at the head"):
-        tree.record(Group(old, (Transition(next_visit(env, old, "left"), 0.0, 0.0),), False))
+        tree.record(Group(old, (Transition(next_visit(env, old, "left"), 0.0),)))
 
 
 def test_a_saved_tree_goes_on_in_the_same_order(env):

@@ -2,6 +2,7 @@
 
 import statistics
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 import pytest
@@ -12,7 +13,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from training import SpokenCorridor, WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
-from trl_3spo.algorithm.history import digest
+from trl_3spo.algorithm.credit import group_relative
+from trl_3spo.algorithm.records import digest
+from trl_3spo.algorithm.scorer import StateScorer
+from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
 
 
@@ -37,16 +41,16 @@ def stock_config(config, **changes):
 
 def remember_successes(trainer):
     """Give the first states of half the tasks a past, so that group sizes differ."""
-    for task in trainer.rollout._tasks[::2]:
+    for task in trainer.train_tasks[::2]:
         observation = trainer.env.reset(task)
         for _ in range(3):
-            trainer.rollout.history.observe(dict.fromkeys({digest(key) for key in observation.score_keys}, 1.0))
+            trainer.algorithm.history.observe(dict.fromkeys({digest(key) for key in observation.score_keys}, 1.0))
 
 
 def blocks_of(rows, size):
     """Return the rows of each state, filled up to one block of `size` rows, the fillers without a reward."""
     blocks = []
-    for _, group in groupby((row for row in rows if not row.is_padding), key=lambda row: row.prompt_ids):
+    for _, group in groupby((row for row in rows if not row.is_padding), key=lambda row: row.group):
         real = list(group)
         filler = replace(real[0], is_padding=True)
         blocks.append([*real, *[filler] * (size - len(real))])
@@ -61,12 +65,11 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         tmp_path / "ours",
         per_device_train_batch_size=32 // accumulation,
         gradient_accumulation_steps=accumulation,
-        scale_rewards="group",
+        advantage_scaling="group",
         baseline="group",
-        advantage_delta=1e-4,
         novelty_weight=0.3,
         outcome_weight=0.0,
-        min_batch_fill=0.8,
+        update_after="step",
         loss_type=loss_type,
         prefix_sharing=prefix_sharing,
         **PLAIN_DESCENT,
@@ -86,14 +89,14 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         args=stock_config(
             trainer.args, output_dir=str(tmp_path / "stock"), per_device_train_batch_size=len(rows) // accumulation
         ),
-        train_dataset=Dataset.from_list([{"prompt": row.prompt} for row in rows]),
+        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in rows]),
         processing_class=trainer.processing_class,
     )
     stock.rollout_func = lambda prompts, _: {
-        "prompt_ids": [row.prompt_ids for row in rows],
-        "completion_ids": [row.completion_ids for row in rows],
+        "prompt_ids": [row.sample.prompt_ids for row in rows],
+        "completion_ids": [row.sample.completion_ids for row in rows],
         "logprobs": None,
-        "env_mask": [[int(not row.is_padding)] * len(row.completion_ids) for row in rows],
+        "env_mask": [[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
         "reward": [None if row.is_padding else row.reward for row in rows],
     }
     stock.train()
@@ -107,22 +110,28 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     tokenizer = tokenizer_for(env)
     config = config_for(
         tmp_path / "ours",
-        score_difference_weight=0.0,
         success_weight=1.0,
         novelty_weight=0.0,
         outcome_weight=0.0,
+        update_after="step",
         baseline="group",
-        scale_rewards="group",
-        has_adaptive_group_size=False,
+        advantage_scaling="group",
         prefix_sharing="off",
-        min_batch_fill=1.0,
-        advantage_delta=1e-4 / 2,  # success is worth one half of GRPO's reward, in mean and spread alike
         shuffle_dataset=False,
         **PLAIN_DESCENT,
     )
-    ours = ThreeSPOTrainer(untrained(tokenizer), env, config, processing_class=tokenizer)
+    algorithm = ThreeSPO(
+        env,
+        env.tasks(),
+        config,
+        seed=config.seed,
+        make_scorer=partial(EqualScores, min_group_size=config.num_generations),
+        # Success is worth one half of GRPO's reward, in mean and spread alike.
+        advantages=lambda rewards, _: group_relative(rewards, delta=1e-4 / 2),
+    )
+    ours = ThreeSPOTrainer(untrained(tokenizer), env, config, processing_class=tokenizer, algorithm=algorithm)
     ours.train()
-    order = [ours.rollout._task(i) for i in range(4)]
+    order = [ours.algorithm.order.at(i) for i in range(4)]
     stock = GRPOTrainer(
         untrained(tokenizer),
         lambda completions, **_: [float(_succeeds(env, c[0]["content"])) for c in completions],
@@ -133,6 +142,16 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     stock.train()
     assert distance(parameters(ours.model), parameters(stock.model)) < 1e-6
     assert sum(row.advantage != 0 for row in ours._rows) == 32
+
+
+class EqualScores(StateScorer):
+    """No state has more to teach than another."""
+
+    def score(self, visit):
+        return 0.0
+
+    def next_score(self, visit, outcome=None):
+        return 0.0
 
 
 def _succeeds(env, completion):
@@ -178,7 +197,13 @@ def test_every_parameter_moves(tmp_path):
     assert unmoved == []
 
 
-STEPWISE = {"outcome_weight": 0.0, "baseline": "group", "novelty_weight": 0.1, "novelty_decay_rate": 0.1}
+STEPWISE = {
+    "outcome_weight": 0.0,
+    "update_after": "step",
+    "baseline": "group",
+    "novelty_weight": 0.1,
+    "novelty_decay_rate": 0.1,
+}
 
 
 @pytest.mark.parametrize("options", [{"novelty_weight": 0.02}, STEPWISE])
@@ -208,19 +233,19 @@ def test_resumes_into_the_same_next_groups(tmp_path):
     rest = corridor_trainer(tmp_path / "rest", max_steps=6, **settings)
     rest.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
     assert _rows(rest) == _rows(whole)
-    assert rest.rollout.state_dict() == whole.rollout.state_dict()
+    assert rest.algorithm.state_dict() == whole.algorithm.state_dict()
     assert torch.equal(parameters(rest.model), parameters(whole.model))
 
 
 def _rows(trainer):
-    return [(row.prompt_ids, row.completion_ids, row.reward, row.advantage) for row in trainer._rows]
+    return [(row.sample.prompt_ids, row.sample.completion_ids, row.reward, row.advantage) for row in trainer._rows]
 
 
 def test_a_checkpoint_without_search_starts_the_search_afresh(tmp_path, caplog):
     first = corridor_trainer(tmp_path / "first", max_steps=1, novelty_weight=0.3, save_strategy="steps", save_steps=1)
     first.train()
     folder = tmp_path / "first" / "checkpoint-1"
-    for file in folder.glob("rollout_*"):
+    for file in folder.glob("algorithm_*"):
         file.unlink()
     second = corridor_trainer(tmp_path / "second", max_steps=2, novelty_weight=0.3)
     second.train(resume_from_checkpoint=str(folder))
@@ -254,7 +279,7 @@ def test_batches_of_walks_fit_and_are_relative_to_their_mean(tmp_path):
         assert statistics.mean(advantages) == pytest.approx(0.0, abs=1e-6)
         assert statistics.stdev(advantages) == pytest.approx(1.0, abs=1e-3)
     # Searched to their ends, trees leave nothing behind for the next update.
-    assert not trainer.rollout.trees
+    assert not trainer.algorithm.forest.trees
     assert any("predictive_gain/all" in entry for entry in trainer.state.log_history)
 
 
@@ -276,7 +301,7 @@ def test_flat_groups_stay_out_of_the_batch(tmp_path):
 
 
 def test_batches_are_nearly_full_whatever_the_group_sizes(tmp_path):
-    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0, "baseline": "group"}
+    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0, "update_after": "step", "baseline": "group"}
     trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, **batch)
     trainer.train()
     logs = [log for log in trainer.state.log_history if "batch_fill" in log]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.algorithm.credit import gae
+from trl_3spo.algorithm.credit import walk_outcomes
 from trl_3spo.algorithm.records import Episode, first_visit, next_visit
-from trl_3spo.algorithm.walk_outcomes import walk_outcomes
+from trl_3spo.baselines.estimators import gae
 from trl_3spo.environments.corridor import CorridorEnv
 
 
@@ -38,7 +38,7 @@ def value(visit):
 
 def test_worked(won):
     start, *_, last, end = won.path()
-    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, weight=0.5)
+    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, outcome_weight=0.5)
     assert outcomes[end] == 1.0
     # 0.5 · 0.2 + 0.5 · 0.9 · 1 at depth 2, then 0.5 · 0.1 + 0.45 · 0.55 and 0.45 of that
     assert outcomes[last] == pytest.approx(0.55)
@@ -46,12 +46,12 @@ def test_worked(won):
 
 
 def test_without_weight_nothing_but_the_end_is_known(won):
-    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, weight=0.0)
+    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, outcome_weight=0.0)
     assert [outcomes[visit] for visit in won.path()] == pytest.approx([value(visit) for visit in won.path()])
 
 
 def test_full_weight_is_what_became_of_the_walk(won):
-    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, weight=1.0)
+    outcomes = walk_outcomes([Episode(won)], value, discount=0.9, outcome_weight=1.0)
     assert [outcomes[visit] for visit in won.path()] == pytest.approx([0.9**3, 0.9**2, 0.9, 1.0])
 
 
@@ -59,7 +59,7 @@ def test_visits_of_several_walks_are_worth_their_mean(env, won):
     lost = walk(env, won.task, ["right"])
     shared = won.path()[1]
     other = next_visit(env, shared, "left")
-    outcomes = walk_outcomes([Episode(won), Episode(other)], value, discount=1.0, weight=1.0)
+    outcomes = walk_outcomes([Episode(won), Episode(other)], value, discount=1.0, outcome_weight=1.0)
     assert outcomes[shared] == pytest.approx((1.0 + value(other)) / 2)
     assert lost not in outcomes
 
@@ -68,9 +68,9 @@ def test_visits_of_several_walks_are_worth_their_mean(env, won):
 def test_differences_to_the_values_are_generalized_advantages(won, values, discount, weight):
     """λ-returns minus values are GAE (arXiv 1506.02438), which is written down elsewhere."""
     known = dict(zip(won.path(), [*values[:3], 1.0], strict=True))
-    outcomes = walk_outcomes([Episode(won)], known.__getitem__, discount=discount, weight=weight)
+    outcomes = walk_outcomes([Episode(won)], known.__getitem__, discount=discount, outcome_weight=weight)
     # GAE's λ-return at s takes the first step always: G = r + γ · ((1 − λ) · V(s') + λ · G').
     path = won.path()
-    advantages = gae(np.zeros(3), [known[visit] for visit in path], gamma=discount, lam=weight)
+    advantages = gae(np.zeros(3), [known[visit] for visit in path], discount=discount, gae_lambda=weight)
     for before, after, advantage in zip(path, path[1:], advantages, strict=False):
         assert discount * outcomes[after] - known[before] == pytest.approx(advantage, abs=1e-9)

@@ -77,7 +77,6 @@ def transition_reward(
     is_novel: bool,
     success: bool,
     novelty_weight: float,
-    difference_weight: float = 1.0,
     success_weight: float = 1.0,
 ) -> float:
     """Reward of one transition, R = ω · R_novel + (0.5 − ω) · (S(s) − S(s')) + 0.5 · R_success (Eq. 2), in [−0.5, 1].
@@ -88,10 +87,9 @@ def transition_reward(
         is_novel: R_novel, whether s' is new; in which sense is the caller's.
         success: R_success, whether the transition solved the task.
         novelty_weight: ω(N(s)) in [0, 0.5].
-        difference_weight: Factor on the middle term; 1 in the source, 0 switches the score difference off.
         success_weight: Factor on the last term; 1 in the source, 0 leaves success to the score of the state it ends in.
     """
-    difference = difference_weight * (NOVELTY_SHARE - novelty_weight) * (score - next_score)
+    difference = (NOVELTY_SHARE - novelty_weight) * (score - next_score)
     return novelty_weight * is_novel + difference + (1.0 - NOVELTY_SHARE) * success_weight * success
 
 

@@ -80,7 +80,7 @@ class ThreeSPO:
             max_group_size=options.num_generations,
             tally=self.tally,
         )
-        self._options = options
+        self.options = options
         self._gain = PredictiveGain(self.history, options.discount)
         parts = (self.forest, Credit(options, self.scorer, advantages), self._observe, self.tally, self.ranks)
         self._loop: AfterWalks | AfterStep = (
@@ -92,12 +92,12 @@ class ThreeSPO:
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
         rows = self._loop.collect(sampler, capacity)
-        return whitened(rows, self.ranks) if self._options.advantage_scaling == "batch" else rows
+        return whitened(rows, self.ranks) if self.options.advantage_scaling == "batch" else rows
 
     def _observe(self, episodes: Sequence[Episode]) -> None:
         for name, gain in self._gain.of(episodes).items():
             self.tally.log(f"predictive_gain/{name}", gain)
-        observe_together(self.history, episodes, self._options.discount, self.ranks)
+        observe_together(self.history, episodes, self.options.discount, self.ranks)
         self.tally.end(episodes)
 
     def metrics(self) -> Metrics:
@@ -106,7 +106,7 @@ class ThreeSPO:
         num_groups = max(total["groups"], 1)
         self.tally.log("pruned_states", total["pruned"])
         self.tally.log("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
-        for n in range(1, self._options.num_generations + 1):
+        for n in range(1, self.options.num_generations + 1):
             self.tally.log(f"group_size/{n}", total[f"size_{n}"] / num_groups)
         self.tally.log("frontier_size", sum(self.ranks.gather(self.forest.num_waiting)))
         return self.tally.metrics()

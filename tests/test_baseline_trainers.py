@@ -11,7 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 from training import SpokenCorridor, baseline_trainer, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
 from trl_3spo.algorithm.credit import whiten
-from trl_3spo.baselines.critic import last_hidden_states
+from trl_3spo.training.sampling import last_hidden_states
 
 # Adam's first step is the gradient's sign: it would blow rounding up to the learning rate.
 PLAIN_DESCENT = {"optim": "sgd", "learning_rate": 1.0}
@@ -23,7 +23,7 @@ METHODS = {
     "history": (StepPOTrainer, {"value_source": "history"}),
     "critic": (
         StepPOTrainer,
-        {"value_source": "critic", "critic_learning_rate": 1e-2, "gamma": 0.95, "gae_lambda": 0.95},
+        {"value_source": "critic", "critic_learning_rate": 1e-2, "discount": 0.95, "gae_lambda": 0.95},
     ),
 }
 
@@ -41,11 +41,30 @@ def distance(one, other):
     return float((one - other).abs().max())
 
 
-def rows_by_step(trainer):
+def played_by(trainer):
+    """Return a list that will hold the episodes of each task of the trainer's next batch."""
+    groups, credit = [], trainer.algorithm.credit
+
+    def remember(episodes, steps):
+        groups[:] = episodes
+        return credit(episodes, steps)
+
+    trainer.algorithm.credit = remember
+    return groups
+
+
+def plain(state):
+    """Return nested dictionaries of arrays as lists, which compare with ==."""
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items()}
+    return state.tolist() if hasattr(state, "tolist") else state
+
+
+def rows_by_step(trainer, groups):
     """Return, step by step, the rows of a group's episodes; one that has ended is filled up, with its own success."""
     rows = iter(trainer._rows)
     blocks = []
-    for group in trainer.rollout.groups():
+    for group in groups:
         steps = [[next(rows) for _ in range(x.num_steps)] for x in group]
         for t in range(max(map(len, steps))):
             step = [x[t] if t < len(x) else replace(x[-1], is_padding=True) for x in steps]
@@ -54,32 +73,37 @@ def rows_by_step(trainer):
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo"])
-@pytest.mark.parametrize("scale_rewards", ["group", "none"])
-def test_one_update_equals_stock_grpo_on_the_same_episodes(tmp_path, loss_type, scale_rewards):
+@pytest.mark.parametrize("advantage_scaling", ["group", "none"])
+def test_one_update_equals_stock_grpo_on_the_same_episodes(tmp_path, loss_type, advantage_scaling):
     """The oracle: TRL's own trainer compares the episodes of a task, once for every step they took."""
     ours = baseline_trainer(
-        EpisodeGRPOTrainer, tmp_path / "ours", loss_type=loss_type, scale_rewards=scale_rewards, **PLAIN_DESCENT
+        EpisodeGRPOTrainer, tmp_path / "ours", loss_type=loss_type, advantage_scaling=advantage_scaling, **PLAIN_DESCENT
     )
     before = parameters(ours.model).clone()
+    groups = played_by(ours)
     ours.train()
-    rows = rows_by_step(ours)
+    rows = rows_by_step(ours, groups)
     assert any(row.is_padding for row in rows)
     derived = {"generation_batch_size", "steps_per_generation"}
     names = {name for name, field in GRPOConfig.__dataclass_fields__.items() if field.init} - derived
     settings = {name: getattr(ours.args, name) for name in names}
-    changes = {"output_dir": str(tmp_path / "stock"), "per_device_train_batch_size": len(rows)}
+    changes = {
+        "output_dir": str(tmp_path / "stock"),
+        "per_device_train_batch_size": len(rows),
+        "scale_rewards": advantage_scaling,
+    }
     stock = GRPOTrainer(
         untrained(ours.processing_class),
         lambda reward, **_: reward,
         args=GRPOConfig(**(settings | changes)),
-        train_dataset=Dataset.from_list([{"prompt": row.prompt} for row in rows]),
+        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in rows]),
         processing_class=ours.processing_class,
     )
     stock.rollout_func = lambda prompts, _: {
-        "prompt_ids": [row.prompt_ids for row in rows],
-        "completion_ids": [row.completion_ids for row in rows],
+        "prompt_ids": [row.sample.prompt_ids for row in rows],
+        "completion_ids": [row.sample.completion_ids for row in rows],
         "logprobs": None,
-        "env_mask": [[int(not row.is_padding)] * len(row.completion_ids) for row in rows],
+        "env_mask": [[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
         "reward": [row.reward for row in rows],
     }
     stock.train()
@@ -106,12 +130,12 @@ def test_resumes_into_the_same_next_batch(tmp_path, name):
     rest = method_trainer(name, tmp_path / "rest", **settings)
     rest.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert _rows(rest) == _rows(whole)
-    assert rest.rollout.state_dict() == whole.rollout.state_dict()
+    assert plain(rest.algorithm.state_dict()) == plain(whole.algorithm.state_dict())
     assert torch.equal(parameters(rest.model), parameters(whole.model))
 
 
 def _rows(trainer):
-    return [(row.prompt_ids, row.completion_ids, row.reward, row.advantage) for row in trainer._rows]
+    return [(row.sample.prompt_ids, row.sample.completion_ids, row.reward, row.advantage) for row in trainer._rows]
 
 
 def test_a_checkpoint_without_critic_starts_the_critic_afresh(tmp_path, caplog):
@@ -119,7 +143,7 @@ def test_a_checkpoint_without_critic_starts_the_critic_afresh(tmp_path, caplog):
     method_trainer("group", tmp_path / "first", save_strategy="steps", save_steps=1, **settings).train()
     second = method_trainer("critic", tmp_path / "second", max_steps=2, **settings)
     second.train(resume_from_checkpoint=str(tmp_path / "first" / "checkpoint-1"))
-    assert "critic.pt; the critic starts afresh" in caplog.text
+    assert "holds no critic; the critic starts afresh" in caplog.text
 
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
@@ -195,8 +219,9 @@ def test_advantages_are_whitened_over_the_steps_of_the_batch(tmp_path):
 
 def test_the_critic_reads_the_prompt_of_each_step_and_of_where_an_episode_was_cut_off(tmp_path):
     trainer = method_trainer("critic", tmp_path, per_device_train_batch_size=16)
+    groups = played_by(trainer)
     trainer.train()
-    groups, rows = trainer.rollout.groups(), iter(trainer._rows)
+    rows = iter(row.sample for row in trainer._rows)
     episodes = list(chain.from_iterable(groups))
     steps = [[next(rows) for _ in range(x.num_steps)] for x in episodes]
     cut_off = [i for i, x in enumerate(episodes) if x.end.result.truncated]
@@ -205,21 +230,22 @@ def test_the_critic_reads_the_prompt_of_each_step_and_of_where_an_episode_was_cu
         path = episodes[i].end.path()
         asked = path if i in cut_off else path[:-1]
         prompts = [trainer.env.prompt(x.task, x.observation, x.turns()) for x in asked]
-        ids = trainer._prompt_ids(prompts)
+        ids = trainer.sampler.prompt_ids(prompts)
         expected = last_hidden_states(trainer.model, ids, pad_id=trainer._tokenizer.pad_token_id, batch_size=1)
-        assert (trainer._features(groups, steps)[i][: len(asked)] - expected).abs().max() < 1e-5
+        assert (trainer.algorithm.values.features(groups, steps)[i][: len(asked)] - expected).abs().max() < 1e-5
 
 
 def test_actions_are_counted_and_outcomes_logged_as_in_3spo(tmp_path):
     trainer = method_trainer("grpo", tmp_path)
+    groups = played_by(trainer)
     trainer.train()
     log = trainer.state.log_history[0]
-    episodes = list(chain.from_iterable(trainer.rollout.groups()))
+    episodes = list(chain.from_iterable(groups))
     assert log["sampled_actions"] == sum(x.num_steps for x in episodes) == sum(not x.is_padding for x in trainer._rows)
     assert log["success_rate"] == pytest.approx(sum(x.success for x in episodes) / 32)
     assert log["episode_length"] == pytest.approx(sum(x.num_steps for x in episodes) / 32)
-    assert log["unique_states"] == trainer.rollout.num_states
-    names = {"frac_states_revisited", "seconds/generation", "seconds/environment", "rewards/success_reward/mean"}
+    assert log["unique_states"] == trainer.algorithm.tally.num_states
+    names = {"frac_states_revisited", "seconds/generation", "seconds/environment", "rewards/transition_reward/mean"}
     assert names <= log.keys()
 
 

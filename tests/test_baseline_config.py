@@ -6,12 +6,12 @@ from training import config_for
 from trl_3spo import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
 
 BAD = [
-    (EpisodeGRPOConfig, "scale_rewards", "batch"),
+    (EpisodeGRPOConfig, "advantage_scaling", "batch"),
     (EpisodeGRPOConfig, "max_idle_rounds", 0),
-    (GiGPOConfig, "gamma", 1.1),
+    (GiGPOConfig, "discount", 1.1),
     (GiGPOConfig, "step_advantage_weight", -1.0),
-    (StepPOConfig, "scale_rewards", "group"),
-    (StepPOConfig, "gamma", -0.1),
+    (StepPOConfig, "advantage_scaling", "group"),
+    (StepPOConfig, "discount", -0.1),
     (StepPOConfig, "gae_lambda", 1.5),
     (StepPOConfig, "value_source", "oracle"),
     (StepPOConfig, "critic_learning_rate", 0.0),
@@ -36,10 +36,10 @@ def test_a_device_plays_whole_groups(tmp_path):
 def test_published_numbers(tmp_path):
     settings = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
     gigpo = GiGPOConfig.published(**settings)
-    assert (gigpo.num_generations, gigpo.gamma, gigpo.step_advantage_weight) == (8, 0.95, 1.0)
-    assert (gigpo.scale_rewards, gigpo.learning_rate, gigpo.beta) == ("group", 1e-6, 0.01)
+    assert (gigpo.num_generations, gigpo.discount, gigpo.step_advantage_weight) == (8, 0.95, 1.0)
+    assert (gigpo.advantage_scaling, gigpo.learning_rate, gigpo.beta) == ("group", 1e-6, 0.01)
     step_po = StepPOConfig.published(**settings, beta=0.0)
-    assert (step_po.value_source, step_po.gamma, step_po.gae_lambda) == ("critic", 1.0, 1.0)
+    assert (step_po.value_source, step_po.discount, step_po.gae_lambda) == ("critic", 1.0, 1.0)
     assert (step_po.importance_sampling_level, step_po.loss_type) == ("sequence", "grpo")
     assert (step_po.epsilon, step_po.epsilon_high, step_po.learning_rate) == (3e-4, 4e-4, 1e-6)
     assert not step_po.bootstraps_truncated
@@ -50,3 +50,9 @@ def test_published_numbers(tmp_path):
 def test_every_own_option_has_help(config_class):
     own = config_class.__annotations__.keys() - {"scalings"}
     assert all(config_class.__dataclass_fields__[name].metadata["help"] for name in own)
+
+
+@pytest.mark.parametrize("config_class", [GiGPOConfig, StepPOConfig])
+def test_the_discount_has_one_name(tmp_path, config_class):
+    with pytest.raises(TypeError, match=r"gamma is no option .* any more: it is called discount"):
+        config_for(tmp_path, config_class, gamma=0.9)

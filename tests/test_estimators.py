@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
-from trl_3spo.algorithm.credit import (
-    discounted_returns,
-    gae,
-    group_relative,
-    has_signal,
-    relative_to_equals,
-    values_of_others,
-    whiten,
-)
+from trl_3spo.algorithm.credit import group_relative, has_signal, whiten
+from trl_3spo.baselines.estimators import discounted_returns, gae, relative_to_equals, values_of_others
 
 rewards = st.lists(st.floats(-0.5, 1.0), min_size=1, max_size=16)
 
@@ -76,7 +69,7 @@ shares = st.floats(0, 1)
 
 def test_gae_worked():
     # δ = (0.9·0.6 − 0.5, 0.9·0.8 − 0.6, 1 − 0.8) = (0.04, 0.12, 0.2), and each carries 0.9·0.5 of the next one.
-    assert gae([0, 0, 1], [0.5, 0.6, 0.8, 0.0], gamma=0.9, lam=0.5) == pytest.approx([0.1345, 0.21, 0.2])
+    assert gae([0, 0, 1], [0.5, 0.6, 0.8, 0.0], discount=0.9, gae_lambda=0.5) == pytest.approx([0.1345, 0.21, 0.2])
 
 
 @given(episodes)
@@ -84,7 +77,7 @@ def test_gae_without_discount_is_the_return_minus_the_value(episode):
     rewards, values = episode
     returns = [sum(rewards[t:]) + values[-1] for t in range(len(rewards))]
     expected = [earned - value for earned, value in zip(returns, values[:-1], strict=True)]
-    assert gae(rewards, values, gamma=1.0, lam=1.0) == pytest.approx(expected, abs=1e-9)
+    assert gae(rewards, values, discount=1.0, gae_lambda=1.0) == pytest.approx(expected, abs=1e-9)
 
 
 @given(episodes, shares, shares)
@@ -92,12 +85,12 @@ def test_gae_is_the_discounted_sum_of_what_surprised(episode, gamma, lam):
     rewards, values = episode
     deltas = [r + gamma * b - a for r, a, b in zip(rewards, values[:-1], values[1:], strict=True)]
     expected = [sum((gamma * lam) ** k * x for k, x in enumerate(deltas[t:])) for t in range(len(deltas))]
-    assert gae(rewards, values, gamma=gamma, lam=lam) == pytest.approx(expected, abs=1e-9)
+    assert gae(rewards, values, discount=gamma, gae_lambda=lam) == pytest.approx(expected, abs=1e-9)
 
 
 def test_gae_needs_the_value_of_the_last_state():
     with pytest.raises(ValueError, match=r"2 rewards and 2 values; one value more"):
-        gae([0, 1], [0, 0], gamma=1.0, lam=1.0)
+        gae([0, 1], [0, 0], discount=1.0, gae_lambda=1.0)
 
 
 def test_returns_worked():
