@@ -37,7 +37,7 @@ class PrefixSharingTrainer(GRPOTrainer):
     A [`~trl.GRPOTrainer`] that computes every distinct prompt of a batch once.
 
     It does so in generation, in the policy's, the old and the reference model's log-probabilities, and in gradients.
-    `args.prefix_sharing` says how, see [`AgentConfig`]. Overridden hooks: `_generate_single_turn`,
+    `args.prefix_sharing` says how, see [`PrefixSharingConfig`]. Overridden hooks: `_generate_single_turn`,
     `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps equal prompts together where gradients are
     accumulated.
     """
