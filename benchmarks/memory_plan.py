@@ -15,11 +15,12 @@ from typing import Any
 
 from trl_3spo import __version__
 from trl_3spo.cli.memory_plan import RESERVE, most_rows, plan_memory
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import Setup
+from trl_3spo.model_shape import LayerShape, ModelShape
 
 SHAPES = {
-    "Qwen2.5-1.5B": ModelShape(28, 1536, 8960, 1536, 256, 151936, has_tied_head=True),
-    "Qwen2.5-7B": ModelShape(28, 3584, 18944, 3584, 512, 152064, has_tied_head=False),
+    "Qwen2.5-1.5B": ModelShape(LayerShape(1536, 8960, 1536, 256), 28, 151936, has_tied_head=True),
+    "Qwen2.5-7B": ModelShape(LayerShape(3584, 18944, 3584, 512), 28, 152064, has_tied_head=False),
 }
 CARDS = (24, 48, 80, 141)
 """GB of 10⁹ bytes."""

@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from training import config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer, cli
 from trl_3spo.cli.memory_plan import plan_memory
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import Setup
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer, merge_adapter
+from trl_3spo.model_shape import ModelShape
 from trl_3spo.tiny import tiny_model
 
 BITS = {

@@ -11,7 +11,8 @@ from transformers import BitsAndBytesConfig, DynamicCache, Qwen2Config, Qwen2For
 
 from training import config_for
 from trl_3spo.cli.memory_plan import GIB, RESERVE, most_rows, plan_memory, remedies, report
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import Setup
+from trl_3spo.model_shape import ModelShape
 
 SIZES = {
     "vocab_size": 200,
@@ -94,7 +95,7 @@ def test_quantized_weights_are_those_of_bitsandbytes(bits):
     kinds = {4: lambda i, o: bitsandbytes.nn.Linear4bit(i, o, bias=False, compress_statistics=False)}
     kinds[8] = lambda i, o: bitsandbytes.nn.Linear8bitLt(i, o, bias=False, has_fp16_weights=False)
     total = 0
-    for inputs, outputs in SHAPE.linear_layers:
+    for inputs, outputs in SHAPE.layer.matrices:
         weight = kinds[bits](inputs, outputs).to("cpu").weight
         scales = [weight.quant_state.absmax] if bits == 4 else []
         total += num_bytes([weight.data, *scales])

@@ -8,7 +8,8 @@ keep no logits, as on a GPU.
 import math
 from dataclasses import dataclass, replace
 
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import Setup
+from trl_3spo.model_shape import ModelShape
 
 GIB = 2**30
 
@@ -119,14 +120,14 @@ def _alternatives(setup: Setup) -> list[tuple[str, Setup]]:
 def _num_trained(shape: ModelShape, setup: Setup) -> int:
     if setup.adapter_rank is None:
         return shape.num_linear + shape.num_other
-    return shape.num_layers * setup.adapter_rank * sum(map(sum, shape.linear_layers))
+    return shape.num_layers * setup.adapter_rank * sum(map(sum, shape.layer.matrices))
 
 
 def _moments(shape: ModelShape, setup: Setup) -> float:
     num_trained = _num_trained(shape, setup)
     if not setup.has_8bit_optimizer:
         return 2 * num_trained * setup.trained_bytes
-    in_float32 = shape.vocab_size * shape.hidden_size if setup.adapter_rank is None else 0  # the embedding
+    in_float32 = shape.vocab_size * shape.layer.hidden_size if setup.adapter_rank is None else 0  # the embedding
     return 2 * (num_trained - in_float32) + 2 * 4 * in_float32
 
 
@@ -146,11 +147,11 @@ def _activations(shape: ModelShape, setup: Setup) -> float:
     num_groups = math.ceil(setup.num_rows / setup.group_size)
     prompts = num_groups if setup.shares_prefixes else setup.num_rows
     tokens = prompts * setup.prompt_size + setup.num_rows * setup.completion_size
-    width, hidden = setup.compute_bytes, shape.hidden_size
+    width, hidden, inner = setup.compute_bytes, shape.layer.hidden_size, shape.layer.intermediate_size
     # Of a layer: input and normalized input of two norms in float32, and in the forward pass's own numbers what goes
     # into the matrices and out of the norms, q, k and v before and after the rotation, and the gate's four factors.
     norms = 4 * 4 * hidden + (4 if setup.computes_in_half else 2) * width * hidden
-    layer = tokens * (norms + width * (3 * shape.query_size + 3 * shape.key_size + 4 * shape.intermediate_size))
+    layer = tokens * (norms + width * (3 * shape.layer.query_size + 3 * shape.layer.key_size + 4 * inner))
     stream = tokens * setup.weight_bytes * hidden
     kept = shape.num_layers * stream + layer if setup.has_checkpointing else shape.num_layers * layer
     kept += 2 * stream  # the norm behind the last layer
@@ -161,4 +162,4 @@ def _activations(shape: ModelShape, setup: Setup) -> float:
 def _cache(shape: ModelShape, setup: Setup) -> float:
     tokens = setup.num_generated * (setup.prompt_size + setup.completion_size)
     logits = 3 * 4 * setup.num_generated * shape.vocab_size  # float32, their softmax, and a copy to filter
-    return tokens * shape.num_layers * 2 * shape.key_size * setup.compute_bytes + logits
+    return tokens * shape.num_layers * 2 * shape.layer.key_size * setup.compute_bytes + logits

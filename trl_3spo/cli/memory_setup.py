@@ -1,63 +1,8 @@
-"""What of a model and of a configuration decides how much memory a training takes."""
+"""What of a configuration decides how much memory a training takes."""
 
 import os
 from dataclasses import dataclass
 from typing import Any
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a decoder with gated linear units and grouped queries: Qwen2, Llama, Mistral and their kin.
-
-    Args:
-        num_layers: Decoder layers.
-        hidden_size: Width of the residual stream.
-        intermediate_size: Width within a layer's gated linear unit.
-        query_size: All heads together.
-        key_size: All key heads together; the values' as well.
-        vocab_size: Rows of the embedding.
-        has_tied_head: Whether the head has the embedding's weights.
-    """
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    query_size: int
-    key_size: int
-    vocab_size: int
-    has_tied_head: bool
-
-    @classmethod
-    def of(cls, config: Any) -> "ModelShape":
-        """Return the sizes a transformers configuration has."""
-        heads = config.num_attention_heads
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(
-            config.num_hidden_layers,
-            config.hidden_size,
-            config.intermediate_size,
-            heads * head_size,
-            (getattr(config, "num_key_value_heads", None) or heads) * head_size,
-            config.vocab_size,
-            config.tie_word_embeddings,
-        )
-
-    @property
-    def linear_layers(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of every matrix of one decoder layer."""
-        hidden, inner = self.hidden_size, self.intermediate_size
-        attention = [(hidden, self.query_size), (hidden, self.key_size), (hidden, self.key_size)]
-        return [*attention, (self.query_size, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
-
-    @property
-    def num_linear(self) -> int:
-        """Weights in the matrices of all decoder layers, which is what gets quantized."""
-        return self.num_layers * sum(inputs * outputs for inputs, outputs in self.linear_layers)
-
-    @property
-    def num_other(self) -> int:
-        """Weights of embedding and head; norms and biases are too few to count."""
-        return self.vocab_size * self.hidden_size * (1 if self.has_tied_head else 2)
 
 
 @dataclass(frozen=True)

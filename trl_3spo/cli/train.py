@@ -13,10 +13,11 @@ from transformers import AutoConfig
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_3spo.cli.memory_plan import report
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import Setup
 from trl_3spo.cli.names import ALFWORLD, make_environment
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.model_shape import ModelShape
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 from trl_3spo.tiny import save_tiny_policy

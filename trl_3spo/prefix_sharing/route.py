@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from trl_3spo.model_shape import LayerShape
+
 Kind = Literal["plain", "cache", "mask"]
 
 MIN_SAVING = 0.05
 """Share of the plain cost that a route must save to be chosen, costs being estimates."""
+
+EXPANSION = 4
+"""Inner over outer width of a layer whose configuration names no inner one, as GPT-2's does not."""
 
 
 class Device(NamedTuple):
@@ -144,18 +149,6 @@ def cost(route: Route, sizes: Sizes, config: Any, device: Device) -> float:
         num_rows = sizes.num_rows(route.completions_per_row)
         row_size = sizes.prompt + route.completions_per_row * sizes.completion
         tokens, causal, masked, passes = num_rows * row_size, 0, num_rows * row_size**2, 1
-    attention = 2 * _query_size(config) * (causal + device.masked_attention * masked)
-    return (tokens + passes * device.pass_tokens) * _token_cost(config) + attention + passes * device.pass_cost
-
-
-def _query_size(config: Any) -> int:
-    heads = config.num_attention_heads
-    return int(heads * (getattr(config, "head_dim", None) or config.hidden_size // heads))
-
-
-def _token_cost(config: Any) -> int:
-    query_size = _query_size(config)
-    key_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    key_size = query_size * key_heads // config.num_attention_heads
-    intermediate_size = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(config.hidden_size * (2 * query_size + 2 * key_size + 3 * intermediate_size))
+    layer = LayerShape.of(config, expansion=EXPANSION)
+    attention = 2 * layer.query_size * (causal + device.masked_attention * masked)
+    return (tokens + passes * device.pass_tokens) * layer.num_weights + attention + passes * device.pass_cost
