@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Setup:
+class MemorySetup:
     """What of a configuration decides about memory.
 
     Args:
@@ -21,7 +21,7 @@ class Setup:
         shares_prefixes: Whether a prompt is computed once for its completions.
         num_rows: Rows of one backward pass.
         num_generated: Rows generated at once.
-        group_size: Completions of a prompt.
+        completions_per_prompt: Completions of a prompt.
         prompt_size: P, in tokens.
         completion_size: C, in tokens.
         weight_shards: Devices that the weights are spread over.
@@ -40,7 +40,7 @@ class Setup:
     shares_prefixes: bool
     num_rows: int
     num_generated: int
-    group_size: int
+    completions_per_prompt: int
     prompt_size: int
     completion_size: int
     weight_shards: int = 1
@@ -51,7 +51,7 @@ class Setup:
     @classmethod
     def of(
         cls, args: Any, *, dtype: str | None, prompt_size: int, peft_config: Any, quantization_config: Any
-    ) -> "Setup":
+    ) -> "MemorySetup":
         """Return what a trainer's arguments come to.
 
         Args:
@@ -76,7 +76,7 @@ class Setup:
             shares_prefixes=args.prefix_sharing != "off",
             num_rows=args.per_device_train_batch_size,
             num_generated=0 if args.use_vllm else args.per_device_train_batch_size * args.steps_per_generation,
-            group_size=args.num_generations,
+            completions_per_prompt=args.num_generations,
             prompt_size=prompt_size,
             completion_size=args.max_completion_length,
             weight_shards=shards[0],
