@@ -13,13 +13,14 @@ export HF_HUB_OFFLINE := 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint house clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train an agent with 3SPO on generated ALFWorld games, on the CPU"
 	@echo "make test   run all tests and measure coverage"
 	@echo "make lint   ruff, mypy, import contracts, spelling"
+	@echo "make house  measure the architecture against its goals"
 	@echo "make clean  remove the virtual environment and all caches"
 	@echo "PYTHON=python3.11 chooses the interpreter, WORKERS=4 the number of test processes."
 
@@ -36,6 +37,9 @@ lint: $(VENV)/dev.stamp
 	mypy
 	lint-imports
 	codespell
+
+house: $(VENV)/dev.stamp
+	python benchmarks/house.py --json benchmarks/results/house.json
 
 clean:
 	rm -rf $(VENV) build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -15,16 +15,17 @@ from typing import Any
 
 from trl_3spo import __version__
 from trl_3spo.cli.memory_plan import RESERVE, most_rows, plan_memory
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import MemorySetup
+from trl_3spo.model_shape import LayerShape, ModelShape
 
 SHAPES = {
-    "Qwen2.5-1.5B": ModelShape(28, 1536, 8960, 1536, 256, 151936, has_tied_head=True),
-    "Qwen2.5-7B": ModelShape(28, 3584, 18944, 3584, 512, 152064, has_tied_head=False),
+    "Qwen2.5-1.5B": ModelShape(LayerShape(1536, 8960, 1536, 256), 28, 151936, has_tied_head=True),
+    "Qwen2.5-7B": ModelShape(LayerShape(3584, 18944, 3584, 512), 28, 152064, has_tied_head=False),
 }
 CARDS = (24, 48, 80, 141)
 """GB of 10⁹ bytes."""
 
-FULL = Setup(
+FULL = MemorySetup(
     weight_bytes=2,
     num_bits=None,
     computes_in_half=True,
@@ -35,7 +36,7 @@ FULL = Setup(
     shares_prefixes=True,
     num_rows=8,
     num_generated=64,
-    group_size=8,
+    completions_per_prompt=8,
     prompt_size=1024,
     completion_size=512,
 )
@@ -43,7 +44,7 @@ LORA = replace(FULL, adapter_rank=32, has_reference=False)
 SETUPS = {"full bf16": FULL, "LoRA": LORA, "QLoRA": replace(LORA, num_bits=4)}
 
 
-def predict(shape: ModelShape, setup: Setup) -> dict[str, Any]:
+def predict(shape: ModelShape, setup: MemorySetup) -> dict[str, Any]:
     plan = plan_memory(shape, setup)
     standing = plan.weights + plan.gradients + plan.optimizer + RESERVE
     plain = replace(setup, shares_prefixes=False)

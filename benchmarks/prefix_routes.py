@@ -23,8 +23,8 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from trl_3spo.prefix_sharing.log_probs import Groups, groups_of, outputs_by_cache, outputs_by_mask
-from trl_3spo.prefix_sharing.route import CPU, Route, Sizes, best_route, cost
+from trl_3spo.prefix_sharing.log_probs import SharedPrompts, outputs_by_cache, outputs_by_mask, shared_prompts_of
+from trl_3spo.prefix_sharing.route import CPU, BatchSizes, Route, best_route, cost
 
 MODELS = {"2 layers of 64": (64, 2), "4 layers of 256": (256, 4)}
 CASES = [  # group sizes, prompt tokens, completion tokens
@@ -82,12 +82,12 @@ def measure(
     model: Any, group_sizes: list[int], prompt: int, completion: int, *, has_backward: bool, repeats: int
 ) -> dict[str, Any]:
     ids = random_rows(group_sizes, prompt, completion)
-    mask, groups = torch.ones_like(ids), groups_of(ids[:, :prompt], torch.ones_like(ids[:, :prompt]))
-    sizes = Sizes(group_sizes, prompt, completion)
+    mask, prompts = torch.ones_like(ids), shared_prompts_of(ids[:, :prompt], torch.ones_like(ids[:, :prompt]))
+    sizes = BatchSizes(group_sizes, prompt, completion)
     estimate = partial(cost, sizes=sizes, config=model.config, device=CPU)
     routes = {"cache": Route("cache"), "mask": best_mask(sizes, model.config)}
     ways = {"plain": partial(plain, completion=completion)} | {
-        kind: partial(shared, route=route, completion=completion, groups=groups) for kind, route in routes.items()
+        kind: partial(shared, route=route, completion=completion, prompts=prompts) for kind, route in routes.items()
     }
     rounds = [
         {kind: seconds(partial(way, model, ids, mask), model, has_backward) for kind, way in ways.items()}
@@ -109,7 +109,7 @@ def measure(
     }
 
 
-def best_mask(sizes: Sizes, config: Any) -> Route:
+def best_mask(sizes: BatchSizes, config: Any) -> Route:
     return best_route(("mask",), sizes, config, "cpu", min_saving=-float("inf"))
 
 
@@ -124,10 +124,10 @@ def plain(model: Any, ids: Tensor, mask: Tensor, *, completion: int) -> Tensor:
     return model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs
 
 
-def shared(model: Any, ids: Tensor, mask: Tensor, *, route: Route, completion: int, groups: Groups) -> Tensor:
+def shared(model: Any, ids: Tensor, mask: Tensor, *, route: Route, completion: int, prompts: SharedPrompts) -> Tensor:
     if route.kind == "cache":
-        return outputs_by_cache(model, ids, mask, completion, groups)[0]
-    return outputs_by_mask(model, ids, mask, completion, groups, route.completions_per_row)[0]
+        return outputs_by_cache(model, ids, mask, completion, prompts)[0]
+    return outputs_by_mask(model, ids, mask, completion, prompts, route.completions_per_row)[0]
 
 
 def seconds(forward: Callable[[], Tensor], model: Any, has_backward: bool) -> float:

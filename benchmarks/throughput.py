@@ -38,10 +38,10 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_3spo import __version__
+from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.prefix_sharing.route import Route
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.tiny import word_tokenizer
-from trl_3spo.training.agent_config import AgentConfig
 
 SIZES = ("prompt_tokens", "completion_tokens", "group_size")
 MODELS = {
@@ -185,7 +185,7 @@ def trainers(arguments: argparse.Namespace, folder: str) -> tuple[Any, Any]:
         "report_to": "none",
         "disable_tqdm": True,
     }
-    kinds = ((StockTrainer, GRPOConfig), (SharingTrainer, AgentConfig))
+    kinds = ((StockTrainer, GRPOConfig), (SharingTrainer, PrefixSharingConfig))
     stock, sharing = (
         trainer(
             random_model(arguments.model, tokenizer),

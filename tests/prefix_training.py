@@ -4,9 +4,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
+from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.tiny import tiny_model, word_tokenizer
-from trl_3spo.training.agent_config import AgentConfig
 
 WORDS = [
     "alpha",
@@ -49,7 +49,7 @@ def trained(folder, model, tokenizer, *, sharing, peft=False, **changes):
         "disable_tqdm": True,
         "seed": 7,
     } | changes
-    kind, config = (GRPOTrainer, GRPOConfig) if sharing is None else (PrefixSharingTrainer, AgentConfig)
+    kind, config = (GRPOTrainer, GRPOConfig) if sharing is None else (PrefixSharingTrainer, PrefixSharingConfig)
     settings |= {} if sharing is None else {"prefix_sharing": sharing}
     trainer = kind(
         model,

@@ -8,9 +8,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from training import config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer, cli
 from trl_3spo.cli.memory_plan import plan_memory
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer, merge_adapter
+from trl_3spo.model_shape import ModelShape
 from trl_3spo.tiny import tiny_model
 
 BITS = {
@@ -123,5 +124,5 @@ def test_adam_with_moments_of_eight_bits(env, tmp_path):
     assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     moments = [state[name] for state in trainer.optimizer.state.values() for name in ("state1", "state2")]
     held = sum(x.numel() * x.element_size() for x in moments if x.numel() >= 4096)
-    setup = Setup.of(config, dtype="float32", prompt_size=8, peft_config=None, quantization_config=None)
+    setup = MemorySetup.of(config, dtype="float32", prompt_size=8, peft_config=None, quantization_config=None)
     assert plan_memory(ModelShape.of(model.config), setup).optimizer == held

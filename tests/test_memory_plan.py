@@ -11,7 +11,8 @@ from transformers import BitsAndBytesConfig, DynamicCache, Qwen2Config, Qwen2For
 
 from training import config_for
 from trl_3spo.cli.memory_plan import GIB, RESERVE, most_rows, plan_memory, remedies, report
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import MemorySetup
+from trl_3spo.model_shape import ModelShape
 
 SIZES = {
     "vocab_size": 200,
@@ -24,7 +25,7 @@ SIZES = {
 }
 SHAPE = ModelShape.of(Qwen2Config(**SIZES))
 ROWS, PROMPT, COMPLETION = 4, 48, 16
-FULL = Setup(
+FULL = MemorySetup(
     weight_bytes=4,
     num_bits=None,
     computes_in_half=False,
@@ -35,7 +36,7 @@ FULL = Setup(
     shares_prefixes=False,
     num_rows=ROWS,
     num_generated=0,
-    group_size=4,
+    completions_per_prompt=4,
     prompt_size=PROMPT,
     completion_size=COMPLETION,
 )
@@ -94,7 +95,7 @@ def test_quantized_weights_are_those_of_bitsandbytes(bits):
     kinds = {4: lambda i, o: bitsandbytes.nn.Linear4bit(i, o, bias=False, compress_statistics=False)}
     kinds[8] = lambda i, o: bitsandbytes.nn.Linear8bitLt(i, o, bias=False, has_fp16_weights=False)
     total = 0
-    for inputs, outputs in SHAPE.linear_layers:
+    for inputs, outputs in SHAPE.layer.matrices:
         weight = kinds[bits](inputs, outputs).to("cpu").weight
         scales = [weight.quant_state.absmax] if bits == 4 else []
         total += num_bytes([weight.data, *scales])
@@ -190,7 +191,9 @@ def test_most_rows_fit_and_one_more_does_not():
 def test_remedies_name_the_flag_and_what_fits():
     shape = ModelShape.of(Qwen2Config(**QWEN_7B))
     setup = replace(FULL, weight_bytes=2, computes_in_half=True, has_checkpointing=True, shares_prefixes=True)
-    setup = replace(setup, has_reference=True, num_rows=64, group_size=8, prompt_size=1024, completion_size=512)
+    setup = replace(
+        setup, has_reference=True, num_rows=64, completions_per_prompt=8, prompt_size=1024, completion_size=512
+    )
     assert remedies(shape, setup, 400 * GIB) == []
     assert "set use_peft and load_in_4bit" in remedies(shape, setup, 40 * GIB)
     assert remedies(shape, setup, 4 * GIB)[0].startswith("take a smaller model")
@@ -214,10 +217,10 @@ def test_a_setup_is_read_off_the_configuration(tmp_path):
         tmp_path, activation_checkpointing=True, beta=0.1, optim="paged_adamw_8bit", steps_per_generation=2
     )
     given = {"prompt_size": 100, "peft_config": None, "quantization_config": None}
-    setup = Setup.of(args, dtype="float32", **given)
-    assert (setup.num_rows, setup.num_generated, setup.group_size, setup.completion_size) == (32, 64, 8, 1)
+    setup = MemorySetup.of(args, dtype="float32", **given)
+    assert (setup.num_rows, setup.num_generated, setup.completions_per_prompt, setup.completion_size) == (32, 64, 8, 1)
     assert (setup.has_checkpointing, setup.has_reference, setup.has_8bit_optimizer) == (True, True, True)
     assert (setup.weight_bytes, setup.num_bits, setup.shares_prefixes, setup.weight_shards) == (4, None, True, 1)
     given |= {"peft_config": peft.LoraConfig(r=4), "quantization_config": BitsAndBytesConfig(load_in_4bit=True)}
-    setup = Setup.of(args, dtype="bfloat16", **given)
+    setup = MemorySetup.of(args, dtype="bfloat16", **given)
     assert (setup.adapter_rank, setup.num_bits, setup.has_reference, setup.trained_bytes) == (4, 4, False, 2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 
 from prefix_models import MODELS
-from trl_3spo.prefix_sharing.route import Route, Sizes, best_route, is_checkpointing, why_no_cache, why_no_mask
+from trl_3spo.prefix_sharing.route import BatchSizes, Route, best_route, is_checkpointing, why_no_cache, why_no_mask
 
 FORGETFUL = {
     "gemma2": "sliding_attention layers",
@@ -65,26 +65,26 @@ def test_adapters_may_change_weights_but_not_the_prompt():
 def test_the_cheaper_way_is_chosen():
     both = ("cache", "mask")
     # One pass of few tokens: the mask, all completions in one row.
-    assert best_route(both, Sizes([8], 64, 1), SMALL, "cpu") == Route("mask", 8)
+    assert best_route(both, BatchSizes([8], 64, 1), SMALL, "cpu") == Route("mask", 8)
     # Long completions see only the prompt and themselves in the cache.
-    assert best_route(both, Sizes([8], 256, 256), SMALL, "cpu") == Route("cache")
+    assert best_route(both, BatchSizes([8], 256, 256), SMALL, "cpu") == Route("cache")
     # Without it, rows of fewer completions than the group's keep attention short.
-    assert best_route(("mask",), Sizes([8], 256, 256), SMALL, "cpu") == Route("mask", 4)
+    assert best_route(("mask",), BatchSizes([8], 256, 256), SMALL, "cpu") == Route("mask", 4)
     # Launching a second pass costs an accelerator more than it saves here.
-    assert best_route(("cache",), Sizes([4], 64, 16), SMALL, "cuda") == Route("plain")
+    assert best_route(("cache",), BatchSizes([4], 64, 16), SMALL, "cuda") == Route("plain")
 
 
 def test_plain_where_nothing_is_to_be_gained():
-    assert best_route((), Sizes([8], 1024, 64), SMALL, "cpu") == Route("plain")
-    assert best_route(("cache", "mask"), Sizes([1, 1], 1024, 64), SMALL, "cpu") == Route("plain")
-    assert best_route(("cache", "mask"), Sizes([8], 1, 64), SMALL, "cpu") == Route("plain")
-    assert best_route(("cache", "mask"), Sizes([8], 16, 1024), SMALL, "cpu") == Route("plain")
+    assert best_route((), BatchSizes([8], 1024, 64), SMALL, "cpu") == Route("plain")
+    assert best_route(("cache", "mask"), BatchSizes([1, 1], 1024, 64), SMALL, "cpu") == Route("plain")
+    assert best_route(("cache", "mask"), BatchSizes([8], 1, 64), SMALL, "cpu") == Route("plain")
+    assert best_route(("cache", "mask"), BatchSizes([8], 16, 1024), SMALL, "cpu") == Route("plain")
 
 
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=6), st.integers(2, 4096), st.integers(1, 512))
 def test_forced_ways_are_taken_wherever_a_prompt_repeats(groups, prompt, completion):
     for kind in ("cache", "mask"):
-        route = best_route((kind,), Sizes(groups, prompt, completion), SMALL, "cpu", min_saving=-float("inf"))
+        route = best_route((kind,), BatchSizes(groups, prompt, completion), SMALL, "cpu", min_saving=-float("inf"))
         assert route.kind == (kind if max(groups) > 1 else "plain")
         assert route.completions_per_row <= max(groups)
         assert (route.completions_per_row > 1) == (route.kind == "mask")

@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 
 from prefix_models import MODELS
 from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
-from trl_3spo.prefix_sharing.log_probs import groups_of
+from trl_3spo.prefix_sharing.log_probs import shared_prompts_of
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 8], [11, 12, 13, 14, 15, 16], [5, 6, 7, 8], [3]]
 
@@ -21,7 +21,7 @@ def test_samples_equal_the_plain_ones(name, do_sample, attention):
     ids, mask = left_padded(PROMPTS, 0, model.device)
     torch.manual_seed(3)
     with torch.no_grad():
-        shared = generate_shared(model, ids, mask, groups_of(ids, mask), config)
+        shared = generate_shared(model, ids, mask, shared_prompts_of(ids, mask), config)
     torch.manual_seed(3)
     plain = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, ids.size(1) :]
     for one, other in zip(shared, plain.tolist(), strict=True):

@@ -9,7 +9,13 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from prefix_models import MODELS, gradient, padded_rows, plain_outputs, with_head
-from trl_3spo.prefix_sharing.log_probs import Groups, _arranged, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.log_probs import (
+    SharedPrompts,
+    _arranged,
+    outputs_by_cache,
+    outputs_by_mask,
+    shared_prompts_of,
+)
 
 ROUTES = {
     "cache": outputs_by_cache,
@@ -23,8 +29,8 @@ MASKS = [name for name in ROUTES if name != "cache"]
 def assert_equal_to_plain(model, route, seed=0, completion_size=5, tolerance=1e-5):
     group_sizes = torch.randint(1, 9, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
     ids, mask = padded_rows(group_sizes, completion_size=completion_size, seed=seed)
-    groups = groups_of(ids[:, :-completion_size], mask[:, :-completion_size])
-    shared = ROUTES[route](model, ids, mask, completion_size, groups)
+    shared_prompts = shared_prompts_of(ids[:, :-completion_size], mask[:, :-completion_size])
+    shared = ROUTES[route](model, ids, mask, completion_size, shared_prompts)
     plain = plain_outputs(model, ids, mask, completion_size)
     for one, other in zip(shared, plain, strict=True):
         assert (one - other).abs().max() <= tolerance
@@ -66,7 +72,7 @@ def test_equal_to_plain_with_adapters(route):
     assert_equal_to_plain(model, route)
     with model.disable_adapter():
         ids, mask = padded_rows([3, 2])
-        shared = ROUTES[route](model, ids, mask, 5, groups_of(ids[:, :-5], mask[:, :-5]))
+        shared = ROUTES[route](model, ids, mask, 5, shared_prompts_of(ids[:, :-5], mask[:, :-5]))
         assert (shared[0] - plain_outputs(model, ids, mask, 5)[0]).abs().max() <= 1e-5
 
 
@@ -88,7 +94,7 @@ def test_in_half_precision_the_difference_is_that_of_rounding(route):
     exact, _ = plain_outputs(model, ids, mask, 10)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain, _ = plain_outputs(model, ids, mask, 10)
-        shared, _ = ROUTES[route](model, ids, mask, 10, groups_of(ids[:, :-10], mask[:, :-10]))
+        shared, _ = ROUTES[route](model, ids, mask, 10, shared_prompts_of(ids[:, :-10], mask[:, :-10]))
     rounding = (plain - exact).abs()
     assert rounding.max() > 0
     assert (shared - exact).abs().mean() <= 2 * rounding.mean()
@@ -99,8 +105,8 @@ def test_in_half_precision_the_difference_is_that_of_rounding(route):
 @settings(max_examples=50)
 def test_rows_hold_one_prompt_and_every_completion_once(prompts, completions_per_row):
     distinct = list(dict.fromkeys(prompts))
-    groups = Groups([prompts.index(x) for x in distinct], [distinct.index(x) for x in prompts])
-    row_prompts, rows, slots = _arranged(groups, completions_per_row)
+    shared_prompts = SharedPrompts([prompts.index(x) for x in distinct], [distinct.index(x) for x in prompts])
+    row_prompts, rows, slots = _arranged(shared_prompts, completions_per_row)
     assert [prompts[row_prompts[row]] for row in rows] == prompts
     assert len(set(zip(rows, slots, strict=True))) == len(prompts)
     assert max(slots) < completions_per_row
@@ -110,7 +116,7 @@ def test_rows_hold_one_prompt_and_every_completion_once(prompts, completions_per
 def test_padding_does_not_tell_prompts_apart():
     ids = torch.tensor([[0, 5, 6], [9, 5, 6], [4, 5, 6], [0, 5, 6]])
     mask = torch.tensor([[0, 1, 1], [0, 1, 1], [1, 1, 1], [0, 1, 1]])
-    groups = groups_of(ids, mask)
-    assert groups.first_rows == [0, 2]
-    assert groups.owners == [0, 0, 1, 0]
-    assert groups.sizes == [3, 1]
+    shared_prompts = shared_prompts_of(ids, mask)
+    assert shared_prompts.first_rows == [0, 2]
+    assert shared_prompts.owners == [0, 0, 1, 0]
+    assert shared_prompts.completions_per_prompt == [3, 1]

@@ -14,7 +14,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from transformers import GPT2Config
 
 from trl_3spo import ThreeSPOConfig, cli
-from trl_3spo.cli.memory_setup import Setup
+from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.train import _memory_report, make_trainer, parse
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -85,7 +85,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, capsys):
 
 def test_models_of_another_kind_have_no_memory_plan(tmp_path):
     _, args, _ = parse(["--output_dir", str(tmp_path), *HERE])
-    setup = Setup.of(args, dtype="float32", prompt_size=10, peft_config=None, quantization_config=None)
+    setup = MemorySetup.of(args, dtype="float32", prompt_size=10, peft_config=None, quantization_config=None)
     GPT2Config().save_pretrained(tmp_path)
     assert _memory_report(str(tmp_path), "main", False, setup).startswith("There is no memory plan for gpt2: ")
 

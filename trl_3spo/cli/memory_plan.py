@@ -8,7 +8,8 @@ keep no logits, as on a GPU.
 import math
 from dataclasses import dataclass, replace
 
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import MemorySetup
+from trl_3spo.model_shape import ModelShape
 
 GIB = 2**30
 
@@ -50,7 +51,7 @@ class MemoryPlan:
         return "\n".join(["Memory plan for one device, an estimate:", *lines, total])
 
 
-def plan_memory(shape: ModelShape, setup: Setup) -> MemoryPlan:
+def plan_memory(shape: ModelShape, setup: MemorySetup) -> MemoryPlan:
     """Estimate the memory of a training."""
     num_trained = _num_trained(shape, setup)
     gradients = num_trained * setup.trained_bytes / setup.gradient_shards
@@ -64,7 +65,7 @@ def plan_memory(shape: ModelShape, setup: Setup) -> MemoryPlan:
     )
 
 
-def most_rows(shape: ModelShape, setup: Setup, memory: float) -> int:
+def most_rows(shape: ModelShape, setup: MemorySetup, memory: float) -> int:
     """Return how many rows of a backward pass fit into so many bytes, generation aside; 0 where the rest does not."""
     rows = 0
     step = 1 << 12
@@ -75,7 +76,7 @@ def most_rows(shape: ModelShape, setup: Setup, memory: float) -> int:
     return rows
 
 
-def remedies(shape: ModelShape, setup: Setup, memory: float) -> list[str]:
+def remedies(shape: ModelShape, setup: MemorySetup, memory: float) -> list[str]:
     """Return what to change for a plan to fit into so many bytes, one sentence each; empty where it fits."""
     if plan_memory(shape, setup).peak <= memory:
         return []
@@ -90,7 +91,7 @@ def remedies(shape: ModelShape, setup: Setup, memory: float) -> list[str]:
     return advice or ["take a smaller model, or spread it over more GPUs with examples/accelerate/fsdp2.yaml"]
 
 
-def report(shape: ModelShape, setup: Setup, memory: float | None) -> str:
+def report(shape: ModelShape, setup: MemorySetup, memory: float | None) -> str:
     """Return the plan as text, and where the device has less memory (in bytes, if known) what to change."""
     text = plan_memory(shape, setup).table()
     if memory is None:
@@ -100,7 +101,7 @@ def report(shape: ModelShape, setup: Setup, memory: float | None) -> str:
     return "\n".join([text, f"There are {memory / GIB:.1f} GiB. {verdict}", *(f"  - {remedy}" for remedy in advice)])
 
 
-def _alternatives(setup: Setup) -> list[tuple[str, Setup]]:
+def _alternatives(setup: MemorySetup) -> list[tuple[str, MemorySetup]]:
     lora = replace(setup, adapter_rank=16, has_reference=False)
     alternatives = []
     if not setup.has_checkpointing:
@@ -116,21 +117,21 @@ def _alternatives(setup: Setup) -> list[tuple[str, Setup]]:
     return alternatives
 
 
-def _num_trained(shape: ModelShape, setup: Setup) -> int:
+def _num_trained(shape: ModelShape, setup: MemorySetup) -> int:
     if setup.adapter_rank is None:
         return shape.num_linear + shape.num_other
-    return shape.num_layers * setup.adapter_rank * sum(map(sum, shape.linear_layers))
+    return shape.num_layers * setup.adapter_rank * sum(map(sum, shape.layer.matrices))
 
 
-def _moments(shape: ModelShape, setup: Setup) -> float:
+def _moments(shape: ModelShape, setup: MemorySetup) -> float:
     num_trained = _num_trained(shape, setup)
     if not setup.has_8bit_optimizer:
         return 2 * num_trained * setup.trained_bytes
-    in_float32 = shape.vocab_size * shape.hidden_size if setup.adapter_rank is None else 0  # the embedding
+    in_float32 = shape.vocab_size * shape.layer.hidden_size if setup.adapter_rank is None else 0  # the embedding
     return 2 * (num_trained - in_float32) + 2 * 4 * in_float32
 
 
-def _weights(shape: ModelShape, setup: Setup) -> float:
+def _weights(shape: ModelShape, setup: MemorySetup) -> float:
     plain = setup.weight_bytes
     linear = {None: plain, 8: 1.0, 4: 0.5 + 4 / BLOCK}[setup.num_bits] * shape.num_linear
     model = linear + shape.num_other * plain
@@ -142,23 +143,23 @@ def _weights(shape: ModelShape, setup: Setup) -> float:
     return total / setup.weight_shards
 
 
-def _activations(shape: ModelShape, setup: Setup) -> float:
-    num_groups = math.ceil(setup.num_rows / setup.group_size)
-    prompts = num_groups if setup.shares_prefixes else setup.num_rows
-    tokens = prompts * setup.prompt_size + setup.num_rows * setup.completion_size
-    width, hidden = setup.compute_bytes, shape.hidden_size
+def _activations(shape: ModelShape, setup: MemorySetup) -> float:
+    num_prompts = math.ceil(setup.num_rows / setup.completions_per_prompt)
+    num_computed = num_prompts if setup.shares_prefixes else setup.num_rows
+    tokens = num_computed * setup.prompt_size + setup.num_rows * setup.completion_size
+    width, hidden, inner = setup.compute_bytes, shape.layer.hidden_size, shape.layer.intermediate_size
     # Of a layer: input and normalized input of two norms in float32, and in the forward pass's own numbers what goes
     # into the matrices and out of the norms, q, k and v before and after the rotation, and the gate's four factors.
     norms = 4 * 4 * hidden + (4 if setup.computes_in_half else 2) * width * hidden
-    layer = tokens * (norms + width * (3 * shape.query_size + 3 * shape.key_size + 4 * shape.intermediate_size))
+    layer = tokens * (norms + width * (3 * shape.layer.query_size + 3 * shape.layer.key_size + 4 * inner))
     stream = tokens * setup.weight_bytes * hidden
     kept = shape.num_layers * stream + layer if setup.has_checkpointing else shape.num_layers * layer
     kept += 2 * stream  # the norm behind the last layer
-    row_size = setup.prompt_size + setup.group_size * setup.completion_size
-    return kept + (num_groups * row_size**2 * width if setup.shares_prefixes else 0)
+    row_size = setup.prompt_size + setup.completions_per_prompt * setup.completion_size
+    return kept + (num_prompts * row_size**2 * width if setup.shares_prefixes else 0)
 
 
-def _cache(shape: ModelShape, setup: Setup) -> float:
+def _cache(shape: ModelShape, setup: MemorySetup) -> float:
     tokens = setup.num_generated * (setup.prompt_size + setup.completion_size)
     logits = 3 * 4 * setup.num_generated * shape.vocab_size  # float32, their softmax, and a copy to filter
-    return tokens * shape.num_layers * 2 * shape.key_size * setup.compute_bytes + logits
+    return tokens * shape.num_layers * 2 * shape.layer.key_size * setup.compute_bytes + logits

@@ -1,4 +1,4 @@
-"""What of a model and of a configuration decides how much memory a training takes."""
+"""What of a configuration decides how much memory a training takes."""
 
 import os
 from dataclasses import dataclass
@@ -6,62 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a decoder with gated linear units and grouped queries: Qwen2, Llama, Mistral and their kin.
-
-    Args:
-        num_layers: Decoder layers.
-        hidden_size: Width of the residual stream.
-        intermediate_size: Width within a layer's gated linear unit.
-        query_size: All heads together.
-        key_size: All key heads together; the values' as well.
-        vocab_size: Rows of the embedding.
-        has_tied_head: Whether the head has the embedding's weights.
-    """
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    query_size: int
-    key_size: int
-    vocab_size: int
-    has_tied_head: bool
-
-    @classmethod
-    def of(cls, config: Any) -> "ModelShape":
-        """Return the sizes a transformers configuration has."""
-        heads = config.num_attention_heads
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(
-            config.num_hidden_layers,
-            config.hidden_size,
-            config.intermediate_size,
-            heads * head_size,
-            (getattr(config, "num_key_value_heads", None) or heads) * head_size,
-            config.vocab_size,
-            config.tie_word_embeddings,
-        )
-
-    @property
-    def linear_layers(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of every matrix of one decoder layer."""
-        hidden, inner = self.hidden_size, self.intermediate_size
-        attention = [(hidden, self.query_size), (hidden, self.key_size), (hidden, self.key_size)]
-        return [*attention, (self.query_size, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
-
-    @property
-    def num_linear(self) -> int:
-        """Weights in the matrices of all decoder layers, which is what gets quantized."""
-        return self.num_layers * sum(inputs * outputs for inputs, outputs in self.linear_layers)
-
-    @property
-    def num_other(self) -> int:
-        """Weights of embedding and head; norms and biases are too few to count."""
-        return self.vocab_size * self.hidden_size * (1 if self.has_tied_head else 2)
-
-
-@dataclass(frozen=True)
-class Setup:
+class MemorySetup:
     """What of a configuration decides about memory.
 
     Args:
@@ -76,7 +21,7 @@ class Setup:
         shares_prefixes: Whether a prompt is computed once for its completions.
         num_rows: Rows of one backward pass.
         num_generated: Rows generated at once.
-        group_size: Completions of a prompt.
+        completions_per_prompt: Completions of a prompt.
         prompt_size: P, in tokens.
         completion_size: C, in tokens.
         weight_shards: Devices that the weights are spread over.
@@ -95,7 +40,7 @@ class Setup:
     shares_prefixes: bool
     num_rows: int
     num_generated: int
-    group_size: int
+    completions_per_prompt: int
     prompt_size: int
     completion_size: int
     weight_shards: int = 1
@@ -106,7 +51,7 @@ class Setup:
     @classmethod
     def of(
         cls, args: Any, *, dtype: str | None, prompt_size: int, peft_config: Any, quantization_config: Any
-    ) -> "Setup":
+    ) -> "MemorySetup":
         """Return what a trainer's arguments come to.
 
         Args:
@@ -131,7 +76,7 @@ class Setup:
             shares_prefixes=args.prefix_sharing != "off",
             num_rows=args.per_device_train_batch_size,
             num_generated=0 if args.use_vllm else args.per_device_train_batch_size * args.steps_per_generation,
-            group_size=args.num_generations,
+            completions_per_prompt=args.num_generations,
             prompt_size=prompt_size,
             completion_size=args.max_completion_length,
             weight_shards=shards[0],

@@ -13,10 +13,11 @@ from transformers import AutoConfig
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_3spo.cli.memory_plan import report
-from trl_3spo.cli.memory_setup import ModelShape, Setup
+from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.names import ALFWORLD, make_environment
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.model_shape import ModelShape
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 from trl_3spo.tiny import save_tiny_policy
@@ -123,12 +124,12 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
         "peft_config": get_peft_config(model_config),
     }
     if args.process_index == 0:
-        setup = Setup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
+        setup = MemorySetup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
         print(_memory_report(name, model_config.model_revision, args.trust_remote_code, setup))
     return ThreeSPOTrainer(name, env, args, processing_class=tokenizer, **adaptation)
 
 
-def _memory_report(name: str, revision: str, trust_remote_code: bool, setup: Setup) -> str:
+def _memory_report(name: str, revision: str, trust_remote_code: bool, setup: MemorySetup) -> str:
     config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     try:
         shape = ModelShape.of(config.get_text_config())

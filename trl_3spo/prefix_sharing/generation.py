@@ -8,11 +8,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
-from trl_3spo.prefix_sharing.log_probs import Groups, prefill
+from trl_3spo.prefix_sharing.log_probs import SharedPrompts, prefill
 
 
 def generate_shared(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, groups: Groups, generation_config: GenerationConfig
+    model: Any, input_ids: Tensor, attention_mask: Tensor, prompts: SharedPrompts, generation_config: GenerationConfig
 ) -> list[list[int]]:
     """Sample one completion for every prompt, computing equal prompts once.
 
@@ -20,20 +20,20 @@ def generate_shared(
         model: The unwrapped causal language model.
         input_ids: (B, P) prompts, left-padded, P ≥ 2.
         attention_mask: (B, P), 0 at padding.
-        groups: Of the B rows.
+        prompts: Which of the B rows share one.
         generation_config: With `max_new_tokens` and `eos_token_id` (a list).
 
     Returns:
         B lists of token ids, each up to and including its end of sequence.
     """
     device = input_ids.device
-    prefix_mask = attention_mask[groups.first_rows, :-1]
+    prefix_mask = attention_mask[prompts.first_rows, :-1]
     # `generate` counts positions from the first token that is not padding.
     position_ids = (prefix_mask.cumsum(1) - 1).clamp(min=0)
-    cache = prefill(model, input_ids[groups.first_rows, :-1], prefix_mask, position_ids)
-    index = torch.tensor(groups.owners, device=device)
+    cache = prefill(model, input_ids[prompts.first_rows, :-1], prefix_mask, position_ids)
+    index = torch.tensor(prompts.owners, device=device)
     room = generation_config.max_new_tokens
-    cache.layers = [RoomyLayer(layer.keys[index], layer.values[index], room) for layer in cache.layers]
+    cache.layers = [PreallocatedLayer(layer.keys[index], layer.values[index], room) for layer in cache.layers]
     sequences = model.generate(
         input_ids=input_ids,
         attention_mask=attention_mask,
@@ -44,7 +44,7 @@ def generate_shared(
     return [_until_end(row, ends) for row in sequences[:, input_ids.size(1) :]]
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer of a cache with room for what is to come, so that a new token does not copy all that went before.
 
     Args:

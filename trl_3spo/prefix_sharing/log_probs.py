@@ -24,7 +24,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Groups:
+class SharedPrompts:
     """Which of B rows have the same prompt.
 
     Args:
@@ -36,12 +36,12 @@ class Groups:
     owners: list[int]
 
     @property
-    def sizes(self) -> list[int]:
+    def completions_per_prompt(self) -> list[int]:
         """Number of rows of each distinct prompt."""
         return list(Counter(self.owners).values())
 
 
-def groups_of(prompt_ids: Tensor, prompt_mask: Tensor) -> Groups:
+def shared_prompts_of(prompt_ids: Tensor, prompt_mask: Tensor) -> SharedPrompts:
     """Find the distinct prompts among padded rows.
 
     Args:
@@ -56,11 +56,11 @@ def groups_of(prompt_ids: Tensor, prompt_mask: Tensor) -> Groups:
         if owner == len(first_rows):
             first_rows.append(row)
         owners.append(owner)
-    return Groups(first_rows, owners)
+    return SharedPrompts(first_rows, owners)
 
 
 def outputs_by_cache(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, groups: Groups
+    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, prompts: SharedPrompts
 ) -> tuple[Tensor, Tensor | None]:
     """Return log-probabilities and entropies of completion tokens, as TRL's fused head gives them.
 
@@ -69,15 +69,15 @@ def outputs_by_cache(
         input_ids: (B, P + C), prompts left-padded, completions right-padded, P ≥ 2.
         attention_mask: (B, P + C), 0 at padding.
         completion_size: C.
-        groups: Of the B rows.
+        prompts: Which of the B rows share one.
 
     Returns:
         Two (B, C) tensors, 0 at padding; the second is None where the head gives no entropies.
     """
     prompt_size = input_ids.size(1) - completion_size
     prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
-    cache = prefill(model, prompt_ids[groups.first_rows, :-1], prompt_mask[groups.first_rows, :-1])
-    cache.batch_select_indices(torch.tensor(groups.owners, device=input_ids.device))
+    cache = prefill(model, prompt_ids[prompts.first_rows, :-1], prompt_mask[prompts.first_rows, :-1])
+    cache.batch_select_indices(torch.tensor(prompts.owners, device=input_ids.device))
     tails, labels = _tails(input_ids, attention_mask, completion_size)
     outputs = model(
         input_ids=tails,
@@ -94,7 +94,7 @@ def outputs_by_mask(
     input_ids: Tensor,
     attention_mask: Tensor,
     completion_size: int,
-    groups: Groups,
+    prompts: SharedPrompts,
     completions_per_row: int,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the same as `outputs_by_cache` from one forward pass over R ≥ U rows of P − 1 + K · C tokens.
@@ -104,13 +104,13 @@ def outputs_by_mask(
         input_ids: As there.
         attention_mask: As there.
         completion_size: C.
-        groups: Of the B rows.
-        completions_per_row: K ≥ 1. Groups of more completions take several rows, so that small groups beside a large
-            one cost little padding and attention does not grow with the square of a large group.
+        prompts: Which of the B rows share one.
+        completions_per_row: K ≥ 1. A prompt of more completions takes several rows, so that prompts of few beside one
+            of many cost little padding, and attention does not grow with the square of many.
     """
     prompt_size = input_ids.size(1) - completion_size
     prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
-    row_prompts, rows, slots = _arranged(groups, completions_per_row)
+    row_prompts, rows, slots = _arranged(prompts, completions_per_row)
     shape = len(row_prompts), completions_per_row, completion_size
     prefix_ids, prefix_mask = prompt_ids[row_prompts, :-1], prompt_mask[row_prompts, :-1]
 
@@ -146,16 +146,16 @@ def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> t
     return input_ids[:, -completion_size - 1 : -1], labels[:, -completion_size:]
 
 
-def _arranged(groups: Groups, completions_per_row: int) -> tuple[list[int], list[int], list[int]]:
+def _arranged(prompts: SharedPrompts, completions_per_row: int) -> tuple[list[int], list[int], list[int]]:
     """Return for each new row the old row of its prompt, and for each completion its new row and place in it."""
     row_prompts: list[int] = []
     rows, slots = [], []
     places: dict[int, tuple[int, int]] = {}
-    for owner in groups.owners:
+    for owner in prompts.owners:
         row, slot = places.get(owner, (0, completions_per_row))
         if slot == completions_per_row:
             row, slot = len(row_prompts), 0
-            row_prompts.append(groups.first_rows[owner])
+            row_prompts.append(prompts.first_rows[owner])
         places[owner] = row, slot + 1
         rows.append(row)
         slots.append(slot)

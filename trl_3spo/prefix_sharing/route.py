@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["plain", "cache", "mask"]
+from trl_3spo.model_shape import LayerShape
+
+RouteKind = Literal["plain", "cache", "mask"]
 
 MIN_SAVING = 0.05
 """Share of the plain cost that a route must save to be chosen, costs being estimates."""
 
+EXPANSION = 4
+"""Inner over outer width of a layer whose configuration names no inner one, as GPT-2's does not."""
 
-class Device(NamedTuple):
+
+class DeviceCosts(NamedTuple):
     """What computing costs on a device besides multiplications.
 
     Args:
@@ -24,10 +29,10 @@ class Device(NamedTuple):
     masked_attention: float
 
 
-CPU = Device(pass_tokens=40, pass_cost=4e6, masked_attention=1.0)
+CPU = DeviceCosts(pass_tokens=40, pass_cost=4e6, masked_attention=1.0)
 """From benchmarks/prefix_routes.py."""
 
-ACCELERATOR = Device(pass_tokens=300, pass_cost=2e10, masked_attention=3.0)
+ACCELERATOR = DeviceCosts(pass_tokens=300, pass_cost=2e10, masked_attention=3.0)
 """Not measured: from ratios of arithmetic to bandwidth, launch times, and kernels that take no mask."""
 
 
@@ -35,21 +40,27 @@ ACCELERATOR = Device(pass_tokens=300, pass_cost=2e10, masked_attention=3.0)
 class Route:
     """A way to compute log-probabilities, and on the mask's how many completions share a row."""
 
-    kind: Kind
+    kind: RouteKind
     completions_per_row: int = 1
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Of a batch: completions of each distinct prompt, prompt tokens P and completion tokens C of its padded rows."""
+class BatchSizes:
+    """Sizes of a batch.
 
-    groups: Sequence[int]
-    prompt: int
-    completion: int
+    Args:
+        completions_per_prompt: Completions of each distinct prompt.
+        prompt_size: P, prompt tokens of its padded rows.
+        completion_size: C, completion tokens of its padded rows.
+    """
+
+    completions_per_prompt: Sequence[int]
+    prompt_size: int
+    completion_size: int
 
     def num_rows(self, completions_per_row: int) -> int:
-        """Return how many rows the groups take."""
-        return sum(-(-size // completions_per_row) for size in self.groups)
+        """Return how many rows the prompts take."""
+        return sum(-(-size // completions_per_row) for size in self.completions_per_prompt)
 
 
 def is_checkpointing(model: Any) -> bool:
@@ -100,7 +111,7 @@ def _why_no_prefix(model: Any) -> str | None:
 
 
 def best_route(
-    allowed: Sequence[Kind], sizes: Sizes, config: Any, device_type: str, min_saving: float = MIN_SAVING
+    allowed: Sequence[RouteKind], sizes: BatchSizes, config: Any, device_type: str, min_saving: float = MIN_SAVING
 ) -> Route:
     """Return the cheapest way to compute a batch.
 
@@ -116,15 +127,15 @@ def best_route(
     """
     routes = [Route("cache")] if "cache" in allowed else []
     if "mask" in allowed:
-        routes += [Route("mask", size) for size in range(2, max(sizes.groups) + 1)]
-    if not routes or sizes.prompt < 2 or max(sizes.groups) == 1:
+        routes += [Route("mask", size) for size in range(2, max(sizes.completions_per_prompt) + 1)]
+    if not routes or sizes.prompt_size < 2 or max(sizes.completions_per_prompt) == 1:
         return Route("plain")
     device = CPU if device_type == "cpu" else ACCELERATOR
     plain, *costs = [cost(route, sizes, config, device) for route in (Route("plain"), *routes)]
     return routes[costs.index(min(costs))] if min(costs) <= (1 - min_saving) * plain else Route("plain")
 
 
-def cost(route: Route, sizes: Sizes, config: Any, device: Device) -> float:
+def cost(route: Route, sizes: BatchSizes, config: Any, device: DeviceCosts) -> float:
     """Estimate the multiplications of one layer's forward pass, and what costs as much.
 
     Args:
@@ -133,29 +144,21 @@ def cost(route: Route, sizes: Sizes, config: Any, device: Device) -> float:
         config: The model's.
         device: What is to compute it.
     """
-    num_prompts, num_completions = len(sizes.groups), sum(sizes.groups)
-    size = sizes.prompt + sizes.completion
+    num_prompts, num_completions = len(sizes.completions_per_prompt), sum(sizes.completions_per_prompt)
+    size = sizes.prompt_size + sizes.completion_size
     if route.kind == "plain":
         tokens, causal, masked, passes = num_completions * size, num_completions * size**2 / 2, 0, 1
     elif route.kind == "cache":
-        tokens = num_prompts * sizes.prompt + num_completions * sizes.completion
-        causal, masked, passes = num_prompts * sizes.prompt**2 / 2, num_completions * sizes.completion * size, 2
+        tokens = num_prompts * sizes.prompt_size + num_completions * sizes.completion_size
+        causal, masked, passes = (
+            num_prompts * sizes.prompt_size**2 / 2,
+            num_completions * sizes.completion_size * size,
+            2,
+        )
     else:
         num_rows = sizes.num_rows(route.completions_per_row)
-        row_size = sizes.prompt + route.completions_per_row * sizes.completion
+        row_size = sizes.prompt_size + route.completions_per_row * sizes.completion_size
         tokens, causal, masked, passes = num_rows * row_size, 0, num_rows * row_size**2, 1
-    attention = 2 * _query_size(config) * (causal + device.masked_attention * masked)
-    return (tokens + passes * device.pass_tokens) * _token_cost(config) + attention + passes * device.pass_cost
-
-
-def _query_size(config: Any) -> int:
-    heads = config.num_attention_heads
-    return int(heads * (getattr(config, "head_dim", None) or config.hidden_size // heads))
-
-
-def _token_cost(config: Any) -> int:
-    query_size = _query_size(config)
-    key_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    key_size = query_size * key_heads // config.num_attention_heads
-    intermediate_size = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(config.hidden_size * (2 * query_size + 2 * key_size + 3 * intermediate_size))
+    layer = LayerShape.of(config, expansion=EXPANSION)
+    attention = 2 * layer.query_size * (causal + device.masked_attention * masked)
+    return (tokens + passes * device.pass_tokens) * layer.num_weights + attention + passes * device.pass_cost

@@ -14,12 +14,12 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
-from trl_3spo.prefix_sharing.log_probs import Groups, groups_of, outputs_by_cache, outputs_by_mask
+from trl_3spo.prefix_sharing.log_probs import SharedPrompts, outputs_by_cache, outputs_by_mask, shared_prompts_of
 from trl_3spo.prefix_sharing.route import (
     MIN_SAVING,
-    Kind,
+    BatchSizes,
     Route,
-    Sizes,
+    RouteKind,
     best_route,
     is_checkpointing,
     why_no_cache,
@@ -37,7 +37,7 @@ class PrefixSharingTrainer(GRPOTrainer):
     A [`~trl.GRPOTrainer`] that computes every distinct prompt of a batch once.
 
     It does so in generation, in the policy's, the old and the reference model's log-probabilities, and in gradients.
-    `args.prefix_sharing` says how, see [`AgentConfig`]. Overridden hooks: `_generate_single_turn`,
+    `args.prefix_sharing` says how, see [`PrefixSharingConfig`]. Overridden hooks: `_generate_single_turn`,
     `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps equal prompts together where gradients are
     accumulated.
     """
@@ -57,13 +57,13 @@ class PrefixSharingTrainer(GRPOTrainer):
                 "; ".join(f"no {kind}, because {reason}" for kind, reason in obstacles.items()),
             )
 
-    def _obstacles(self, model: Any, *, is_checkpointing: bool) -> dict[Kind, str | None]:
+    def _obstacles(self, model: Any, *, is_checkpointing: bool) -> dict[RouteKind, str | None]:
         """Return for each way of sharing that is wanted what stands in its way."""
         if self.args.prefix_sharing == "off":
             return {}
         unwrapped = self.accelerator.unwrap_model(model)
         is_parallel = self.accelerator.num_processes > 1 or unwrapped is not model
-        obstacles: dict[Kind, str | None] = {
+        obstacles: dict[RouteKind, str | None] = {
             "cache": "a model in parallel expects one forward pass before each backward pass"
             if is_parallel
             else why_no_cache(unwrapped, is_checkpointing=is_checkpointing),
@@ -71,9 +71,11 @@ class PrefixSharingTrainer(GRPOTrainer):
         }
         return {kind: x for kind, x in obstacles.items() if self.args.prefix_sharing in ("auto", kind)}
 
-    def _route(self, ways: Sequence[Kind], groups: Groups, prompt_size: int, completion_size: int) -> Route:
+    def _route(
+        self, ways: Sequence[RouteKind], prompts: SharedPrompts, prompt_size: int, completion_size: int
+    ) -> Route:
         min_saving = MIN_SAVING if self.args.prefix_sharing == "auto" else -math.inf
-        sizes = Sizes(groups.sizes, prompt_size, completion_size)
+        sizes = BatchSizes(prompts.completions_per_prompt, prompt_size, completion_size)
         config = self.accelerator.unwrap_model(self.model).config
         return best_route(ways, sizes, config, self.accelerator.device.type, min_saving)
 
@@ -85,9 +87,9 @@ class PrefixSharingTrainer(GRPOTrainer):
         is_text = images is None and not multimodal_fields
         if is_text and self._can_share_generation():
             input_ids, attention_mask = left_padded(prompt_ids, self._tokenizer.pad_token_id, self.accelerator.device)
-            groups = groups_of(input_ids, attention_mask)
+            prompts = shared_prompts_of(input_ids, attention_mask)
             # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
-            if self._route(["cache"], groups, input_ids.size(1), 1).kind == "cache":
+            if self._route(["cache"], prompts, input_ids.size(1), 1).kind == "cache":
                 with (
                     unwrap_model_for_generation(
                         self.model_wrapped,
@@ -97,7 +99,7 @@ class PrefixSharingTrainer(GRPOTrainer):
                     ) as model,
                     torch.no_grad(),
                 ):
-                    return generate_shared(model, input_ids, attention_mask, groups, self.generation_config), None
+                    return generate_shared(model, input_ids, attention_mask, prompts, self.generation_config), None
         plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, *args, **kwargs
         )
@@ -137,8 +139,8 @@ class PrefixSharingTrainer(GRPOTrainer):
             ]
             return _concatenated(outputs)
         prompt_size = input_ids.size(1) - logits_to_keep
-        groups = groups_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
-        route = self._route(ways, groups, prompt_size, logits_to_keep)
+        prompts = shared_prompts_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
+        route = self._route(ways, prompts, prompt_size, logits_to_keep)
         if route.kind == "plain":
             plain: Outputs = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
@@ -146,10 +148,10 @@ class PrefixSharingTrainer(GRPOTrainer):
             return plain
         with self.accelerator.autocast():
             if route.kind == "cache":
-                logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, groups)
+                logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, prompts)
             else:
                 logps, entropies = outputs_by_mask(
-                    model, input_ids, attention_mask, logits_to_keep, groups, route.completions_per_row
+                    model, input_ids, attention_mask, logits_to_keep, prompts, route.completions_per_row
                 )
         return logps, entropies if compute_entropy else None, None
 
@@ -184,7 +186,7 @@ def _regrouped(batches: list[Batch]) -> list[Batch]:
         name: value if value is None or value.ndim == 0 else torch.cat([batch[name] for batch in batches])
         for name, value in first.items()
     }
-    owners = torch.tensor(groups_of(whole["prompt_ids"], whole["prompt_mask"]).owners)
+    owners = torch.tensor(shared_prompts_of(whole["prompt_ids"], whole["prompt_mask"]).owners)
     order = owners.argsort(stable=True).to(whole["prompt_ids"].device)
     rows = {name: value if value is None or value.ndim == 0 else value[order] for name, value in whole.items()}
     return list(split_tensor_dict(rows, len(batches)))

@@ -3,20 +3,22 @@
 from dataclasses import dataclass, field
 
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
-from trl import GRPOConfig
 
 from trl_3spo.algorithm.options import AdvantageScaling
+from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 
 
 @dataclass
-class AgentConfig(GRPOConfig):
-    r"""Configuration class for the [`~trl_3spo.training.agent_trainer.AgentTrainer`].
+class AgentConfig(PrefixSharingConfig):
+    r"""
+    Configuration class for the [`~trl_3spo.training.agent_trainer.AgentTrainer`].
 
     The options of [`~trl.GRPOConfig`] keep their names. Some mean something else here, because rows are steps of
     episodes and not completions of a dataset's prompts: a method's configuration says what
     `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
     algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std`,
     `frac_reward_zero_std` and `completions/…` are those of the rows that are trained on, by their own groups.
+    [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared.
 
     Parameters:
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
@@ -27,13 +29,6 @@ class AgentConfig(GRPOConfig):
             these tasks, or never succeeds.
         num_generations_eval (`int`, *optional*, defaults to `1`):
             Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
-        prefix_sharing (`str`, *optional*, defaults to `"auto"`):
-            How the log-probabilities of a batch compute every distinct prompt once: `"cache"` by expanding keys and
-            values, `"mask"` by putting a prompt and its completions in one row, `"auto"` by whichever of the two is
-            estimated to be cheaper, or by neither where neither is, `"off"` never. The cache is ruled out by activation
-            checkpointing (GRPOConfig's default) and several processes, the mask by attention other than SDPA and
-            positions that are not rotary, both by sliding-window and recurrent layers. Where nothing is left, prompts
-            are computed for every completion, and the log says so once. Generation shares prompts too, unless `"off"`.
         vllm_sync_steps (`int`, *optional*, defaults to `1`):
             Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
             up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
@@ -57,10 +52,6 @@ class AgentConfig(GRPOConfig):
     num_generations_eval: int | None = field(
         default=1, metadata={"help": "Episodes an evaluation plays of every task."}
     )
-    prefix_sharing: str = field(
-        default="auto",
-        metadata={"help": "How equal prompts are computed once.", "choices": ["auto", "cache", "mask", "off"]},
-    )
     vllm_sync_steps: int = field(
         default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
     )
@@ -77,8 +68,6 @@ class AgentConfig(GRPOConfig):
                 f"scale_rewards is {self.scale_rewards!r}; it has no meaning here, where advantages are not made of "
                 "completions of one prompt. Leave it out, and set advantage_scaling to 'group', 'batch' or 'none'."
             )
-        if self.prefix_sharing not in ("auto", "cache", "mask", "off"):
-            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
         for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")

@@ -1,0 +1,41 @@
+"""The one option of prefix sharing is given in Python, on the command line and in a file, and checked."""
+
+import pytest
+from trl import TrlParser
+
+from trl_3spo.prefix_sharing.config import PrefixSharingConfig
+from trl_3spo.training.agent_config import AgentConfig
+
+CONFIGS = [PrefixSharingConfig, AgentConfig]
+
+
+def settings(folder):
+    return {"output_dir": str(folder), "use_cpu": True, "bf16": False}
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_a_value_that_there_is_not_is_refused(tmp_path, config_class):
+    with pytest.raises(ValueError, match=r"prefix_sharing is 'maybe'; it must be 'auto', 'cache', 'mask' or 'off'"):
+        config_class(prefix_sharing="maybe", **settings(tmp_path))
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+@pytest.mark.parametrize("value", ["auto", "cache", "mask", "off"])
+def test_the_command_line_gives_it(tmp_path, config_class, value):
+    arguments = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false", "--prefix_sharing", value]
+    (config,) = TrlParser(config_class).parse_args_and_config(arguments)
+    assert config.prefix_sharing == value
+
+
+def test_the_command_line_names_the_choices(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        TrlParser(PrefixSharingConfig).parse_args_and_config(["--output_dir", str(tmp_path), "--prefix_sharing", "all"])
+    said = capsys.readouterr().err.replace("'", "")
+    assert "choose from auto, cache, mask, off" in said
+
+
+def test_a_file_gives_it(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\nbf16: false\nprefix_sharing: mask\n")
+    (config,) = TrlParser(PrefixSharingConfig).parse_args_and_config(["--config", str(file)])
+    assert config.prefix_sharing == "mask"
