@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = [
-    pytest.param(block, id=f"{path.name}-{i}")
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    for i, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
-]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = {path.name: re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL) for path in PAGES}
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_code_blocks_run(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
+def test_code_blocks_run(page, tmp_path, monkeypatch):
+    """One after the other, each with the names of those before it, as a reader would run them."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    names = {"__name__": "documentation"}
+    for number, block in enumerate(BLOCKS[page], 1):
+        exec(compile(block, f"{page}, block {number}", "exec"), names)
 
 
 def test_there_is_code_to_run():
-    assert len(BLOCKS) >= 3
+    assert sum(map(len, BLOCKS.values())) >= 3
 
 
 def test_relative_links_lead_somewhere():

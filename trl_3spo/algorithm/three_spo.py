@@ -95,8 +95,9 @@ class ThreeSPO:
         return whitened(rows, self.ranks) if self.options.advantage_scaling == "batch" else rows
 
     def _observe(self, episodes: Sequence[Episode]) -> None:
-        for name, gain in self._gain.of(episodes).items():
-            self.tally.log(f"predictive_gain/{name}", gain)
+        for gains in self.ranks.gather(self._gain.of(episodes)):
+            for name, gain in gains.items():
+                self.tally.log(f"predictive_gain/{name}", gain)
         observe_together(self.history, episodes, self.options.discount, self.ranks)
         self.tally.end(episodes)
 
