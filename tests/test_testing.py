@@ -211,24 +211,24 @@ class EarlySuccess(Wrapped):
 
 
 class LazySteps(CorridorEnv):
-    def step_each(self, moments):
-        return super().step_each(moments[1:])
+    def step_each(self, moves):
+        return super().step_each(moves[1:])
 
 
 class SwappedSteps(CorridorEnv):
-    def step_each(self, moments):
-        return super().step_each(moments[::-1])
+    def step_each(self, moves):
+        return super().step_each(moves[::-1])
 
 
 class KeptEnds(CorridorEnv):
-    def step_each(self, moments):
-        return [(result, snapshot or "end") for result, snapshot in super().step_each(moments)]
+    def step_each(self, moves):
+        return [(result, snapshot or "end") for result, snapshot in super().step_each(moves)]
 
 
 class StaleSnapshots(CorridorEnv):
-    def step_each(self, moments):
-        reached = super().step_each(moments)
-        return [(new[0], new[1] and old[0]) for old, new in zip(moments, reached, strict=True)]
+    def step_each(self, moves):
+        reached = super().step_each(moves)
+        return [(new[0], new[1] and old[0]) for old, new in zip(moves, reached, strict=True)]
 
 
 class CountingPrompt(CorridorEnv):
@@ -365,7 +365,7 @@ def test_a_world_of_one_question_keeps_the_contract():
         def step(self, action):
             if self._state != "asked":
                 raise RuntimeError
-            return StepResult(self.restore("answered"), float(action == "4"), True, success=action == "4")
+            return StepResult.ended(self.restore("answered"), success=action == "4")
 
         def restore(self, snapshot):
             self._state = snapshot

@@ -71,9 +71,11 @@ class CorridorEnv(Environment):
         door, place, num_steps, _ = self._state
         place = self._doors_and_ways(door, place).get(action, place)
         is_success = place == "outside"
-        is_truncated = num_steps + 1 == self.max_steps and not is_success
-        observation = self.restore(CorridorState(door, place, num_steps + 1, is_success or is_truncated))
-        return StepResult(observation, float(is_success), is_success, is_truncated, is_success)
+        is_final = is_success or num_steps + 1 == self.max_steps
+        observation = self.restore(CorridorState(door, place, num_steps + 1, is_final))
+        if is_success:
+            return StepResult.ended(observation, success=True)
+        return StepResult.cut_off(observation) if is_final else StepResult.going_on(observation)
 
     def snapshot(self) -> CorridorState | None:
         """Return the state, which is immutable."""

@@ -74,7 +74,7 @@ class CopyingEnvironment(Environment):
         position = self._position
         if position is None or position.has_ended:
             raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
-        result = self._act(action, position.task, position.observation) or StepResult(position.observation)
+        result = self._act(action, position.task, position.observation) or StepResult.going_on(position.observation)
         num_steps = position.num_steps + 1
         if num_steps >= self._max_steps and not result.is_final:
             result = replace(result, truncated=True)

@@ -175,16 +175,17 @@ class AlfworldEnv(Environment):
             raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
         moment = self._opened[now.task_id].engine.step(now.state, now.way, action)
         after = self._arrive(now.task_id, moment, now.num_steps + 1)
-        is_won = moment.is_won
-        return StepResult(after.observation, float(is_won), is_won, after.is_over and not is_won, is_won)
+        if moment.is_won:
+            return StepResult.ended(after.observation, success=True)
+        return (StepResult.cut_off if after.is_over else StepResult.going_on)(after.observation)
 
-    def step_each(self, moments: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
+    def step_each(self, moves: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
         """Take one action from each of many snapshots; textworld's processes do so at the same time."""
         if self._textworld:
-            for origin, _ in moments:
+            for origin, _ in moves:
                 self._open(origin.task_id)
-            self._textworld.prepare([(origin.task_id, (*origin.way, action)) for origin, action in moments])
-        return super().step_each(moments)
+            self._textworld.prepare([(origin.task_id, (*origin.way, action)) for origin, action in moves])
+        return super().step_each(moves)
 
     def snapshot(self) -> Snapshot:
         """Return the present moment: an immutable value that can be pickled and outlives the episode.

@@ -157,11 +157,12 @@ class WebShopEnv(Environment):
         observation = self._observe(now.goal_index, state, num_steps)
         self._now = Snapshot(now.goal_index, state, num_steps, is_bought or is_truncated, observation)
         if not is_bought:
-            return StepResult(observation, truncated=is_truncated, info={"no_op": no_op} if no_op else {})
+            consequence = StepResult.cut_off if is_truncated else StepResult.going_on
+            return consequence(observation, info={"no_op": no_op} if no_op else {})
         worth = self._worth(now.goal_index, state)
         is_success = worth.total == 1
-        reward = worth.total if self._is_graded else float(is_success)
-        return StepResult(observation, reward, True, False, is_success, worth.as_original())
+        reward = worth.total if self._is_graded else None
+        return StepResult.ended(observation, success=is_success, reward=reward, info=worth.as_original())
 
     def snapshot(self) -> Snapshot:
         """Return the present moment: an immutable value that can be pickled and outlives the episode.
