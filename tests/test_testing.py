@@ -186,7 +186,7 @@ class SpoiledByJunk(Wrapped):
 
 class GoesOn(CorridorEnv):
     def step(self, action):
-        self._state = self._state._replace(has_ended=False)
+        self._state = self._state._replace(is_final=False)
         return super().step(action)
 
 

@@ -46,7 +46,7 @@ def goal_index(world: World, asin: str, *options: Any) -> int:
 @pytest.mark.parametrize("observation", ["text", "text_rich"])
 @pytest.mark.parametrize("mode", ["sane", "compat"])
 def test_contract(world: World, mode: str, observation: str) -> None:
-    env = WebShopEnv(world, mode=mode, observation=observation, split=None, show_attributes=True)
+    env = WebShopEnv(world, mode=mode, observation=observation, split=None, shows_attributes=True)
     report = check_environment(env, tasks=8, steps=15, actions=SEARCHES)
     assert report.num_ends == 8
     assert report.num_revisits > 10
@@ -131,6 +131,11 @@ def test_unknown_tasks(world: World, task: Any) -> None:
 def test_bad_options(world: World, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WebShopEnv(world, **options)
+
+
+def test_the_former_name_of_an_option_is_refused_with_the_new_one(world: World) -> None:
+    with pytest.raises(TypeError, match="no option show_attributes: write shows_attributes=True"):
+        WebShopEnv(world, show_attributes=True)  # type: ignore[arg-type]
 
 
 def test_an_environment_of_files(tmp_path: Path) -> None:

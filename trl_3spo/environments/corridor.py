@@ -14,13 +14,13 @@ class CorridorState(NamedTuple):
         door: The one the task names, `"left"` or `"right"`.
         place: 1 to the corridor's length, or `"outside"`, `"cellar 1"`, `"cellar 2"`.
         num_steps: Taken so far.
-        has_ended: Whether no step may follow.
+        is_final: Whether no step may follow.
     """
 
     door: str
     place: int | str
     num_steps: int = 0
-    has_ended: bool = False
+    is_final: bool = False
 
 
 class CorridorEnv(Environment):
@@ -66,7 +66,7 @@ class CorridorEnv(Environment):
 
     def step(self, action: str) -> StepResult:
         """Walk `left` or `right`, or `open` the door."""
-        if self._state is None or self._state.has_ended:
+        if self._state is None or self._state.is_final:
             raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
         door, place, num_steps, _ = self._state
         place = self._doors_and_ways(door, place).get(action, place)

@@ -48,7 +48,7 @@ class _Visit:
     observation: Observation
     action: str = ""
     result: StepResult | None = None
-    is_end: bool = False
+    is_final: bool = False
 
 
 def check_environment(
@@ -147,8 +147,8 @@ def _walk(env: Environment, task: Task, steps: int, actions: Sequence[str], rng:
         result = _step(env, action, visit)
         yield replace(visit, action=action, result=result)
         turns = (*visit.turns, Turn(visit.observation.text, action))
-        visit = _Visit(task, turns, env.snapshot(), result.observation, is_end=result.is_final)
-        if visit.is_end:
+        visit = _Visit(task, turns, env.snapshot(), result.observation, is_final=result.is_final)
+        if visit.is_final:
             break
     yield visit
 
@@ -230,7 +230,7 @@ def _check_prompt(env: Environment, visit: _Visit, earlier: Any) -> None:
 
 def _check_again(env: Environment, visit: _Visit) -> None:
     """Take the visit's step a second time; the environment is in its state."""
-    if visit.is_end:
+    if visit.is_final:
         _expect(RuntimeError, lambda: env.step("look"), "step() after the end of the episode", visit)
     if visit.result is None:
         return
@@ -258,7 +258,7 @@ def _check_each(env: Environment, visits: Sequence[_Visit]) -> None:
 
 
 def _check_junk(env: Environment, visit: _Visit, junk: str) -> None:
-    if visit.is_end:
+    if visit.is_final:
         return
     result = _restored_step(env, visit, junk)
     admissible = visit.observation.admissible_actions
@@ -290,7 +290,7 @@ def _check_revisits(env: Environment, visits: Sequence[_Visit], rng: random.Rand
     num_revisits = 0
     for visit in visits:
         known = first.setdefault(visit.observation.state_key, visit)
-        if known is visit or visit.is_end or known.is_end:
+        if known is visit or visit.is_final or known.is_final:
             continue
         num_revisits += 1
         if set(known.observation.admissible_actions) != set(visit.observation.admissible_actions):

@@ -16,7 +16,7 @@ class _Position:
     task: Task
     observation: Observation
     num_steps: int = 0
-    has_ended: bool = False
+    is_final: bool = False
 
 
 class CopyingEnvironment(Environment):
@@ -72,7 +72,7 @@ class CopyingEnvironment(Environment):
     def step(self, action: str) -> StepResult:
         """Take one action, within the limit on steps."""
         position = self._position
-        if position is None or position.has_ended:
+        if position is None or position.is_final:
             raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
         result = self._act(action, position.task, position.observation) or StepResult.going_on(position.observation)
         num_steps = position.num_steps + 1

@@ -32,7 +32,7 @@ class Snapshot(NamedTuple):
     task_id: str
     state: GameState
     num_steps: int
-    is_over: bool
+    is_final: bool
     observation: Observation
     way: tuple[str, ...] = ()
 
@@ -171,13 +171,13 @@ class AlfworldEnv(Environment):
             RuntimeError: The episode has ended or never began.
         """
         now = self._present()
-        if now.is_over:
+        if now.is_final:
             raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
         moment = self._opened[now.task_id].engine.step(now.state, now.way, action)
         after = self._arrive(now.task_id, moment, now.num_steps + 1)
         if moment.is_won:
             return StepResult.ended(after.observation, success=True)
-        return (StepResult.cut_off if after.is_over else StepResult.going_on)(after.observation)
+        return (StepResult.cut_off if after.is_final else StepResult.going_on)(after.observation)
 
     def step_each(self, moves: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
         """Take one action from each of many snapshots; textworld's processes do so at the same time."""
@@ -239,8 +239,8 @@ class AlfworldEnv(Environment):
         names = self._opened[task_id].names
         keys = names.keys(moment.state, num_steps * TIMES_PER_EPISODE // self.max_steps)
         observation = Observation(moment.text, names.exact(moment.state), moment.actions, keys)
-        is_over = num_steps > 0 and (moment.is_won or num_steps >= self.max_steps)
-        self._now = Snapshot(task_id, moment.state, num_steps, is_over, observation, moment.way)
+        is_final = num_steps > 0 and (moment.is_won or num_steps >= self.max_steps)
+        self._now = Snapshot(task_id, moment.state, num_steps, is_final, observation, moment.way)
         return self._now
 
 

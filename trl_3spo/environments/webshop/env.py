@@ -25,14 +25,14 @@ class Snapshot(NamedTuple):
         goal_index: Of the goal, in the world's order.
         state: Where in the shop.
         num_steps: Taken so far.
-        is_over: Whether no step may follow.
+        is_final: Whether no step may follow.
         observation: What is shown.
     """
 
     goal_index: int
     state: ShopState
     num_steps: int
-    is_over: bool
+    is_final: bool
     observation: Observation
 
 
@@ -45,7 +45,7 @@ class WebShopEnv(Environment):
         world: Products and goals. It is shared: environments of one world cost next to nothing.
         mode: `sane`, or `compat` for WebShop's own oddities (`OriginalShop`).
         observation: `text`, or `text_rich` where buttons and clicked values are marked.
-        show_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
+        shows_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
             wrote the instructions.
         split: `train`, `eval`, `test`, or `None` for all goals.
         only_attainable: Whether to leave out goals whose own product can never earn the full reward
@@ -58,8 +58,10 @@ class WebShopEnv(Environment):
             tokens.
         history_length: Number of past turns in the prompt, at least 0.
         shows_admissible_actions: Whether the prompt lists what can be clicked.
+        show_attributes: Former name of `shows_attributes`; refused.
 
     Raises:
+        TypeError: An option is given by its former name.
         ValueError: An option is none of these, or the split has no goals.
     """
 
@@ -69,7 +71,7 @@ class WebShopEnv(Environment):
         *,
         mode: str = "sane",
         observation: str = "text",
-        show_attributes: bool = False,
+        shows_attributes: bool = False,
         split: str | None = "train",
         only_attainable: bool = False,
         shows_selected_options: bool = True,
@@ -78,7 +80,10 @@ class WebShopEnv(Environment):
         prompt_format: str = "think",
         history_length: int = 2,
         shows_admissible_actions: bool = True,
+        show_attributes: None = None,
     ) -> None:
+        if show_attributes is not None:
+            raise TypeError(f"WebShopEnv has no option show_attributes: write shows_attributes={show_attributes!r}.")
         _check_choice("mode", mode, ("sane", "compat"))
         _check_choice("observation", observation, ("text", "text_rich"))
         _check_choice("reward", reward, ("score", "success"))
@@ -93,7 +98,7 @@ class WebShopEnv(Environment):
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
         make_shop = OriginalShop if mode == "compat" else partial(Shop, shows_selected_options=shows_selected_options)
-        self.shop = make_shop(world, is_rich=observation == "text_rich", shows_attributes=show_attributes)
+        self.shop = make_shop(world, is_rich=observation == "text_rich", shows_attributes=shows_attributes)
         self._split = split
         self._only_attainable = only_attainable
         self._is_graded = reward == "score"
@@ -148,7 +153,7 @@ class WebShopEnv(Environment):
             RuntimeError: The episode has ended or never began.
         """
         now = self._present()
-        if now.is_over:
+        if now.is_final:
             raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
         state, no_op = self.shop.act(now.state, action)
         num_steps = now.num_steps + 1
