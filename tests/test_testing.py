@@ -11,8 +11,8 @@ from trl_3spo.testing import JUNK_ACTIONS, ContractReport, EnvironmentContractEr
 class Wrapped(CorridorEnv):
     """A corridor whose results a subclass spoils in one way: `show` what is observed, `result` what a step gives."""
 
-    def restore(self, snapshot):
-        return self.show(super().restore(snapshot))
+    def _observe(self, state, num_steps):
+        return self.show(super()._observe(state, num_steps))
 
     def step(self, action):
         return self.result(super().step(action))
@@ -103,7 +103,7 @@ class StaleText(Wrapped):
 
 class CountingKey(Wrapped):
     def show(self, observation):
-        return changed(observation, state_key=(observation.state_key, self._state.num_steps))
+        return changed(observation, state_key=(observation.state_key, observation.score_keys[0][-1]))
 
 
 class CoarseKey(Wrapped):
@@ -186,7 +186,7 @@ class SpoiledByJunk(Wrapped):
 
 class GoesOn(CorridorEnv):
     def step(self, action):
-        self._state = self._state._replace(is_final=False)
+        self._now = self._now._replace(is_final=False)
         return super().step(action)
 
 
@@ -306,7 +306,7 @@ def test_each_break_is_named(broken, sentence):
 def test_the_message_says_in_which_task_and_after_which_actions():
     class Fragile(CorridorEnv):
         def step(self, action):
-            if self._state.num_steps == 2:
+            if self._now.num_steps == 2:
                 raise OSError("out of order")
             return super().step(action)
 
@@ -321,8 +321,8 @@ def test_the_message_says_in_which_task_and_after_which_actions():
 class FreeText(CorridorEnv):
     """A corridor that does not list what can be done."""
 
-    def restore(self, snapshot):
-        return changed(super().restore(snapshot), admissible_actions=())
+    def _observe(self, state, num_steps):
+        return changed(super()._observe(state, num_steps), admissible_actions=())
 
 
 def test_without_admissible_actions_the_given_ones_are_tried():
@@ -357,18 +357,12 @@ def test_a_world_of_one_question_keeps_the_contract():
             super().tasks(split)
             return [Task("sum", data="4")]
 
-        def reset(self, task):
+        def _begin(self, task):
             if task != Task("sum"):
                 raise ValueError(task)
-            return self.restore("asked")
+            return "asked", Observation("2 + 2 =", "asked")
 
-        def step(self, action):
-            if self._state != "asked":
-                raise RuntimeError
-            return StepResult.ended(self.restore("answered"), success=action == "4")
-
-        def restore(self, snapshot):
-            self._state = snapshot
-            return Observation("2 + 2 =", snapshot)
+        def _act(self, now, action):
+            return "answered", StepResult.ended(Observation("2 + 2 =", "answered"), success=action == "4")
 
     assert check_environment(Question(), actions=["4"]) == ContractReport(1, 1, 1, 1, 0)

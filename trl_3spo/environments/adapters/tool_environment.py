@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from trl_3spo.environments.adapters.copying import CopyingEnvironment
 from trl_3spo.environments.base import Key, Message, Observation, StepResult, Task, Turn, parse_action
+from trl_3spo.environments.limited import Snapshot
 
 FINISH = "finish"
 """The call that ends an episode. TRL ends it with the first completion that calls nothing; here that is a no-op."""
@@ -88,12 +89,12 @@ class ToolEnvironment(CopyingEnvironment):
     def close(self) -> None:
         """Leave the object alone, as TRL does: a method of this name is a tool."""
 
-    def _begin(self, task: Task) -> Observation:
+    def _start(self, task: Task) -> Observation:
         text = self._world.reset(**task.data)
         return self._observation("" if text is None else str(text), task)
 
-    def _act(self, action: str, task: Task, observation: Observation) -> StepResult | None:
-        call = parse_call(action)
+    def _play(self, now: Snapshot[Any], action: str) -> StepResult:
+        task, call = now.task, parse_call(action)
         if call is None:
             return StepResult.going_on(self._observation("Error: this is not a call.", task))
         if call.name == FINISH and FINISH not in self._tools:

@@ -1,6 +1,7 @@
 """ALFWorld as an environment that can be rewound."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,30 +12,26 @@ from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, NativeEngine
 from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.environments.alfworld.simulator.state import GameState
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
 if TYPE_CHECKING:
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
-TIMES_PER_EPISODE = 10
-"""Into how many spans of time score keys divide an episode."""
-
-
 ENGINES = ("native", "textworld")
 
 
-class Snapshot(NamedTuple):
-    """A moment of an episode. The observation is in it because its text tells of the action before.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an episode is.
 
-    `way` holds the actions since the reset where the engine is textworld.
+    Args:
+        state: The game's state.
+        way: Actions since the reset, by which textworld comes back; no part of the place itself.
     """
 
-    task_id: str
     state: GameState
-    num_steps: int
-    is_final: bool
-    observation: Observation
-    way: tuple[str, ...] = ()
+    way: tuple[str, ...] = field(default=(), compare=False)
 
 
 class _Opened(NamedTuple):
@@ -43,12 +40,13 @@ class _Opened(NamedTuple):
     names: ScoreKeys
 
 
-class AlfworldEnv(Environment):
+class AlfworldEnv(LimitedEnvironment[Place]):
     """The text games of ALFWorld, played by a simulator of our own that answers as the original does.
 
     Give exactly one of `games`, `split` and `generated`. Games are opened when they are first reset to and then kept,
     0.1 to 0.2 MB each. A step that wins terminates with reward 1; there is no other reward. Dead ends do not terminate:
-    an object no receptacle accepts can be taken, and then nothing else can be.
+    an object no receptacle accepts can be taken, and then nothing else can be. The first observation ends with the task
+    sentence. An action that is not admissible counts as a step and is answered `Nothing happens.` alone.
 
     Args:
         games: Paths of game files or of their folders, or contents of game files.
@@ -90,10 +88,10 @@ class AlfworldEnv(Environment):
     ) -> None:
         _check_source(games=games, split=split, generated=generated)
         _check_engine(engine, num_processes)
-        _check_options(max_steps, prompt_format, history_length)
+        _check_options(prompt_format, history_length)
         if generator_options and generated is None:
             raise TypeError(f"AlfworldEnv knows {', '.join(generator_options)} only together with generated=….")
-        self.max_steps = max_steps
+        super().__init__(max_steps)
         self.prompt_format = prompt_format
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
@@ -101,7 +99,6 @@ class AlfworldEnv(Environment):
         self._sources: dict[str, GameSource] = {}
         self._opened: dict[str, _Opened] = {}
         self._tasks_by_split: dict[str | None, tuple[Task, ...]] = {}
-        self._now: Snapshot | None = None
         self._textworld = _start_textworld(num_processes) if engine == "textworld" else None
         if split is not None:
             sources = release.find_games(split)
@@ -154,56 +151,40 @@ class AlfworldEnv(Environment):
             opened = self._opened[task_id] = _Opened(game, engine, ScoreKeys(task_id, game))
         return opened
 
-    def reset(self, task: Task) -> Observation:
-        """Start a task and return its first observation, which ends with the task sentence.
-
-        Raises:
-            FileNotFoundError: The game's file is gone.
-            ValueError: The task is not one of this environment's, or its file is no ALFWorld game.
-        """
+    def _begin(self, task: Task) -> tuple[Place, Observation]:
         moment = self._open(task.id).engine.start()
-        return self._arrive(task.id, moment, num_steps=0).observation
+        return Place(moment.state, moment.way), self._observe(task.id, moment, 0)
 
-    def step(self, action: str) -> StepResult:
-        """Take one action; one that is not admissible counts as a step and is answered `Nothing happens.` alone.
+    def _act(self, now: Snapshot[Place], action: str) -> tuple[Place, StepResult]:
+        moment = self._opened[now.task.id].engine.step(now.state.state, now.state.way, action)
+        observation = self._observe(now.task.id, moment, now.num_steps + 1)
+        is_won = moment.is_won
+        result = StepResult.ended(observation, success=True) if is_won else StepResult.going_on(observation)
+        return Place(moment.state, moment.way), result
 
-        Raises:
-            RuntimeError: The episode has ended or never began.
-        """
-        now = self._present()
-        if now.is_final:
-            raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
-        moment = self._opened[now.task_id].engine.step(now.state, now.way, action)
-        after = self._arrive(now.task_id, moment, now.num_steps + 1)
-        if moment.is_won:
-            return StepResult.ended(after.observation, success=True)
-        return (StepResult.cut_off if after.is_final else StepResult.going_on)(after.observation)
+    def _observe(self, task_id: str, moment: Moment, num_steps: int) -> Observation:
+        names = self._opened[task_id].names
+        keys = names.keys(moment.state, self._span(num_steps))
+        return Observation(moment.text, names.exact(moment.state), moment.actions, keys)
 
-    def step_each(self, moves: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
+    def step_each(
+        self, moves: Sequence[tuple[Snapshot[Place], str]]
+    ) -> list[tuple[StepResult, Snapshot[Place] | None]]:
         """Take one action from each of many snapshots; textworld's processes do so at the same time."""
         if self._textworld:
             for origin, _ in moves:
-                self._open(origin.task_id)
-            self._textworld.prepare([(origin.task_id, (*origin.way, action)) for origin, action in moves])
+                self._open(origin.task.id)
+            self._textworld.prepare([(origin.task.id, (*origin.state.way, action)) for origin, action in moves])
         return super().step_each(moves)
 
-    def snapshot(self) -> Snapshot:
-        """Return the present moment: an immutable value that can be pickled and outlives the episode.
-
-        Raises:
-            RuntimeError: There was no reset yet.
-        """
-        return self._present()
-
-    def restore(self, snapshot: Snapshot) -> Observation:
+    def restore(self, snapshot: Snapshot[Place]) -> Observation:
         """Go back to a snapshot, of this or any other of the tasks, and return its observation.
 
         Raises:
             ValueError: The snapshot's task is not one of this environment's.
         """
-        self._open(snapshot.task_id)
-        self._now = snapshot
-        return snapshot.observation
+        self._open(snapshot.task.id)
+        return super().restore(snapshot)
 
     def close(self) -> None:
         """Let go of all opened games and end textworld's processes. Both come back when they are needed."""
@@ -230,19 +211,6 @@ class AlfworldEnv(Environment):
         """Return the action a completion names; see `prompting.parse_action`."""
         return prompting.parse_action(completion, self.prompt_format)
 
-    def _present(self) -> Snapshot:
-        if self._now is None:
-            raise RuntimeError("No episode has begun; reset to a task first.")
-        return self._now
-
-    def _arrive(self, task_id: str, moment: Moment, num_steps: int) -> Snapshot:
-        names = self._opened[task_id].names
-        keys = names.keys(moment.state, num_steps * TIMES_PER_EPISODE // self.max_steps)
-        observation = Observation(moment.text, names.exact(moment.state), moment.actions, keys)
-        is_final = num_steps > 0 and (moment.is_won or num_steps >= self.max_steps)
-        self._now = Snapshot(task_id, moment.state, num_steps, is_final, observation, moment.way)
-        return self._now
-
 
 def _check_source(**sources: object) -> None:
     given = [name for name, value in sources.items() if value is not None]
@@ -263,9 +231,7 @@ def _check_engine(engine: str, num_processes: int) -> None:
         )
 
 
-def _check_options(max_steps: int, prompt_format: str, history_length: int) -> None:
-    if max_steps < 1:
-        raise ValueError(f"max_steps is {max_steps}; it must be at least 1, ALFWorld's papers use 50.")
+def _check_options(prompt_format: str, history_length: int) -> None:
     if prompt_format not in prompting.PROMPT_FORMATS:
         raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(prompting.PROMPT_FORMATS)}.")
     if history_length < 0:
