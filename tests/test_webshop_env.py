@@ -125,7 +125,7 @@ def test_unknown_tasks(world: World, task: Any) -> None:
         ({"reward": "raw"}, "reward is 'raw'; required is score or success"),
         ({"prompt_format": "chat"}, "prompt_format is 'chat'; required is think or action"),
         ({"max_steps": 0}, "max_steps=0: at least 1"),
-        ({"history_length": -1}, "history_length=-1"),
+        ({"history_length": -1}, "history_length is -1"),
     ],
 )
 def test_bad_options(world: World, options: Any, message: str) -> None:

@@ -14,6 +14,7 @@ from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.environments.alfworld.simulator.state import GameState
 from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
+from trl_3spo.environments.prompting import ask, check_prompt_options
 
 if TYPE_CHECKING:
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
@@ -88,7 +89,7 @@ class AlfworldEnv(LimitedEnvironment[Place]):
     ) -> None:
         _check_source(games=games, split=split, generated=generated)
         _check_engine(engine, num_processes)
-        _check_options(prompt_format, history_length)
+        check_prompt_options(prompt_format, history_length)
         if generator_options and generated is None:
             raise TypeError(f"AlfworldEnv knows {', '.join(generator_options)} only together with generated=….")
         super().__init__(max_steps)
@@ -202,10 +203,8 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         actions = None
         if self.shows_admissible_actions:
             actions = [action for action in observation.admissible_actions if action != "help"]
-        write = prompting.think_prompt if self.prompt_format == "think" else prompting.action_prompt
-        recent = turns[max(0, len(turns) - self.history_length) :]
-        content = write(self.game(task.id).task, len(turns), recent, observation.text, actions)
-        return [{"role": "user", "content": content}]
+        write, sentence = prompting.WRITERS[self.prompt_format], self.game(task.id).task
+        return ask(write, sentence, turns, self.history_length, observation.text, actions)
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names; see `prompting.parse_action`."""
@@ -229,13 +228,6 @@ def _check_engine(engine: str, num_processes: int) -> None:
             f"num_processes is {num_processes}; at least 1 is required, and the native engine takes no more than that: "
             "it plays hundreds of games in this process faster than others could be told."
         )
-
-
-def _check_options(prompt_format: str, history_length: int) -> None:
-    if prompt_format not in prompting.PROMPT_FORMATS:
-        raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(prompting.PROMPT_FORMATS)}.")
-    if history_length < 0:
-        raise ValueError(f"history_length is {history_length}; it must be at least 0 turns.")
 
 
 def _open_natively(source: GameSource) -> tuple[Game, Engine]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
+from trl_3spo.environments.prompting import ask, check_prompt_options
 from trl_3spo.environments.webshop import prompting
 from trl_3spo.environments.webshop.catalogue.goals import Goal
 from trl_3spo.environments.webshop.score_keys import score_keys
@@ -68,9 +69,7 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         _check_choice("mode", mode, ("sane", "compat"))
         _check_choice("observation", observation, ("text", "text_rich"))
         _check_choice("reward", reward, ("score", "success"))
-        _check_choice("prompt_format", prompt_format, prompting.PROMPT_FORMATS)
-        if history_length < 0:
-            raise ValueError(f"history_length={history_length}: at least 0 is required.")
+        check_prompt_options(prompt_format, history_length)
         super().__init__(max_steps)
         self.world = world
         self.mode = mode
@@ -151,9 +150,8 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         """
         instruction = self.world.goal(self.world.goal_index(task.id)).instruction
         actions = observation.admissible_actions if self.shows_admissible_actions else None
-        recent = turns[max(0, len(turns) - self.history_length) :]
-        write = prompting.think_prompt if self.prompt_format == "think" else prompting.action_prompt
-        return [{"role": "user", "content": write(instruction, len(turns), recent, observation.text, actions)}]
+        write = prompting.WRITERS[self.prompt_format]
+        return ask(write, instruction, turns, self.history_length, observation.text, actions)
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names; see `prompting.parse_action`."""
