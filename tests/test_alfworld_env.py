@@ -38,6 +38,7 @@ def test_contract() -> None:
     report = check_environment(AlfworldEnv(generated=6, seed=1, num_receptacles=(4, 8)), tasks=6, steps=50)
     assert report.num_steps > 200
     assert report.num_revisits > 0
+    assert report.remarks == ()
 
 
 def test_walkthroughs_win_with_the_last_step(env: AlfworldEnv) -> None:

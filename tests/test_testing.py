@@ -1,11 +1,13 @@
 import itertools
 import random
+import warnings
 
 import pytest
 
 from trl_3spo.environments.base import Observation, StepResult, Task
-from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.environments.corridor import CorridorEnv, CorridorState
 from trl_3spo.testing import JUNK_ACTIONS, ContractReport, EnvironmentContractError, check_environment
+from trl_3spo.testing.remarks import NO_TIME, ONLY_EXACT
 
 
 class Wrapped(CorridorEnv):
@@ -365,4 +367,65 @@ def test_a_world_of_one_question_keeps_the_contract():
         def _act(self, now, action):
             return "answered", StepResult.ended(Observation("2 + 2 =", "answered"), success=action == "4")
 
-    assert check_environment(Question(), actions=["4"]) == ContractReport(1, 1, 1, 1, 0)
+    with pytest.warns(UserWarning, match="Question: Score keys hold only the exact state"):
+        assert check_environment(Question(), actions=["4"]) == ContractReport(1, 1, 1, 1, 0, (ONLY_EXACT,))
+
+
+class LeftOutKeys(Wrapped):
+    """Leaves score keys to the clock of the episode, which adds the time."""
+
+    def show(self, observation):
+        return changed(observation, score_keys=())
+
+
+class TimelessKeys(Wrapped):
+    def show(self, observation):
+        return changed(observation, score_keys=(observation.score_keys[1],))
+
+
+class TimelessExactKeys(Wrapped):
+    def show(self, observation):
+        return changed(observation, score_keys=(("state", observation.state_key),))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (CorridorEnv, ()),
+        (LeftOutKeys, (ONLY_EXACT,)),
+        (TimelessKeys, (NO_TIME,)),
+        (TimelessExactKeys, (NO_TIME, ONLY_EXACT)),
+    ],
+)
+def test_score_keys_to_learn_badly_with_are_reported(make, expected):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert check_environment(make()).remarks == expected
+    assert [str(warning.message) for warning in caught] == [f"{make.__name__}: {remark}" for remark in expected]
+
+
+def test_time_that_counts_in_spans_of_steps_is_time():
+    class Spans(Wrapped):
+        def show(self, observation):
+            return changed(observation, score_keys=((*observation.score_keys[0][:2], self.time(observation)),))
+
+        def time(self, observation):
+            return self._span(observation.score_keys[0][2])
+
+    assert check_environment(Spans(max_steps=80)).remarks == ()
+
+
+def test_where_no_action_means_nothing_time_is_not_missed():
+    class Restless(Wrapped):
+        """Whatever is not an action ends the episode."""
+
+        def _act(self, now, action):
+            if action in ("left", "right", "open"):
+                return super()._act(now, action)
+            state = CorridorState(now.state.door, "nowhere")
+            return state, StepResult.ended(self._observe(state, 0), success=False)
+
+        def show(self, observation):
+            return changed(observation, admissible_actions=(), score_keys=(observation.score_keys[1],))
+
+    assert check_environment(Restless(), actions=["left", "right", "open"]).remarks == ()

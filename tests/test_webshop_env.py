@@ -50,6 +50,7 @@ def test_contract(world: World, mode: str, observation: str) -> None:
     report = check_environment(env, tasks=8, steps=15, actions=SEARCHES)
     assert report.num_ends == 8
     assert report.num_revisits > 10
+    assert report.remarks == ()
     check_environment(WebShopEnv(world))
 
 
