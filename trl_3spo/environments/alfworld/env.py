@@ -1,17 +1,17 @@
 """ALFWorld as an environment that can be rewound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trl_3spo.environments.alfworld import prompting
-from trl_3spo.environments.alfworld.data import files, release
+from trl_3spo.environments.alfworld.data import release
 from trl_3spo.environments.alfworld.data.files import GameSource
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, NativeEngine
 from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.environments.alfworld.simulator.state import GameState
+from trl_3spo.environments.alfworld.sources import GivenGames, check_source, find_sources
 from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 from trl_3spo.environments.prompting import ask, check_prompt_options
@@ -74,7 +74,7 @@ class AlfworldEnv(LimitedEnvironment[Place]):
 
     def __init__(
         self,
-        games: Sequence[str | Path | Mapping[str, Any]] | None = None,
+        games: GivenGames | None = None,
         *,
         split: str | None = None,
         generated: int | None = None,
@@ -87,11 +87,9 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         shows_admissible_actions: bool = True,
         **generator_options: Any,
     ) -> None:
-        _check_source(games=games, split=split, generated=generated)
+        check_source(generator_options, games=games, split=split, generated=generated)
         _check_engine(engine, num_processes)
         check_prompt_options(prompt_format, history_length)
-        if generator_options and generated is None:
-            raise TypeError(f"AlfworldEnv knows {', '.join(generator_options)} only together with generated=….")
         super().__init__(max_steps)
         self.prompt_format = prompt_format
         self.history_length = history_length
@@ -101,13 +99,7 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         self._opened: dict[str, _Opened] = {}
         self._tasks_by_split: dict[str | None, tuple[Task, ...]] = {}
         self._textworld = _start_textworld(num_processes) if engine == "textworld" else None
-        if split is not None:
-            sources = release.find_games(split)
-        elif generated is not None:
-            sources = _generate(generated, seed, generator_options)
-        else:
-            sources = _sources_given(games or ())
-        self._tasks_by_split[split] = self._add(sources)
+        self._tasks_by_split[split] = self._add(find_sources(games, split, generated, seed, generator_options))
 
     def _add(self, sources: Sequence[GameSource]) -> tuple[Task, ...]:
         for source in sources:
@@ -211,15 +203,6 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         return prompting.parse_action(completion, self.prompt_format)
 
 
-def _check_source(**sources: object) -> None:
-    given = [name for name, value in sources.items() if value is not None]
-    if len(given) != 1:
-        raise ValueError(
-            f"AlfworldEnv was given {' and '.join(given) or 'no games'}; exactly one of games=[paths or contents], "
-            "split='valid_unseen' (downloaded) and generated=500 (nothing to download) is required."
-        )
-
-
 def _check_engine(engine: str, num_processes: int) -> None:
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; required is {' or '.join(ENGINES)}.")
@@ -240,26 +223,3 @@ def _start_textworld(num_processes: int) -> "Textworld":
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
     return Textworld(num_processes)
-
-
-def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSource]:
-    # Imported here: playing released games needs no generator.
-    from trl_3spo.environments.alfworld.generation.generator import generate_games
-
-    games = generate_games(count, seed, **options)
-    # Named by content: equal games of other calls have equal names, and a panel's hash tells what was played.
-    return [files.source_from_data(game, f"generated/{game['id']}") for game in games]
-
-
-def _sources_given(games: Sequence[str | Path | Mapping[str, Any]]) -> list[GameSource]:
-    if isinstance(games, (str, Path, Mapping)) or not games:
-        raise ValueError(f"games is {str(games)[:80]!r}; a list of paths or contents of game files is required.")
-    sources, problems = files.leave_out_duplicates([_source(game, i) for i, game in enumerate(games)])
-    files.warn_of(problems, len(games))
-    return sources
-
-
-def _source(game: str | Path | Mapping[str, Any], index: int) -> GameSource:
-    if isinstance(game, (str, Path)):
-        return files.source_from_path(game)
-    return files.source_from_data(game, f"game/{index}")
