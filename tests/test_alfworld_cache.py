@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trl_3spo.environments.alfworld import AlfworldEnv, Game
-from trl_3spo.environments.alfworld import cache as cache_module
+from trl_3spo.environments.alfworld.data import cache as cache_module
 from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.alfworld.simulator.definition import from_json, read_definition, to_json
 

@@ -79,6 +79,7 @@ def test_states_may_differ_in_what_only_a_later_text_tells(engines: ModuleType) 
     task = env.tasks()[0]
     observations = [env.reset(task), altered.reset(task)]
     now = altered.snapshot()
-    altered.restore(now._replace(state=now.state._replace(departed=((0, 0),))))
+    place = dataclasses.replace(now.state, state=now.state.state._replace(departed=((0, 0),)))
+    altered.restore(now._replace(state=place))
     with pytest.raises(engines.DifferenceError, match="state"):
         engines.arrive((env, altered), (), observations)

@@ -38,6 +38,7 @@ def test_contract() -> None:
     report = check_environment(AlfworldEnv(generated=6, seed=1, num_receptacles=(4, 8)), tasks=6, steps=50)
     assert report.num_steps > 200
     assert report.num_revisits > 0
+    assert report.remarks == ()
 
 
 def test_walkthroughs_win_with_the_last_step(env: AlfworldEnv) -> None:
@@ -150,7 +151,7 @@ def test_generated_tasks_are_named_by_their_content(env: AlfworldEnv) -> None:
         ({"games": [{"task": "x."}], "num_receptacles": (4, 8)}, TypeError, "num_receptacles"),
         ({"generated": 1, "engine": "inform"}, ValueError, "'inform'; required is native or textworld"),
         ({"generated": 1, "num_processes": 2}, ValueError, "num_processes is 2"),
-        ({"generated": 1, "max_steps": 0}, ValueError, "max_steps is 0"),
+        ({"generated": 1, "max_steps": 0}, ValueError, "max_steps=0: at least 1"),
         ({"generated": 1, "history_length": -1}, ValueError, "history_length is -1"),
         ({"generated": 1, "prompt_format": "chat"}, ValueError, "'chat'"),
     ],
@@ -167,7 +168,7 @@ def test_unknown_tasks_and_splits(env: AlfworldEnv) -> None:
         env.tasks("train")
     env.reset(env.tasks()[0])
     with pytest.raises(ValueError, match="no task"):
-        env.restore(env.snapshot()._replace(task_id="other"))
+        env.restore(env.snapshot()._replace(task=Task("other")))
 
 
 def test_a_game_that_is_given_twice_is_played_once(tmp_path: Path) -> None:
@@ -209,8 +210,8 @@ def test_score_keys_are_plain_and_equal_in_every_instance(env: AlfworldEnv) -> N
 def test_state_key_is_the_exact_state(env: AlfworldEnv) -> None:
     keys: dict[Any, Any] = {}
     for observation, snapshot in collect(env):
-        assert keys.setdefault(observation.state_key, snapshot.state.key) == snapshot.state.key
-        assert observation.state_key == (snapshot.task_id, snapshot.state.key)
+        assert keys.setdefault(observation.state_key, snapshot.state.state.key) == snapshot.state.state.key
+        assert observation.state_key == (snapshot.task.id, snapshot.state.state.key)
 
 
 def test_description_key_is_shared_by_games_with_the_same_sentence() -> None:

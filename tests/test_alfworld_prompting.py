@@ -3,14 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.alfworld import AlfworldEnv
-from trl_3spo.environments.alfworld.prompting import (
-    PROMPT_FORMATS,
-    action_prompt,
-    parse_action,
-    think_prompt,
-)
+from trl_3spo.environments.alfworld.prompting import action_prompt, parse_action, think_prompt
 from trl_3spo.environments.base import Turn
 from trl_3spo.environments.demonstrations import Advice, write_answer
+from trl_3spo.environments.prompting import PROMPT_FORMATS
 
 TURNS = [Turn("You see a cup 1.", "take cup 1"), Turn("You pick up the cup 1.", "look")]
 

@@ -48,7 +48,7 @@ def test_steps_are_taken_from_many_snapshots():
     door = env.snapshot()
     reached = env.step_each([(door, "open"), (start, "right"), (door, "right"), (start, "left")])
     assert [result.success for result, _ in reached] == [True, False, False, False]
-    assert [snapshot and snapshot.place for _, snapshot in reached] == [None, 3, 2, 1]
+    assert [snapshot and snapshot.state.place for _, snapshot in reached] == [None, 3, 2, 1]
     assert env.restore(reached[1][1]) == reached[1][0].observation
 
 

@@ -1,18 +1,20 @@
 import itertools
 import random
+import warnings
 
 import pytest
 
 from trl_3spo.environments.base import Observation, StepResult, Task
-from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.environments.corridor import CorridorEnv, CorridorState
 from trl_3spo.testing import JUNK_ACTIONS, ContractReport, EnvironmentContractError, check_environment
+from trl_3spo.testing.remarks import NO_TIME, ONLY_EXACT
 
 
 class Wrapped(CorridorEnv):
     """A corridor whose results a subclass spoils in one way: `show` what is observed, `result` what a step gives."""
 
-    def restore(self, snapshot):
-        return self.show(super().restore(snapshot))
+    def _observe(self, state, num_steps):
+        return self.show(super()._observe(state, num_steps))
 
     def step(self, action):
         return self.result(super().step(action))
@@ -103,7 +105,7 @@ class StaleText(Wrapped):
 
 class CountingKey(Wrapped):
     def show(self, observation):
-        return changed(observation, state_key=(observation.state_key, self._state.num_steps))
+        return changed(observation, state_key=(observation.state_key, observation.score_keys[0][-1]))
 
 
 class CoarseKey(Wrapped):
@@ -186,7 +188,7 @@ class SpoiledByJunk(Wrapped):
 
 class GoesOn(CorridorEnv):
     def step(self, action):
-        self._state = self._state._replace(has_ended=False)
+        self._now = self._now._replace(is_final=False)
         return super().step(action)
 
 
@@ -211,24 +213,24 @@ class EarlySuccess(Wrapped):
 
 
 class LazySteps(CorridorEnv):
-    def step_each(self, moments):
-        return super().step_each(moments[1:])
+    def step_each(self, moves):
+        return super().step_each(moves[1:])
 
 
 class SwappedSteps(CorridorEnv):
-    def step_each(self, moments):
-        return super().step_each(moments[::-1])
+    def step_each(self, moves):
+        return super().step_each(moves[::-1])
 
 
 class KeptEnds(CorridorEnv):
-    def step_each(self, moments):
-        return [(result, snapshot or "end") for result, snapshot in super().step_each(moments)]
+    def step_each(self, moves):
+        return [(result, snapshot or "end") for result, snapshot in super().step_each(moves)]
 
 
 class StaleSnapshots(CorridorEnv):
-    def step_each(self, moments):
-        reached = super().step_each(moments)
-        return [(new[0], new[1] and old[0]) for old, new in zip(moments, reached, strict=True)]
+    def step_each(self, moves):
+        reached = super().step_each(moves)
+        return [(new[0], new[1] and old[0]) for old, new in zip(moves, reached, strict=True)]
 
 
 class CountingPrompt(CorridorEnv):
@@ -306,7 +308,7 @@ def test_each_break_is_named(broken, sentence):
 def test_the_message_says_in_which_task_and_after_which_actions():
     class Fragile(CorridorEnv):
         def step(self, action):
-            if self._state.num_steps == 2:
+            if self._now.num_steps == 2:
                 raise OSError("out of order")
             return super().step(action)
 
@@ -321,8 +323,8 @@ def test_the_message_says_in_which_task_and_after_which_actions():
 class FreeText(CorridorEnv):
     """A corridor that does not list what can be done."""
 
-    def restore(self, snapshot):
-        return changed(super().restore(snapshot), admissible_actions=())
+    def _observe(self, state, num_steps):
+        return changed(super()._observe(state, num_steps), admissible_actions=())
 
 
 def test_without_admissible_actions_the_given_ones_are_tried():
@@ -357,18 +359,73 @@ def test_a_world_of_one_question_keeps_the_contract():
             super().tasks(split)
             return [Task("sum", data="4")]
 
-        def reset(self, task):
+        def _begin(self, task):
             if task != Task("sum"):
                 raise ValueError(task)
-            return self.restore("asked")
+            return "asked", Observation("2 + 2 =", "asked")
 
-        def step(self, action):
-            if self._state != "asked":
-                raise RuntimeError
-            return StepResult(self.restore("answered"), float(action == "4"), True, success=action == "4")
+        def _act(self, now, action):
+            return "answered", StepResult.ended(Observation("2 + 2 =", "answered"), success=action == "4")
 
-        def restore(self, snapshot):
-            self._state = snapshot
-            return Observation("2 + 2 =", snapshot)
+    with pytest.warns(UserWarning, match="Question: Score keys hold only the exact state"):
+        assert check_environment(Question(), actions=["4"]) == ContractReport(1, 1, 1, 1, 0, (ONLY_EXACT,))
 
-    assert check_environment(Question(), actions=["4"]) == ContractReport(1, 1, 1, 1, 0)
+
+class LeftOutKeys(Wrapped):
+    """Leaves score keys to the clock of the episode, which adds the time."""
+
+    def show(self, observation):
+        return changed(observation, score_keys=())
+
+
+class TimelessKeys(Wrapped):
+    def show(self, observation):
+        return changed(observation, score_keys=(observation.score_keys[1],))
+
+
+class TimelessExactKeys(Wrapped):
+    def show(self, observation):
+        return changed(observation, score_keys=(("state", observation.state_key),))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (CorridorEnv, ()),
+        (LeftOutKeys, (ONLY_EXACT,)),
+        (TimelessKeys, (NO_TIME,)),
+        (TimelessExactKeys, (NO_TIME, ONLY_EXACT)),
+    ],
+)
+def test_score_keys_to_learn_badly_with_are_reported(make, expected):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert check_environment(make()).remarks == expected
+    assert [str(warning.message) for warning in caught] == [f"{make.__name__}: {remark}" for remark in expected]
+
+
+def test_time_that_counts_in_spans_of_steps_is_time():
+    class Spans(Wrapped):
+        def show(self, observation):
+            return changed(observation, score_keys=((*observation.score_keys[0][:2], self.time(observation)),))
+
+        def time(self, observation):
+            return self._span(observation.score_keys[0][2])
+
+    assert check_environment(Spans(max_steps=80)).remarks == ()
+
+
+def test_where_no_action_means_nothing_time_is_not_missed():
+    class Restless(Wrapped):
+        """Whatever is not an action ends the episode."""
+
+        def _act(self, now, action):
+            if action in ("left", "right", "open"):
+                return super()._act(now, action)
+            state = CorridorState(now.state.door, "nowhere")
+            return state, StepResult.ended(self._observe(state, 0), success=False)
+
+        def show(self, observation):
+            return changed(observation, admissible_actions=(), score_keys=(observation.score_keys[1],))
+
+    assert check_environment(Restless(), actions=["left", "right", "open"]).remarks == ()

@@ -46,10 +46,11 @@ def goal_index(world: World, asin: str, *options: Any) -> int:
 @pytest.mark.parametrize("observation", ["text", "text_rich"])
 @pytest.mark.parametrize("mode", ["sane", "compat"])
 def test_contract(world: World, mode: str, observation: str) -> None:
-    env = WebShopEnv(world, mode=mode, observation=observation, split=None, show_attributes=True)
+    env = WebShopEnv(world, mode=mode, observation=observation, split=None, shows_attributes=True)
     report = check_environment(env, tasks=8, steps=15, actions=SEARCHES)
     assert report.num_ends == 8
     assert report.num_revisits > 10
+    assert report.remarks == ()
     check_environment(WebShopEnv(world))
 
 
@@ -107,7 +108,7 @@ def test_episodes_are_cut_off(world: World) -> None:
 
 def test_nothing_can_be_done_before_the_first_reset(world: World) -> None:
     for call in (WebShopEnv(world).snapshot, WebShopEnv(world).clickables, lambda: WebShopEnv(world).step("search[a]")):
-        with pytest.raises(RuntimeError, match="reset to a task first"):
+        with pytest.raises(RuntimeError, match=r"call reset\(\)"):
             call()
 
 
@@ -124,13 +125,18 @@ def test_unknown_tasks(world: World, task: Any) -> None:
         ({"observation": "html"}, "observation is 'html'; required is text or text_rich"),
         ({"reward": "raw"}, "reward is 'raw'; required is score or success"),
         ({"prompt_format": "chat"}, "prompt_format is 'chat'; required is think or action"),
-        ({"max_steps": 0}, "max_steps=0, history_length=2: at least 1 and 0"),
-        ({"history_length": -1}, "history_length=-1"),
+        ({"max_steps": 0}, "max_steps=0: at least 1"),
+        ({"history_length": -1}, "history_length is -1"),
     ],
 )
 def test_bad_options(world: World, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WebShopEnv(world, **options)
+
+
+def test_the_former_name_of_an_option_is_refused_with_the_new_one(world: World) -> None:
+    with pytest.raises(TypeError, match="no option show_attributes: write shows_attributes=True"):
+        WebShopEnv(world, show_attributes=True)  # type: ignore[arg-type]
 
 
 def test_an_environment_of_files(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_every_transcript_replays_without_a_difference(observation: str) -> None
     assert len(episodes) == 150
     for number, episode in enumerate(episodes):
         human = bool(episode["human"])
-        options = {"mode": "compat", "observation": observation, "show_attributes": human, "split": None}
+        options = {"mode": "compat", "observation": observation, "shows_attributes": human, "split": None}
         env = WebShopEnv(world(human=human), max_steps=len(episode["steps"]), **options)
         first, *others = episode["steps"]
         result = StepResult(env.reset(episode["goal_index"]))

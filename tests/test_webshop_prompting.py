@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.environments.base import Turn
+from trl_3spo.environments.prompting import PROMPT_FORMATS
 from trl_3spo.environments.webshop import WebShopEnv, World
-from trl_3spo.environments.webshop.prompting import PROMPT_FORMATS, action_prompt, parse_action, think_prompt
+from trl_3spo.environments.webshop.prompting import action_prompt, parse_action, think_prompt
 from webshop_catalogue import ATTRIBUTES, ITEMS, load
 
 TURNS = [Turn("WebShop [SEP] Instruction: [SEP] a lamp [SEP] Search", "search[lamp]"), Turn("Results", "click[b01]")]

@@ -33,7 +33,7 @@ class WordsEnv(Environment):
 
     def step(self, action):
         success = bool(action) and len(action) % 2 == 0
-        return StepResult(self._observe(action), float(success), terminated=True, success=success)
+        return StepResult.ended(self._observe(action), success=success)
 
 
 class SpokenCorridor(CorridorEnv):

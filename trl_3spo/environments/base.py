@@ -7,7 +7,8 @@ import abc
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 Key = str | bytes | int | float | bool | tuple[Any, ...] | None
 """A hashable built of strings, bytes, numbers, booleans, None and tuples of these, so that its `repr` is the same in
@@ -41,8 +42,9 @@ class Observation:
         state_key: Exact identity of the state, task included: two observations have equal keys if and only if the same
             actions have the same consequences in both. Step counters and the past do not belong in it.
         admissible_actions: The actions that do something here; empty means free text.
-        score_keys: Names of the state from fine to coarse; the history of success backs off along them. Defaults to
-            the state key alone.
+        score_keys: Names of the state from fine to coarse; the history of success backs off along them. They should
+            hold the time, such as the number of steps taken: what a state is worth falls with every step of a limited
+            episode. The default, the state key alone, holds none. `LimitedEnvironment` adds it.
     """
 
     text: str
@@ -59,6 +61,8 @@ class Observation:
 class StepResult:
     """The consequence of one action.
 
+    The constructors `going_on`, `ended` and `cut_off` say what happened.
+
     Args:
         observation: The state the action led to.
         reward: Reward of this transition, in the environment's own unit; logged, not trained on.
@@ -74,6 +78,50 @@ class StepResult:
     truncated: bool = False
     success: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def going_on(cls, observation: Observation, *, reward: float = 0.0, info: Mapping[str, Any] | None = None) -> Self:
+        """Return the result of a step after which the episode goes on.
+
+        Args:
+            observation: The state the action led to.
+            reward: Reward of this transition.
+            info: Diagnostics.
+        """
+        return cls(observation, reward, info=info or {})
+
+    @classmethod
+    def ended(
+        cls,
+        observation: Observation,
+        *,
+        success: bool,
+        reward: float | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the result of a step that ends the task itself, won or lost.
+
+        Args:
+            observation: The state the action led to.
+            success: Whether the task is solved.
+            reward: Reward of this transition; `None` is 1 for a success and 0 otherwise.
+            info: Diagnostics.
+        """
+        reward = float(success) if reward is None else reward
+        return cls(observation, reward, terminated=True, success=success, info=info or {})
+
+    @classmethod
+    def cut_off(cls, observation: Observation, *, reward: float = 0.0, info: Mapping[str, Any] | None = None) -> Self:
+        """Return the result of a step at which a limit from outside the task ends the episode.
+
+        The field for this is `truncated`, so the constructor cannot have that name.
+
+        Args:
+            observation: The state the action led to.
+            reward: Reward of this transition.
+            info: Diagnostics.
+        """
+        return cls(observation, reward, truncated=True, info=info or {})
 
     @property
     def is_final(self) -> bool:
@@ -93,7 +141,7 @@ class Environment(abc.ABC):
 
     One instance serves many search trees at once: a snapshot may be restored at any time, after any other task, any
     number of times, and the same action then gives the same result. `prompt` and `parse_action` have defaults that suit
-    a plain text world; override them where a benchmark has its own form.
+    a plain text world; override them where a benchmark has its own form. As a context manager it closes itself.
     """
 
     @abc.abstractmethod
@@ -128,18 +176,18 @@ class Environment(abc.ABC):
     def restore(self, snapshot: Any) -> Observation:
         """Go back to a snapshot taken by this instance and return the observation of that state."""
 
-    def step_each(self, moments: Sequence[tuple[Any, str]]) -> list[tuple[StepResult, Any]]:
+    def step_each(self, moves: Sequence[tuple[Any, str]]) -> list[tuple[StepResult, Any]]:
         """Take one action from each of many snapshots.
 
         The default does so one after the other; override it where several can be taken at once.
 
         Args:
-            moments: Pairs of a snapshot, of an episode that has not ended, and an action.
+            moves: Pairs of a snapshot, of an episode that has not ended, and an action.
 
         Returns:
             For each the result, and the snapshot of where it led, None where the episode ended.
         """
-        return [self._step_from(snapshot, action) for snapshot, action in moments]
+        return [self._step_from(snapshot, action) for snapshot, action in moves]
 
     def _step_from(self, snapshot: Any, action: str) -> tuple[StepResult, Any]:
         self.restore(snapshot)
@@ -148,6 +196,16 @@ class Environment(abc.ABC):
 
     def close(self) -> None:
         """Free what the environment holds. The default holds nothing."""
+
+    def __enter__(self) -> Self:
+        """Return the environment itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the environment, also after an error, which is passed on."""
+        self.close()
 
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return the chat messages that ask the policy for its next action.

@@ -4,26 +4,23 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from trl_3spo.environments.base import Environment, Observation, StepResult, Task
+from trl_3spo.environments.base import Observation, StepResult, Task
+from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
 
 class CorridorState(NamedTuple):
-    """Where an episode is; also the snapshot.
+    """Where an episode is.
 
     Args:
         door: The one the task names, `"left"` or `"right"`.
         place: 1 to the corridor's length, or `"outside"`, `"cellar 1"`, `"cellar 2"`.
-        num_steps: Taken so far.
-        has_ended: Whether no step may follow.
     """
 
     door: str
     place: int | str
-    num_steps: int = 0
-    has_ended: bool = False
 
 
-class CorridorEnv(Environment):
+class CorridorEnv(LimitedEnvironment[CorridorState]):
     """Walk to the door the task names and open it.
 
     The other door leads down to a cellar of two spots with no way out. The episode goes on there but is lost, so a
@@ -41,16 +38,15 @@ class CorridorEnv(Environment):
     """
 
     def __init__(self, length: int = 7, max_steps: int = 8, seed: int = 0) -> None:
-        if length < 3 or max_steps < 1:
-            raise ValueError(f"length={length} and max_steps={max_steps}: at least 3 and 1 are required.")
+        if length < 3:
+            raise ValueError(f"length={length}: at least 3 is required.")
+        super().__init__(max_steps)
         self.length = length
-        self.max_steps = max_steps
         starts = [(door, place) for door in ("left", "right") for place in range(2, length)]
         random.Random(seed).shuffle(starts)
         tasks = [Task(f"{door} door from {place}", kind=door, data=(door, place)) for door, place in starts]
         self._splits = {"train": tasks[len(tasks) // 4 :], "test": tasks[: len(tasks) // 4]}
         self._starts = {task: CorridorState(*task.data) for task in tasks}
-        self._state: CorridorState | None = None
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of `"train"`, which is the default, or `"test"`."""
@@ -58,37 +54,28 @@ class CorridorEnv(Environment):
             raise ValueError(f"There is no split {split!r}: choose one of {', '.join(self._splits)}.")
         return self._splits[split or "train"]
 
-    def reset(self, task: Task) -> Observation:
-        """Start at the task's place."""
+    def _begin(self, task: Task) -> tuple[CorridorState, Observation]:
         if task not in self._starts:
             raise ValueError(f"Task {task.id!r} is not one of this corridor: choose one of tasks().")
-        return self.restore(self._starts[task])
+        start = self._starts[task]
+        return start, self._observe(start, 0)
 
-    def step(self, action: str) -> StepResult:
-        """Walk `left` or `right`, or `open` the door."""
-        if self._state is None or self._state.has_ended:
-            raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
-        door, place, num_steps, _ = self._state
-        place = self._doors_and_ways(door, place).get(action, place)
-        is_success = place == "outside"
-        is_truncated = num_steps + 1 == self.max_steps and not is_success
-        observation = self.restore(CorridorState(door, place, num_steps + 1, is_success or is_truncated))
-        return StepResult(observation, float(is_success), is_success, is_truncated, is_success)
+    def _act(self, now: Snapshot[CorridorState], action: str) -> tuple[CorridorState, StepResult]:
+        door, place = now.state
+        state = CorridorState(door, self._doors_and_ways(door, place).get(action, place))
+        observation = self._observe(state, now.num_steps + 1)
+        if state.place == "outside":
+            return state, StepResult.ended(observation, success=True)
+        return state, StepResult.going_on(observation)
 
-    def snapshot(self) -> CorridorState | None:
-        """Return the state, which is immutable."""
-        return self._state
-
-    def restore(self, snapshot: CorridorState) -> Observation:
-        """Go back to a state."""
-        self._state = snapshot
-        door, place = snapshot.door, snapshot.place
+    def _observe(self, state: CorridorState, num_steps: int) -> Observation:
+        door, place = state
         where = f"place {place} of {self.length}" if isinstance(place, int) else place
         return Observation(
             text=f"Open the {door} door. You are here: {where}.",
             state_key=(door, place, self.length),
             admissible_actions=tuple(self._doors_and_ways(door, place)),
-            score_keys=((door, place, snapshot.num_steps), (door, place)),
+            score_keys=((door, place, num_steps), (door, place)),
         )
 
     def _doors_and_ways(self, door: str, place: int | str) -> Mapping[str, int | str]:

@@ -1,28 +1,18 @@
-"""What adapters have in common whose world is a Python object: snapshots by deep copy, splits, a limit on steps."""
+"""What adapters have in common whose world is a Python object: snapshots by deep copy, splits."""
 
 import abc
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from trl_3spo.environments.base import Environment, Observation, StepResult, Task
+from trl_3spo.environments.base import Observation, StepResult, Task
+from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Position:
-    """Where an episode is, apart from the world itself."""
-
-    task: Task
-    observation: Observation
-    num_steps: int = 0
-    has_ended: bool = False
-
-
-class CopyingEnvironment(Environment):
+class CopyingEnvironment(LimitedEnvironment[Any]):
     """An environment around one Python object, the world, that is copied whole.
 
-    Adapters say in `_begin` and `_act` how the world is started and acted on. A snapshot and a restore are one deep
+    Adapters say in `_start` and `_play` how the world is started and acted on. A snapshot and a restore are one deep
     copy each; where the world cannot be copied, put the adapter into a `ReplayEnvironment`.
 
     Args:
@@ -38,21 +28,18 @@ class CopyingEnvironment(Environment):
     def __init__(self, world: Any, splits: Mapping[str, Sequence[Task]], max_steps: int) -> None:
         if not any(splits.values()):
             raise ValueError("There are no tasks: give at least one.")
-        if max_steps < 1:
-            raise ValueError(f"max_steps={max_steps}: at least 1 is required.")
+        super().__init__(max_steps)
         self._world = world
         self._splits = {name: tuple(tasks) for name, tasks in splits.items()}
         self._known = {task: task for tasks in self._splits.values() for task in tasks}
-        self._max_steps = max_steps
-        self._position: _Position | None = None
 
     @abc.abstractmethod
-    def _begin(self, task: Task) -> Observation:
+    def _start(self, task: Task) -> Observation:
         """Reset the world to a task."""
 
     @abc.abstractmethod
-    def _act(self, action: str, task: Task, observation: Observation) -> StepResult | None:
-        """Act on the world, or return None if the action means nothing to it."""
+    def _play(self, now: Snapshot[Any], action: str) -> StepResult:
+        """Act on the world; an action that means nothing to it shows `now.observation` again."""
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split."""
@@ -62,35 +49,39 @@ class CopyingEnvironment(Environment):
         return self._splits[name]
 
     def reset(self, task: Task) -> Observation:
-        """Start a task."""
+        """Start a task.
+
+        Raises:
+            ValueError: The task is not one of this environment's.
+        """
         if task not in self._known:
             raise ValueError(f"Task {task.id!r} is not one of this environment: choose one of tasks().")
-        self._position = None
-        self._position = _Position(task, self._begin(self._known[task]))
-        return self._position.observation
+        self._now = None  # A reset that fails leaves the world anywhere.
+        return super().reset(self._known[task])
 
-    def step(self, action: str) -> StepResult:
-        """Take one action, within the limit on steps."""
-        position = self._position
-        if position is None or position.has_ended:
-            raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
-        result = self._act(action, position.task, position.observation) or StepResult(position.observation)
-        num_steps = position.num_steps + 1
-        if num_steps >= self._max_steps and not result.is_final:
-            result = replace(result, truncated=True)
-        self._position = _Position(position.task, result.observation, num_steps, result.is_final)
-        return result
+    def _begin(self, task: Task) -> tuple[Any, Observation]:
+        return self._world, self._start(task)
 
-    def snapshot(self) -> Any:
-        """Copy the world."""
-        return self._copy(self._world), self._position
+    def _act(self, now: Snapshot[Any], action: str) -> tuple[Any, StepResult]:
+        return self._world, self._play(now, action)
 
-    def restore(self, snapshot: Any) -> Observation:
-        """Put a copy of the snapshot's world in place, so that the snapshot can be restored again."""
-        world, position = snapshot
-        self._world, self._position = self._copy(world), position
-        observation: Observation = position.observation
-        return observation
+    def snapshot(self) -> Snapshot[Any]:
+        """Return the present moment with a copy of the world.
+
+        Raises:
+            RuntimeError: No episode has begun.
+            TypeError: The world cannot be copied.
+        """
+        return super().snapshot()._replace(state=self._copy(self._world))
+
+    def restore(self, snapshot: Snapshot[Any]) -> Observation:
+        """Put a copy of the snapshot's world in place, so that the snapshot can be restored again.
+
+        Raises:
+            TypeError: The world cannot be copied.
+        """
+        self._world = self._copy(snapshot.state)
+        return super().restore(snapshot._replace(state=self._world))
 
     def close(self) -> None:
         """Close the world if it can be closed."""

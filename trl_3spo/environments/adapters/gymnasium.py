@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_3spo.environments.adapters.copying import CopyingEnvironment
 from trl_3spo.environments.base import Key, Observation, StepResult, Task
+from trl_3spo.environments.limited import Snapshot
 
 if TYPE_CHECKING:
     import gymnasium
@@ -64,19 +65,17 @@ class GymnasiumEnvironment(CopyingEnvironment):
         self._success_reward = success_reward
         self._state_key = state_key
 
-    def _begin(self, task: Task) -> Observation:
+    def _start(self, task: Task) -> Observation:
         shown, info = self._world.reset(**(task.data or {}))
         return self._observation(task, shown, info)
 
-    def _act(self, action: str, task: Task, observation: Observation) -> StepResult | None:
-        if observation.admissible_actions and action not in observation.admissible_actions:
-            return None
-        native = self._actions.get(action, action)
-        if not self._world.action_space.contains(native):
-            return None
+    def _play(self, now: Snapshot[Any], action: str) -> StepResult:
+        native, admissible = self._actions.get(action, action), now.observation.admissible_actions
+        if (admissible and action not in admissible) or not self._world.action_space.contains(native):
+            return StepResult.going_on(now.observation)
         shown, reward, terminated, truncated, info = self._world.step(native)
         return StepResult(
-            self._observation(task, shown, info),
+            self._observation(now.task, shown, info),
             reward=float(reward),
             terminated=bool(terminated),
             truncated=bool(truncated),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.limited import NO_EPISODE
 
 
 class Resettable(Protocol):
@@ -66,7 +67,7 @@ class ReplayEnvironment(Environment):
         """Take one action in the world and note it."""
         node = self._node
         if node is None or node.is_final:
-            raise RuntimeError("The episode has ended or never began: call reset() or restore() first.")
+            raise RuntimeError(NO_EPISODE)
         self._node = None
         result = self._env.step(action)
         self._node = _Node(node.task, result.observation, node, action, result.is_final, node.num_steps + 1)

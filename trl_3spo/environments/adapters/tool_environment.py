@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from trl_3spo.environments.adapters.copying import CopyingEnvironment
 from trl_3spo.environments.base import Key, Message, Observation, StepResult, Task, Turn, parse_action
+from trl_3spo.environments.limited import Snapshot
 
 FINISH = "finish"
 """The call that ends an episode. TRL ends it with the first completion that calls nothing; here that is a no-op."""
@@ -88,18 +89,18 @@ class ToolEnvironment(CopyingEnvironment):
     def close(self) -> None:
         """Leave the object alone, as TRL does: a method of this name is a tool."""
 
-    def _begin(self, task: Task) -> Observation:
+    def _start(self, task: Task) -> Observation:
         text = self._world.reset(**task.data)
         return self._observation("" if text is None else str(text), task)
 
-    def _act(self, action: str, task: Task, observation: Observation) -> StepResult | None:
-        call = parse_call(action)
+    def _play(self, now: Snapshot[Any], action: str) -> StepResult:
+        task, call = now.task, parse_call(action)
         if call is None:
-            return StepResult(self._observation("Error: this is not a call.", task))
+            return StepResult.going_on(self._observation("Error: this is not a call.", task))
         if call.name == FINISH and FINISH not in self._tools:
             return self._end(self._observation("Finished.", task))
         observation = self._observation(self._answer(call), task)
-        return self._end(observation) if self._is_done(self._world) else StepResult(observation)
+        return self._end(observation) if self._is_done(self._world) else StepResult.going_on(observation)
 
     def _answer(self, call: Call) -> str:
         """Call a method and return its result, or what was wrong, as text: TRL shows errors to the model, too."""
@@ -114,8 +115,7 @@ class ToolEnvironment(CopyingEnvironment):
 
     def _end(self, observation: Observation) -> StepResult:
         reward = float(self._world.get_reward() or 0.0) if hasattr(self._world, "get_reward") else 0.0
-        is_success = reward >= self._success_reward
-        return StepResult(observation, reward, terminated=True, success=is_success)
+        return StepResult.ended(observation, success=reward >= self._success_reward, reward=reward)
 
     def _observation(self, text: str, task: Task) -> Observation:
         state = plain_key(vars(self._world)) if self._state_key is None else self._state_key(self._world)

@@ -1,40 +1,38 @@
 """ALFWorld as an environment that can be rewound."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trl_3spo.environments.alfworld import prompting
-from trl_3spo.environments.alfworld.data import files, release
+from trl_3spo.environments.alfworld.data import release
 from trl_3spo.environments.alfworld.data.files import GameSource
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, NativeEngine
 from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.environments.alfworld.simulator.state import GameState
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.alfworld.sources import GivenGames, check_source, find_sources
+from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
+from trl_3spo.environments.prompting import ask, check_prompt_options
 
 if TYPE_CHECKING:
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
-TIMES_PER_EPISODE = 10
-"""Into how many spans of time score keys divide an episode."""
-
-
 ENGINES = ("native", "textworld")
 
 
-class Snapshot(NamedTuple):
-    """A moment of an episode. The observation is in it because its text tells of the action before.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an episode is.
 
-    `way` holds the actions since the reset where the engine is textworld.
+    Args:
+        state: The game's state.
+        way: Actions since the reset, by which textworld comes back; no part of the place itself.
     """
 
-    task_id: str
     state: GameState
-    num_steps: int
-    is_over: bool
-    observation: Observation
-    way: tuple[str, ...] = ()
+    way: tuple[str, ...] = field(default=(), compare=False)
 
 
 class _Opened(NamedTuple):
@@ -43,12 +41,13 @@ class _Opened(NamedTuple):
     names: ScoreKeys
 
 
-class AlfworldEnv(Environment):
+class AlfworldEnv(LimitedEnvironment[Place]):
     """The text games of ALFWorld, played by a simulator of our own that answers as the original does.
 
     Give exactly one of `games`, `split` and `generated`. Games are opened when they are first reset to and then kept,
     0.1 to 0.2 MB each. A step that wins terminates with reward 1; there is no other reward. Dead ends do not terminate:
-    an object no receptacle accepts can be taken, and then nothing else can be.
+    an object no receptacle accepts can be taken, and then nothing else can be. The first observation ends with the task
+    sentence. An action that is not admissible counts as a step and is answered `Nothing happens.` alone.
 
     Args:
         games: Paths of game files or of their folders, or contents of game files.
@@ -75,7 +74,7 @@ class AlfworldEnv(Environment):
 
     def __init__(
         self,
-        games: Sequence[str | Path | Mapping[str, Any]] | None = None,
+        games: GivenGames | None = None,
         *,
         split: str | None = None,
         generated: int | None = None,
@@ -88,12 +87,10 @@ class AlfworldEnv(Environment):
         shows_admissible_actions: bool = True,
         **generator_options: Any,
     ) -> None:
-        _check_source(games=games, split=split, generated=generated)
+        check_source(generator_options, games=games, split=split, generated=generated)
         _check_engine(engine, num_processes)
-        _check_options(max_steps, prompt_format, history_length)
-        if generator_options and generated is None:
-            raise TypeError(f"AlfworldEnv knows {', '.join(generator_options)} only together with generated=….")
-        self.max_steps = max_steps
+        check_prompt_options(prompt_format, history_length)
+        super().__init__(max_steps)
         self.prompt_format = prompt_format
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
@@ -101,15 +98,8 @@ class AlfworldEnv(Environment):
         self._sources: dict[str, GameSource] = {}
         self._opened: dict[str, _Opened] = {}
         self._tasks_by_split: dict[str | None, tuple[Task, ...]] = {}
-        self._now: Snapshot | None = None
         self._textworld = _start_textworld(num_processes) if engine == "textworld" else None
-        if split is not None:
-            sources = release.find_games(split)
-        elif generated is not None:
-            sources = _generate(generated, seed, generator_options)
-        else:
-            sources = _sources_given(games or ())
-        self._tasks_by_split[split] = self._add(sources)
+        self._tasks_by_split[split] = self._add(find_sources(games, split, generated, seed, generator_options))
 
     def _add(self, sources: Sequence[GameSource]) -> tuple[Task, ...]:
         for source in sources:
@@ -154,55 +144,40 @@ class AlfworldEnv(Environment):
             opened = self._opened[task_id] = _Opened(game, engine, ScoreKeys(task_id, game))
         return opened
 
-    def reset(self, task: Task) -> Observation:
-        """Start a task and return its first observation, which ends with the task sentence.
-
-        Raises:
-            FileNotFoundError: The game's file is gone.
-            ValueError: The task is not one of this environment's, or its file is no ALFWorld game.
-        """
+    def _begin(self, task: Task) -> tuple[Place, Observation]:
         moment = self._open(task.id).engine.start()
-        return self._arrive(task.id, moment, num_steps=0).observation
+        return Place(moment.state, moment.way), self._observe(task.id, moment, 0)
 
-    def step(self, action: str) -> StepResult:
-        """Take one action; one that is not admissible counts as a step and is answered `Nothing happens.` alone.
-
-        Raises:
-            RuntimeError: The episode has ended or never began.
-        """
-        now = self._present()
-        if now.is_over:
-            raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
-        moment = self._opened[now.task_id].engine.step(now.state, now.way, action)
-        after = self._arrive(now.task_id, moment, now.num_steps + 1)
+    def _act(self, now: Snapshot[Place], action: str) -> tuple[Place, StepResult]:
+        moment = self._opened[now.task.id].engine.step(now.state.state, now.state.way, action)
+        observation = self._observe(now.task.id, moment, now.num_steps + 1)
         is_won = moment.is_won
-        return StepResult(after.observation, float(is_won), is_won, after.is_over and not is_won, is_won)
+        result = StepResult.ended(observation, success=True) if is_won else StepResult.going_on(observation)
+        return Place(moment.state, moment.way), result
 
-    def step_each(self, moments: Sequence[tuple[Snapshot, str]]) -> list[tuple[StepResult, Snapshot | None]]:
+    def _observe(self, task_id: str, moment: Moment, num_steps: int) -> Observation:
+        names = self._opened[task_id].names
+        keys = names.keys(moment.state, self._span(num_steps))
+        return Observation(moment.text, names.exact(moment.state), moment.actions, keys)
+
+    def step_each(
+        self, moves: Sequence[tuple[Snapshot[Place], str]]
+    ) -> list[tuple[StepResult, Snapshot[Place] | None]]:
         """Take one action from each of many snapshots; textworld's processes do so at the same time."""
         if self._textworld:
-            for origin, _ in moments:
-                self._open(origin.task_id)
-            self._textworld.prepare([(origin.task_id, (*origin.way, action)) for origin, action in moments])
-        return super().step_each(moments)
+            for origin, _ in moves:
+                self._open(origin.task.id)
+            self._textworld.prepare([(origin.task.id, (*origin.state.way, action)) for origin, action in moves])
+        return super().step_each(moves)
 
-    def snapshot(self) -> Snapshot:
-        """Return the present moment: an immutable value that can be pickled and outlives the episode.
-
-        Raises:
-            RuntimeError: There was no reset yet.
-        """
-        return self._present()
-
-    def restore(self, snapshot: Snapshot) -> Observation:
+    def restore(self, snapshot: Snapshot[Place]) -> Observation:
         """Go back to a snapshot, of this or any other of the tasks, and return its observation.
 
         Raises:
             ValueError: The snapshot's task is not one of this environment's.
         """
-        self._open(snapshot.task_id)
-        self._now = snapshot
-        return snapshot.observation
+        self._open(snapshot.task.id)
+        return super().restore(snapshot)
 
     def close(self) -> None:
         """Let go of all opened games and end textworld's processes. Both come back when they are needed."""
@@ -220,36 +195,12 @@ class AlfworldEnv(Environment):
         actions = None
         if self.shows_admissible_actions:
             actions = [action for action in observation.admissible_actions if action != "help"]
-        write = prompting.think_prompt if self.prompt_format == "think" else prompting.action_prompt
-        recent = turns[max(0, len(turns) - self.history_length) :]
-        content = write(self.game(task.id).task, len(turns), recent, observation.text, actions)
-        return [{"role": "user", "content": content}]
+        write, sentence = prompting.WRITERS[self.prompt_format], self.game(task.id).task
+        return ask(write, sentence, turns, self.history_length, observation.text, actions)
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names; see `prompting.parse_action`."""
         return prompting.parse_action(completion, self.prompt_format)
-
-    def _present(self) -> Snapshot:
-        if self._now is None:
-            raise RuntimeError("No episode has begun; reset to a task first.")
-        return self._now
-
-    def _arrive(self, task_id: str, moment: Moment, num_steps: int) -> Snapshot:
-        names = self._opened[task_id].names
-        keys = names.keys(moment.state, num_steps * TIMES_PER_EPISODE // self.max_steps)
-        observation = Observation(moment.text, names.exact(moment.state), moment.actions, keys)
-        is_over = num_steps > 0 and (moment.is_won or num_steps >= self.max_steps)
-        self._now = Snapshot(task_id, moment.state, num_steps, is_over, observation, moment.way)
-        return self._now
-
-
-def _check_source(**sources: object) -> None:
-    given = [name for name, value in sources.items() if value is not None]
-    if len(given) != 1:
-        raise ValueError(
-            f"AlfworldEnv was given {' and '.join(given) or 'no games'}; exactly one of games=[paths or contents], "
-            "split='valid_unseen' (downloaded) and generated=500 (nothing to download) is required."
-        )
 
 
 def _check_engine(engine: str, num_processes: int) -> None:
@@ -262,15 +213,6 @@ def _check_engine(engine: str, num_processes: int) -> None:
         )
 
 
-def _check_options(max_steps: int, prompt_format: str, history_length: int) -> None:
-    if max_steps < 1:
-        raise ValueError(f"max_steps is {max_steps}; it must be at least 1, ALFWorld's papers use 50.")
-    if prompt_format not in prompting.PROMPT_FORMATS:
-        raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(prompting.PROMPT_FORMATS)}.")
-    if history_length < 0:
-        raise ValueError(f"history_length is {history_length}; it must be at least 0 turns.")
-
-
 def _open_natively(source: GameSource) -> tuple[Game, Engine]:
     game = source.load()
     return game, NativeEngine(game)
@@ -281,26 +223,3 @@ def _start_textworld(num_processes: int) -> "Textworld":
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
 
     return Textworld(num_processes)
-
-
-def _generate(count: int, seed: int, options: Mapping[str, Any]) -> list[GameSource]:
-    # Imported here: playing released games needs no generator.
-    from trl_3spo.environments.alfworld.generation.generator import generate_games
-
-    games = generate_games(count, seed, **options)
-    # Named by content: equal games of other calls have equal names, and a panel's hash tells what was played.
-    return [files.source_from_data(game, f"generated/{game['id']}") for game in games]
-
-
-def _sources_given(games: Sequence[str | Path | Mapping[str, Any]]) -> list[GameSource]:
-    if isinstance(games, (str, Path, Mapping)) or not games:
-        raise ValueError(f"games is {str(games)[:80]!r}; a list of paths or contents of game files is required.")
-    sources, problems = files.leave_out_duplicates([_source(game, i) for i, game in enumerate(games)])
-    files.warn_of(problems, len(games))
-    return sources
-
-
-def _source(game: str | Path | Mapping[str, Any], index: int) -> GameSource:
-    if isinstance(game, (str, Path)):
-        return files.source_from_path(game)
-    return files.source_from_data(game, f"game/{index}")

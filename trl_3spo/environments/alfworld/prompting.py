@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from trl_3spo.environments import base
 from trl_3spo.environments.alfworld.simulator.text import HELP, without_introduction
 from trl_3spo.environments.base import Turn
-
-PROMPT_FORMATS = ("think", "action")
+from trl_3spo.environments.prompting import Writer, answer_in, fill_action, fill_think
 
 _THINK = """\
 You are an agent in a household that is described to you in words, and you act by short commands.
@@ -40,29 +39,20 @@ def think_prompt(
         observation: What is seen now.
         actions: What can be done now, or `None` to name only the forms of the commands.
     """
-    history = "".join(f"\n\nYou saw:\n{_show(turn.observation)}\nYou did: {turn.action}" for turn in turns)
     options = HELP.rstrip() if actions is None else "What you can do now:\n" + "\n".join(actions)
-    introduction = "" if not turns else " The latest, each after what you saw before it:"
-    return _THINK.format(
-        task=task,
-        num_steps=num_steps,
-        history=introduction + history,
-        observation=_show(observation),
-        options=options,
-    )
+    return fill_think(_THINK, _show, task, num_steps, turns, observation, options)
 
 
 def action_prompt(
     task: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
 ) -> str:
     """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
-    lines = [f"Task: {task}", f"Step: {num_steps}"]
-    for turn in turns:
-        lines += [_show(turn.observation), f"> {turn.action}"]
-    lines.append(_show(observation))
-    if actions is not None:
-        lines.append("Actions: " + " | ".join(actions))
-    return "\n".join([*lines, "Answer with one action."])
+    options = None if actions is None else " | ".join(actions)
+    return fill_action(_show, task, num_steps, turns, observation, options)
+
+
+WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
+"""What writes the prompts of each format."""
 
 
 def _show(observation: str) -> str:
@@ -76,6 +66,4 @@ def parse_action(completion: str, prompt_format: str) -> str:
     Case, surrounding quotes and punctuation, and repeated blanks are evened out. Where an action alone is asked for,
     the first line that is not empty is the action: what follows it is no part of the answer.
     """
-    if prompt_format == "action" and "<action>" not in completion:
-        completion = next((line for line in completion.splitlines() if line.strip()), "")
-    return base.parse_action(completion).lower().strip(_DECORATION)
+    return base.parse_action(answer_in(completion, prompt_format)).lower().strip(_DECORATION)

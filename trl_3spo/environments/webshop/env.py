@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
+from trl_3spo.environments.prompting import ask, check_prompt_options
 from trl_3spo.environments.webshop import prompting
 from trl_3spo.environments.webshop.catalogue.goals import Goal
 from trl_3spo.environments.webshop.score_keys import score_keys
@@ -14,38 +16,18 @@ from trl_3spo.environments.webshop.shop.shop import Shop
 from trl_3spo.environments.webshop.state import DONE, ShopState
 from trl_3spo.environments.webshop.world import World
 
-TIMES_PER_EPISODE = 10
-"""Into how many spans of time score keys divide an episode."""
 
-
-class Snapshot(NamedTuple):
-    """A moment of an episode.
-
-    Args:
-        goal_index: Of the goal, in the world's order.
-        state: Where in the shop.
-        num_steps: Taken so far.
-        is_over: Whether no step may follow.
-        observation: What is shown.
-    """
-
-    goal_index: int
-    state: ShopState
-    num_steps: int
-    is_over: bool
-    observation: Observation
-
-
-class WebShopEnv(Environment):
+class WebShopEnv(LimitedEnvironment[ShopState]):
     """Shopping by instruction, in a shop of our own that answers as WebShop does.
 
-    Buying ends an episode; it is a success if the reward WebShop gives for it is 1.
+    Buying ends an episode; it is a success if the reward WebShop gives for it is 1. The result's `info` then has the
+    parts of the reward. An action that does nothing counts as a step, and `info["no_op"]` says why.
 
     Args:
         world: Products and goals. It is shared: environments of one world cost next to nothing.
         mode: `sane`, or `compat` for WebShop's own oddities (`OriginalShop`).
         observation: `text`, or `text_rich` where buttons and clicked values are marked.
-        show_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
+        shows_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
             wrote the instructions.
         split: `train`, `eval`, `test`, or `None` for all goals.
         only_attainable: Whether to leave out goals whose own product can never earn the full reward
@@ -58,8 +40,10 @@ class WebShopEnv(Environment):
             tokens.
         history_length: Number of past turns in the prompt, at least 0.
         shows_admissible_actions: Whether the prompt lists what can be clicked.
+        show_attributes: Former name of `shows_attributes`; refused.
 
     Raises:
+        TypeError: An option is given by its former name.
         ValueError: An option is none of these, or the split has no goals.
     """
 
@@ -69,7 +53,7 @@ class WebShopEnv(Environment):
         *,
         mode: str = "sane",
         observation: str = "text",
-        show_attributes: bool = False,
+        shows_attributes: bool = False,
         split: str | None = "train",
         only_attainable: bool = False,
         shows_selected_options: bool = True,
@@ -78,26 +62,26 @@ class WebShopEnv(Environment):
         prompt_format: str = "think",
         history_length: int = 2,
         shows_admissible_actions: bool = True,
+        show_attributes: None = None,
     ) -> None:
+        if show_attributes is not None:
+            raise TypeError(f"WebShopEnv has no option show_attributes: write shows_attributes={show_attributes!r}.")
         _check_choice("mode", mode, ("sane", "compat"))
         _check_choice("observation", observation, ("text", "text_rich"))
         _check_choice("reward", reward, ("score", "success"))
-        _check_choice("prompt_format", prompt_format, prompting.PROMPT_FORMATS)
-        if max_steps < 1 or history_length < 0:
-            raise ValueError(f"max_steps={max_steps}, history_length={history_length}: at least 1 and 0 are required.")
+        check_prompt_options(prompt_format, history_length)
+        super().__init__(max_steps)
         self.world = world
         self.mode = mode
         self.observation = observation
-        self.max_steps = max_steps
         self.prompt_format = prompt_format
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
         make_shop = OriginalShop if mode == "compat" else partial(Shop, shows_selected_options=shows_selected_options)
-        self.shop = make_shop(world, is_rich=observation == "text_rich", shows_attributes=show_attributes)
+        self.shop = make_shop(world, is_rich=observation == "text_rich", shows_attributes=shows_attributes)
         self._split = split
         self._only_attainable = only_attainable
         self._is_graded = reward == "score"
-        self._now: Snapshot | None = None
         self.tasks()
 
     @classmethod
@@ -135,46 +119,20 @@ class WebShopEnv(Environment):
             ValueError: There is no such task.
         """
         index = self.world.goal_index(task.id if isinstance(task, Task) else task)
+        return super().reset(self.world.task(index))
+
+    def _begin(self, task: Task) -> tuple[ShopState, Observation]:
         state = ShopState()
-        self._now = Snapshot(index, state, 0, False, self._observe(index, state, 0))
-        return self._now.observation
+        return state, self._observe(task, state, 0)
 
-    def step(self, action: str) -> StepResult:
-        """Take one action. One that does nothing counts as a step, and `info["no_op"]` says why.
-
-        After a purchase `info` has the parts of its reward.
-
-        Raises:
-            RuntimeError: The episode has ended or never began.
-        """
-        now = self._present()
-        if now.is_over:
-            raise RuntimeError("The episode has ended; reset to a task or restore a snapshot before the next step.")
+    def _act(self, now: Snapshot[ShopState], action: str) -> tuple[ShopState, StepResult]:
         state, no_op = self.shop.act(now.state, action)
-        num_steps = now.num_steps + 1
-        is_bought = state.page == DONE
-        is_truncated = not is_bought and num_steps >= self.max_steps
-        observation = self._observe(now.goal_index, state, num_steps)
-        self._now = Snapshot(now.goal_index, state, num_steps, is_bought or is_truncated, observation)
-        if not is_bought:
-            return StepResult(observation, truncated=is_truncated, info={"no_op": no_op} if no_op else {})
-        worth = self._worth(now.goal_index, state)
-        is_success = worth.total == 1
-        reward = worth.total if self._is_graded else float(is_success)
-        return StepResult(observation, reward, True, False, is_success, worth.as_original())
-
-    def snapshot(self) -> Snapshot:
-        """Return the present moment: an immutable value that can be pickled and outlives the episode.
-
-        Raises:
-            RuntimeError: There was no reset yet.
-        """
-        return self._present()
-
-    def restore(self, snapshot: Snapshot) -> Observation:
-        """Go back to a snapshot, of this or any other goal, and return its observation."""
-        self._now = snapshot
-        return snapshot.observation
+        observation = self._observe(now.task, state, now.num_steps + 1)
+        if state.page != DONE:
+            return state, StepResult.going_on(observation, info={"no_op": no_op} if no_op else {})
+        worth = self._worth(self.world.goal_index(now.task.id), state)
+        reward = worth.total if self._is_graded else None
+        return state, StepResult.ended(observation, success=worth.total == 1, reward=reward, info=worth.as_original())
 
     def clickables(self) -> tuple[str, ...]:
         """Return what can be clicked as WebShop lists it, which is not all of it of use.
@@ -182,7 +140,7 @@ class WebShopEnv(Environment):
         Raises:
             RuntimeError: There was no reset yet.
         """
-        return self.shop.clickables(self._present().state)
+        return self.shop.clickables(self.snapshot().state)
 
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return one user message: task, number of actions taken, the last turns, the page, what can be done.
@@ -192,30 +150,24 @@ class WebShopEnv(Environment):
         """
         instruction = self.world.goal(self.world.goal_index(task.id)).instruction
         actions = observation.admissible_actions if self.shows_admissible_actions else None
-        recent = turns[max(0, len(turns) - self.history_length) :]
-        write = prompting.think_prompt if self.prompt_format == "think" else prompting.action_prompt
-        return [{"role": "user", "content": write(instruction, len(turns), recent, observation.text, actions)}]
+        write = prompting.WRITERS[self.prompt_format]
+        return ask(write, instruction, turns, self.history_length, observation.text, actions)
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names; see `prompting.parse_action`."""
         return prompting.parse_action(completion, self.prompt_format)
 
-    def _present(self) -> Snapshot:
-        if self._now is None:
-            raise RuntimeError("No episode has begun; reset to a task first.")
-        return self._now
-
     def _worth(self, index: int, state: ShopState) -> Reward:
         assert state.asin is not None
         return self.world.score(index, state.asin, tuple(sorted(state.options)))
 
-    def _observe(self, index: int, state: ShopState, num_steps: int) -> Observation:
+    def _observe(self, task: Task, state: ShopState, num_steps: int) -> Observation:
+        index = self.world.goal_index(task.id)
         goal: Goal = self.world.goal(index)
         worth = self._worth(index, state) if state.asin is not None else None
         text = self.shop.show(goal.instruction, state, worth.total if worth is not None else 0.0)
         key = (self.world.task_id(index), *state.key)
-        time = num_steps * TIMES_PER_EPISODE // self.max_steps
-        keys = score_keys(key, goal, state, self.shop.shown_products(state), worth, time)
+        keys = score_keys(key, goal, state, self.shop.shown_products(state), worth, self._span(num_steps))
         return Observation(text, key, self.shop.admissible_actions(state), keys)
 
 

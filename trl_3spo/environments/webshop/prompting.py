@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from trl_3spo.environments import base
 from trl_3spo.environments.base import Turn
+from trl_3spo.environments.prompting import Writer, answer_in, fill_action, fill_think
 from trl_3spo.environments.webshop.state import read_action
-
-PROMPT_FORMATS = ("think", "action")
 
 _THINK = """\
 You are shopping on a website for a customer. You read its pages as text, parts separated by [SEP], and act by short \
 commands.
 
-The customer says: {instruction}
+The customer says: {task}
 
 Actions taken so far: {num_steps}.{history}
 
@@ -47,26 +47,22 @@ def think_prompt(
         observation: The page that is seen now.
         actions: What can be clicked now, nothing where only a search is possible, or `None` to name only the forms.
     """
-    shown = [f"\n\nYou saw:\n{_shorten(turn.observation, instruction)}\nYou did: {turn.action}" for turn in turns]
-    history = " The latest, each after what you saw before it:" + "".join(shown) if shown else ""
     options = _FORMS if actions is None else "What you can do now:\n" + "\n".join(actions) if actions else _SEARCH
-    page = _shorten(observation, instruction)
-    return _THINK.format(
-        instruction=instruction, num_steps=num_steps, history=history, observation=page, options=options
-    )
+    show = partial(_shorten, instruction=instruction)
+    return fill_think(_THINK, show, instruction, num_steps, turns, observation, options)
 
 
 def action_prompt(
     instruction: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
 ) -> str:
     """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
-    lines = [f"Task: {instruction}", f"Step: {num_steps}"]
-    for turn in turns:
-        lines += [_shorten(turn.observation, instruction), f"> {turn.action}"]
-    lines.append(_shorten(observation, instruction))
-    if actions is not None:
-        lines.append("Actions: " + (" | ".join(actions) or "search[keywords]"))
-    return "\n".join([*lines, "Answer with one action."])
+    options = None if actions is None else " | ".join(actions) or "search[keywords]"
+    show = partial(_shorten, instruction=instruction)
+    return fill_action(show, instruction, num_steps, turns, observation, options)
+
+
+WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
+"""What writes the prompts of each format."""
 
 
 def _shorten(observation: str, instruction: str) -> str:
@@ -83,9 +79,7 @@ def parse_action(completion: str, prompt_format: str) -> str:
     The last `search[…]` or `click[…]` is taken out of whatever surrounds it, in lower case and without blanks at the
     brackets. Where an action alone is asked for, the first line that is not empty is the action.
     """
-    if prompt_format == "action" and "<action>" not in completion:
-        completion = next((line for line in completion.splitlines() if line.strip()), "")
-    text = base.action_text(completion).strip().lower()
+    text = base.action_text(answer_in(completion, prompt_format)).strip().lower()
     # An action by itself may have brackets within its brackets, by the shop's own rule.
     action = read_action(text) if text.endswith("]") else None
     found = [action] if action else _ACTION.findall(text)

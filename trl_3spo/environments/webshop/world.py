@@ -146,10 +146,12 @@ class World:
                 indices = [index for index in indices if index not in left_out]
             if not indices:
                 raise ValueError(self._explain_empty(split, only_attainable))
-            self._tasks[key] = tuple(
-                Task(self.task_id(index), self.goals.product(index).category, index) for index in indices
-            )
+            self._tasks[key] = tuple(map(self.task, indices))
         return self._tasks[key]
+
+    def task(self, index: int) -> Task:
+        """Return the task of the goal with an index."""
+        return Task(self.task_id(index), self.goals.product(index).category, index)
 
     def _indices(self, split: str | None) -> Sequence[int]:
         if split is None:

@@ -6,7 +6,7 @@ Nothing is downloaded. A game is a dictionary that `Game` reads; `export` writes
 import hashlib
 import random
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from trl_3spo.environments.alfworld.assignment import KINDS, SENTENCES, SLICED_SENTENCES
 from trl_3spo.environments.alfworld.generation.blueprint import Blueprint, problem_text
@@ -20,9 +20,7 @@ from trl_3spo.environments.alfworld.generation.drawing import (
 from trl_3spo.environments.alfworld.generation.oracle import assignment_of, oracle_plan
 from trl_3spo.environments.alfworld.rooms import ROOMS, Room
 from trl_3spo.environments.alfworld.simulator.game import Game
-
-if TYPE_CHECKING:
-    from trl_3spo.environments.alfworld.env import AlfworldEnv
+from trl_3spo.environments.base import Task
 
 MIN_RECEPTACLES = 4
 """The destination, the appliance and two places to search."""
@@ -34,6 +32,14 @@ MAX_FRUITLESS_DRAWS = 200
 """Draws without a new game after which the sizes are taken to have no more of them."""
 
 
+class HasGames(Protocol):
+    """What is asked of an environment whose games must not come again: the part of `AlfworldEnv` that names them."""
+
+    def tasks(self) -> Sequence[Task]: ...  # noqa: D102
+
+    def game(self, task_id: str) -> Game: ...  # noqa: D102
+
+
 def generate_games(
     count: int,
     seed: int,
@@ -42,7 +48,7 @@ def generate_games(
     num_receptacles: Bounds = None,
     num_objects: Bounds = None,
     sliced_share: float = 0.0,
-    apart_from: "AlfworldEnv | None" = None,
+    apart_from: HasGames | None = None,
 ) -> list[dict[str, Any]]:
     """Return different solvable games, the task types in turn. The first n are the same for every count.
 

@@ -1,0 +1,134 @@
+"""One clock for the episodes of any environment: a limit on steps, and the time in the score keys."""
+
+import abc
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
+
+from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task
+
+State = TypeVar("State")
+
+TIMES_PER_EPISODE = 10
+"""Number of spans of time that an episode is divided into by environments with many states."""
+
+NO_EPISODE = "The episode has ended or never began: call reset() or restore() first."
+"""Error message for a step that cannot be taken."""
+
+
+class Snapshot(NamedTuple, Generic[State]):
+    """A moment of an episode: an immutable value, equal to others by content.
+
+    Args:
+        task: The episode's task.
+        state: The world's state, in the world's own form.
+        observation: What is shown. It is kept since a text may tell of the action before.
+        num_steps: Number of steps taken so far.
+        is_final: Whether the episode has ended.
+    """
+
+    task: Task
+    state: State
+    observation: Observation
+    num_steps: int = 0
+    is_final: bool = False
+
+
+class LimitedEnvironment(Environment, Generic[State]):
+    """An environment whose episodes are truncated after a number of steps.
+
+    Subclasses write `tasks`, how an episode begins (`_begin`) and what an action does (`_act`). They keep nothing of an
+    episode themselves: its state is a value, which `_act` replaces and never changes. Snapshots can be pickled if
+    states can.
+
+    Score keys that are left out become the state key with the time, then the time alone. The time is the number of
+    steps taken. An environment that names its own score keys has to put the time into them.
+
+    Args:
+        max_steps: Steps after which an episode is truncated, at least 1. Actions that mean nothing count.
+
+    Raises:
+        ValueError: `max_steps` is below 1.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        if max_steps < 1:
+            raise ValueError(f"max_steps={max_steps}: at least 1 is required.")
+        self.max_steps = max_steps
+        self._now: Snapshot[State] | None = None
+
+    @abc.abstractmethod
+    def _begin(self, task: Task) -> tuple[State, Observation]:
+        """Return the first state of a task, and what is shown there.
+
+        Raises:
+            ValueError: The task is not one of this environment's.
+        """
+
+    @abc.abstractmethod
+    def _act(self, now: Snapshot[State], action: str) -> tuple[State, StepResult]:
+        """Return the state that an action leads to, and the consequence, without regard to the limit.
+
+        Args:
+            now: The present moment. The next one has `now.num_steps + 1` steps.
+            action: Any string. One that means nothing here leads to `now.state` again.
+        """
+
+    def reset(self, task: Task) -> Observation:
+        """Start a task and return its first observation.
+
+        Raises:
+            ValueError: The task is not one of this environment's.
+        """
+        state, observation = self._begin(task)
+        self._now = Snapshot(task, state, _timed(observation, 0))
+        return self._now.observation
+
+    def step(self, action: str) -> StepResult:
+        """Take one action, within the limit on steps.
+
+        Raises:
+            RuntimeError: The episode has ended or never began.
+        """
+        now = self._now
+        if now is None or now.is_final:
+            raise RuntimeError(NO_EPISODE)
+        num_steps = now.num_steps + 1
+        state, result = self._act(now, action)
+        observation = _timed(result.observation, num_steps)
+        is_cut_off = num_steps >= self.max_steps and not result.is_final
+        if is_cut_off or observation is not result.observation:
+            result = replace(result, observation=observation, truncated=result.truncated or is_cut_off)
+        self._now = Snapshot(now.task, state, observation, num_steps, result.is_final)
+        return result
+
+    def snapshot(self) -> Snapshot[State]:
+        """Return the present moment.
+
+        Raises:
+            RuntimeError: No episode has begun.
+        """
+        if self._now is None:
+            raise RuntimeError("No episode has begun: call reset() or restore() first.")
+        return self._now
+
+    def restore(self, snapshot: Snapshot[State]) -> Observation:
+        """Go back to a snapshot, of this or any other task, and return its observation."""
+        self._now = snapshot
+        return snapshot.observation
+
+    def _span(self, num_steps: int) -> int:
+        """Return the time in spans of the episode, 0 to `TIMES_PER_EPISODE`."""
+        return num_steps * TIMES_PER_EPISODE // self.max_steps
+
+
+def _timed(observation: Observation, num_steps: int) -> Observation:
+    """Return an observation with the time in its score keys, unless the environment has named them."""
+    key, named = observation.state_key, observation.score_keys
+    # Where nothing happened, what was shown before may be shown again, with the time of then.
+    if named not in ((key,), _time_keys(key, num_steps - 1)):
+        return observation
+    return replace(observation, score_keys=_time_keys(key, num_steps))
+
+
+def _time_keys(key: Key, num_steps: int) -> tuple[Key, ...]:
+    return (key, num_steps), (num_steps,)

@@ -1,0 +1,97 @@
+"""What the prompts of the benchmarks have in common: two formats, a few past turns, and how an answer is read."""
+
+from collections.abc import Callable, Sequence
+
+from trl_3spo.environments.base import Message, Turn
+
+PROMPT_FORMATS = ("think", "action")
+"""`think` asks for `<think>…</think><action>…</action>`, `action` for an action alone in few tokens."""
+
+Writer = Callable[[str, int, Sequence[Turn], str, Sequence[str] | None], str]
+"""Writes a prompt of one format: task, number of actions taken, the last turns, the observation, what can be done."""
+
+Show = Callable[[str], str]
+"""Shortens an observation to what the prompt has not said yet."""
+
+
+def check_prompt_options(prompt_format: str, history_length: int) -> None:
+    """Check an environment's options for its prompts.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+    if prompt_format not in PROMPT_FORMATS:
+        raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(PROMPT_FORMATS)}.")
+    if history_length < 0:
+        raise ValueError(f"history_length is {history_length}; it must be at least 0 turns.")
+
+
+def ask(
+    write: Writer,
+    task: str,
+    turns: Sequence[Turn],
+    history_length: int,
+    observation: str,
+    actions: Sequence[str] | None,
+) -> list[Message]:
+    """Return one user message that asks for the next action.
+
+    Args:
+        write: Writer of the prompt's format.
+        task: What is to be done.
+        turns: The episode so far, oldest first.
+        history_length: Number of past turns to show.
+        observation: What is seen now.
+        actions: What can be done now, or `None` not to list it.
+    """
+    recent = turns[max(0, len(turns) - history_length) :]
+    return [{"role": "user", "content": write(task, len(turns), recent, observation, actions)}]
+
+
+def fill_think(
+    template: str, show: Show, task: str, num_steps: int, turns: Sequence[Turn], observation: str, options: str
+) -> str:
+    """Return a prompt that asks for a thought and an action.
+
+    Args:
+        template: The benchmark's own words, with `{task}`, `{num_steps}`, `{history}`, `{observation}`, `{options}`.
+        show: Shortens observations.
+        task: What is to be done.
+        num_steps: Number of actions taken so far.
+        turns: The last ones of them, oldest first, with what was seen before each.
+        observation: What is seen now.
+        options: What can be done now, in words.
+    """
+    introduction = " The latest, each after what you saw before it:" if turns else ""
+    history = "".join(f"\n\nYou saw:\n{show(turn.observation)}\nYou did: {turn.action}" for turn in turns)
+    return template.format(
+        task=task,
+        num_steps=num_steps,
+        history=introduction + history,
+        observation=show(observation),
+        options=options,
+    )
+
+
+def fill_action(
+    show: Show, task: str, num_steps: int, turns: Sequence[Turn], observation: str, options: str | None
+) -> str:
+    """Return a prompt of few tokens, which asks for an action alone; see `fill_think`. `None` lists no options."""
+    lines = [f"Task: {task}", f"Step: {num_steps}"]
+    for turn in turns:
+        lines += [show(turn.observation), f"> {turn.action}"]
+    lines.append(show(observation))
+    if options is not None:
+        lines.append(f"Actions: {options}")
+    return "\n".join([*lines, "Answer with one action."])
+
+
+def answer_in(completion: str, prompt_format: str) -> str:
+    """Return the part of a completion that holds its action.
+
+    Where an action alone is asked for, that is the first line that is not empty: what follows is no part of the answer.
+    Tags for the action overrule this.
+    """
+    if prompt_format == "action" and "<action>" not in completion:
+        return next((line for line in completion.splitlines() if line.strip()), "")
+    return completion
