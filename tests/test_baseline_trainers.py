@@ -11,7 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 from training import SpokenCorridor, baseline_trainer, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
 from trl_3spo.algorithm.credit import whiten
-from trl_3spo.training.sampling import last_hidden_states
+from trl_3spo.baselines.critic import last_hidden_states
 
 # Adam's first step is the gradient's sign: it would blow rounding up to the learning rate.
 PLAIN_DESCENT = {"optim": "sgd", "learning_rate": 1.0}

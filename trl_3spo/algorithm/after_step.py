@@ -1,13 +1,12 @@
 """The paper's loop: one step of many trees, credited by the history alone, then an update."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from trl_3spo.algorithm.after_walks import Observe, fitting
-from trl_3spo.algorithm.base import Ranks, Row, Sampler
-from trl_3spo.algorithm.credit import Credit, with_signal
-from trl_3spo.algorithm.forest import Forest
-from trl_3spo.algorithm.tally import Tally
+from trl_3spo.algorithm.after_walks import Loop, fitting
+from trl_3spo.algorithm.base import Row, Sampler
+from trl_3spo.algorithm.credit import with_signal
 
 MIN_BATCH_FILL = 0.9
 """Share of the batch that groups with signal must fill before the policy is updated: the paper's update follows a
@@ -17,43 +16,21 @@ MAX_FILL_ROUNDS = 4
 any group has signal, and a full batch would cost more than it teaches."""
 
 
-class AfterStep:
+@dataclass(eq=False)
+class AfterStep(Loop):
     """Samples state groups until those with signal fill the batch far enough, the same rounds on every rank.
 
     Args:
-        forest: The trees.
-        credit: What the samples earned.
-        observe: Writes ended episodes to the history.
-        tally: Takes in what is to be logged.
-        ranks: Ranks that go on together.
-        max_rounds: Rounds without signal after which nothing is returned.
         max_group_size: G_max.
     """
 
-    def __init__(
-        self,
-        forest: Forest,
-        credit: Credit,
-        observe: Observe,
-        tally: Tally,
-        ranks: Ranks,
-        *,
-        max_rounds: int,
-        max_group_size: int,
-    ) -> None:
-        self._forest = forest
-        self._credit = credit
-        self._observe = observe
-        self._tally = tally
-        self._ranks = ranks
-        self._max_rounds = max_rounds
-        self._max_group_size = max_group_size
+    max_group_size: int
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Return the rows of whole groups with signal, as many as fit."""
         groups: list[list[Row]] = []
         num_sampled = 0
-        for num_rounds in range(1, self._max_rounds + 1):
+        for num_rounds in range(1, self.max_rounds + 1):
             size, found = self._round(sampler, num_to_sample(capacity, num_rows(groups), num_sampled))
             num_sampled += size
             groups = fitting(groups + found, capacity)
@@ -64,22 +41,22 @@ class AfterStep:
     def _round(self, sampler: Sampler, capacity: int) -> tuple[int, list[list[Row]]]:
         """Advance the trees by at most `capacity` actions; return how many, and the rows of the groups with signal."""
         with sampler.phase():
-            plan = self._forest.plan(capacity)
+            plan = self.forest.plan(capacity)
             samples = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
-            groups = self._forest.record(plan, [[x.action for x in group] for group in samples])
-        credited = with_signal(self._credit.rows(samples, groups))
-        self._tally.counts["groups_without_signal"] += len(groups) - len(credited)
-        self._observe(self._forest.take_ended())
+            groups = self.forest.record(plan, [[x.action for x in group] for group in samples])
+        credited = with_signal(self.credit.rows(samples, groups))
+        self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
+        self.observe(self.forest.take_ended())
         return num_rows(samples), credited
 
     def _is_done(self, size: int, capacity: int, num_rounds: int) -> bool:
-        sizes = self._ranks.gather(size)
+        sizes = self.ranks.gather(size)
         wanted = MIN_BATCH_FILL * capacity * len(sizes)
         # Where one rank has no room for another group, none goes on.
-        is_full = sum(sizes) >= wanted or max(sizes) > capacity - self._max_group_size
+        is_full = sum(sizes) >= wanted or max(sizes) > capacity - self.max_group_size
         is_done = is_full or (num_rounds >= MAX_FILL_ROUNDS and sum(sizes) > 0)
-        if is_done or num_rounds == self._max_rounds:
-            self._tally.log("batch_fill", sum(sizes) / (capacity * len(sizes)))
+        if is_done or num_rounds == self.max_rounds:
+            self.tally.log("batch_fill", sum(sizes) / (capacity * len(sizes)))
         return is_done
 
 

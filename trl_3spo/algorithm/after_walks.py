@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from trl_3spo.algorithm.base import Ranks, Row, Sample, Sampler
@@ -16,49 +17,52 @@ Observe = Callable[[Sequence[Episode]], None]
 """Writes ended episodes to the history of all ranks; a collective."""
 
 
-class AfterWalks:
-    """Walks trees to their ends, about as many as fill the batch, until any group of any rank has signal.
+@dataclass(eq=False)
+class Loop:
+    """What both loops of 3SPO work with.
 
     Args:
         forest: The trees.
-        credit: What the samples earned.
+        credit: Says what the samples earned.
         observe: Writes ended episodes to the history.
         tally: Takes in what is to be logged.
         ranks: Ranks that go on together.
         max_rounds: Rounds without signal after which nothing is returned.
     """
 
-    def __init__(
-        self, forest: Forest, credit: Credit, observe: Observe, tally: Tally, ranks: Ranks, *, max_rounds: int
-    ) -> None:
-        self._forest = forest
-        self._credit = credit
-        self._observe = observe
-        self._tally = tally
-        self._ranks = ranks
-        self._max_rounds = max_rounds
-        self._has_warned = False
+    forest: Forest
+    credit: Credit
+    observe: Observe
+    tally: Tally
+    ranks: Ranks
+    max_rounds: int
+
+
+class AfterWalks(Loop):
+    """Walks trees to their ends, about as many as fill the batch, until any group of any rank has signal."""
+
+    has_warned = False
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Return the rows of the groups with signal; those whose advantages are largest, if not all fit."""
         rows: list[Row] = []
         num_rows = num_rounds = 0
-        while num_rows == 0 and num_rounds < self._max_rounds:
+        while num_rows == 0 and num_rounds < self.max_rounds:
             rows = self._round(sampler, capacity)
-            num_rows = sum(self._ranks.gather(len(rows)))
+            num_rows = sum(self.ranks.gather(len(rows)))
             num_rounds += 1
-        self._tally.log("batch_fill", num_rows / (capacity * self._ranks.num_ranks))
+        self.tally.log("batch_fill", num_rows / (capacity * self.ranks.num_ranks))
         return rows
 
     def _round(self, sampler: Sampler, capacity: int) -> list[Row]:
-        num_trees = self._forest.num_trees_for(capacity)
+        num_trees = self.forest.num_trees_for(capacity)
         with sampler.phase():
             samples, groups = self._walk(sampler, num_trees)
-        episodes = self._forest.take_ended()
-        credited = with_signal(self._credit.rows(samples, groups, self._credit.outcomes(episodes)))
-        self._tally.counts["groups_without_signal"] += len(groups) - len(credited)
-        self._forest.expect(sum(map(len, samples)) / num_trees)
-        self._observe(episodes)
+        episodes = self.forest.take_ended()
+        credited = with_signal(self.credit.rows(samples, groups, self.credit.outcomes(episodes)))
+        self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
+        self.forest.expect(sum(map(len, samples)) / num_trees)
+        self.observe(episodes)
         rows = largest(credited, capacity)
         self._log_left_out(sum(map(len, credited)), len(rows), num_trees)
         return rows
@@ -67,18 +71,18 @@ class AfterWalks:
         """Search the trees of some tasks; return their groups with the samples of each."""
         samples: list[list[Sample]] = []
         groups: list[Group] = []
-        self._forest.start(num_trees)
-        while plan := self._forest.plan_living():
+        self.forest.start(num_trees)
+        while plan := self.forest.plan_living():
             sampled = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
-            groups += self._forest.record(plan, [[x.action for x in group] for group in sampled])
+            groups += self.forest.record(plan, [[x.action for x in group] for group in sampled])
             samples += sampled
         return samples, groups
 
     def _log_left_out(self, num_with_signal: int, num_kept: int, num_trees: int) -> None:
         num_left_out = num_with_signal - num_kept
-        self._tally.log("rows_left_out", sum(self._ranks.gather(num_left_out)))
-        if num_trees == 1 and num_left_out > 0 and not self._has_warned:
-            self._has_warned = True
+        self.tally.log("rows_left_out", sum(self.ranks.gather(num_left_out)))
+        if num_trees == 1 and num_left_out > 0 and not self.has_warned:
+            self.has_warned = True
             logger.warning(
                 "A single tree has %d samples with signal, and the batch had room for %d; what is over is sampled in "
                 "vain. Raise gradient_accumulation_steps or per_device_train_batch_size, or lower num_generations or "

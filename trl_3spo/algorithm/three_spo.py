@@ -82,12 +82,10 @@ class ThreeSPO:
         )
         self.options = options
         self._gain = PredictiveGain(self.history, options.discount)
-        parts = (self.forest, Credit(options, self.scorer, advantages), self._observe, self.tally, self.ranks)
-        self._loop: AfterWalks | AfterStep = (
-            AfterWalks(*parts, max_rounds=max_idle_rounds)
-            if options.update_after == "walks"
-            else AfterStep(*parts, max_rounds=max_idle_rounds, max_group_size=options.num_generations)
-        )
+        credit = Credit(options, self.scorer, advantages)
+        parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds)
+        is_stepwise = options.update_after == "step"
+        self._loop = AfterStep(*parts, options.num_generations) if is_stepwise else AfterWalks(*parts)
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""

@@ -1,9 +1,9 @@
 """StepPO's critic: a linear head on what the policy makes of a prompt."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,8 @@ from trl_3spo.environments.base import Environment, Message
 logger = logging.getLogger(__name__)
 
 
-class HiddenStates(Protocol):
-    """What a critic needs of the policy."""
-
-    def prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
-        """Tokenize prompts."""
-
-    def last_hidden_states(self, prompt_ids: list[list[int]]) -> Tensor:
-        """Return (N, H) hidden states at the last tokens of N prompts."""
+HiddenStates = Callable[[list[list[int]]], Tensor]
+"""Maps the token ids of N prompts to the policy's (N, H) hidden states at their last tokens."""
 
 
 class ValueHead:
@@ -98,13 +92,21 @@ class CriticValues:
     Args:
         head: The critic.
         env: Asks for the next action where an episode was cut off.
-        sampler: Tokenizes prompts and reads the policy's hidden states.
+        prompt_ids: Tokenizes prompts.
+        hidden_states: Reads the policy.
     """
 
-    def __init__(self, head: ValueHead, env: Environment, sampler: HiddenStates) -> None:
+    def __init__(
+        self,
+        head: ValueHead,
+        env: Environment,
+        prompt_ids: Callable[[list[list[Message]]], list[list[int]]],
+        hidden_states: HiddenStates,
+    ) -> None:
         self.head = head
         self._env = env
-        self._sampler = sampler
+        self._prompt_ids = prompt_ids
+        self._hidden_states = hidden_states
         self._features: list[Tensor] = []
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
@@ -127,12 +129,12 @@ class CriticValues:
         for episode, samples in zip(chain.from_iterable(groups), steps, strict=True):
             asked = [sample.prompt_ids for sample in samples]
             prompt_ids += [*asked, asked[-1] if episode.end.result.terminated else self._next_prompt(episode)]
-        states = self._sampler.last_hidden_states(prompt_ids)
+        states = self._hidden_states(prompt_ids)
         return list(torch.split(states, [len(samples) + 1 for samples in steps]))
 
     def _next_prompt(self, episode: Episode) -> list[int]:
         end = episode.end
-        return self._sampler.prompt_ids([self._env.prompt(end.task, end.observation, end.turns())])[0]
+        return self._prompt_ids([self._env.prompt(end.task, end.observation, end.turns())])[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the critic's weights and moments."""
@@ -144,3 +146,31 @@ class CriticValues:
             self.head.load_state_dict(state["critic"])
         else:
             logger.warning("The checkpoint holds no critic; the critic starts afresh.")
+
+
+def last_hidden_states(
+    model: torch.nn.Module, prompt_ids: Sequence[Sequence[int]], *, pad_id: int, batch_size: int
+) -> Tensor:
+    """Return a model's last hidden state at the last token of each prompt.
+
+    Args:
+        model: A causal language model of `transformers`.
+        prompt_ids: N prompts, at least one.
+        pad_id: Token to pad with.
+        batch_size: Prompts per forward pass.
+
+    Returns:
+        (N, H) in single precision, without gradient.
+    """
+    chunks = [prompt_ids[i : i + batch_size] for i in range(0, len(prompt_ids), batch_size)]
+    return torch.cat([_last_hidden_states(model, chunk, pad_id) for chunk in chunks])
+
+
+@torch.no_grad()
+def _last_hidden_states(model: torch.nn.Module, prompt_ids: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    width, device = max(map(len, prompt_ids)), next(model.parameters()).device
+    ids = torch.tensor([[pad_id] * (width - len(x)) + list(x) for x in prompt_ids], device=device)
+    mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in prompt_ids], device=device)
+    outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1, use_cache=False)
+    states: Tensor = outputs.hidden_states[-1]
+    return states[:, -1].float()

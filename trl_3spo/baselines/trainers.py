@@ -3,9 +3,11 @@
 import textwrap
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
-from trl_3spo.baselines.critic import CriticValues, ValueHead
+from trl_3spo.baselines.critic import CriticValues, ValueHead, last_hidden_states
 from trl_3spo.baselines.episodes import EpisodeGRPO, GiGPO
 from trl_3spo.baselines.step_po import GroupValues, HistoryValues, StepPO, Values
 from trl_3spo.training.agent_trainer import AgentTrainer
@@ -112,7 +114,16 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
             return HistoryValues(history, args.discount)
         hidden_size = self.model.config.get_text_config().hidden_size
         head = ValueHead(hidden_size, args.critic_learning_rate, self.accelerator)
-        return CriticValues(head, self.env, self.sampler)
+        return CriticValues(head, self.env, self.sampler.prompt_ids, self._hidden_states)
+
+    def _hidden_states(self, prompt_ids: list[list[int]]) -> Tensor:
+        with self.sampler.timed("critic"), self.accelerator.autocast():
+            return last_hidden_states(
+                self.accelerator.unwrap_model(self.model),
+                prompt_ids,
+                pad_id=self._tokenizer.pad_token_id,
+                batch_size=self.args.per_device_train_batch_size,
+            )
 
 
 def _episodes(trainer: AgentTrainer[Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import num_padding, pad_rows, rollout_output, with_credit
-from trl_3spo.training.model_card import environment_section
 from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
 from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
 from trl_3spo.training.row_metrics import row_metrics

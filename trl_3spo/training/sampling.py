@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import GenerationConfig
 
 from trl_3spo.algorithm.base import Metrics, Sample
@@ -40,11 +39,11 @@ class PolicySampler:
         env = self._trainer.env
         prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in visits]
         owners = [i for i, count in enumerate(num_samples) for _ in range(count)]
-        with self._timed("generation"):
+        with self.timed("generation"):
             prompt_ids = self.prompt_ids(prompts)
-        with self._timed("waiting"):
+        with self.timed("waiting"):
             announce_generation()
-        with self._timed("generation"):
+        with self.timed("generation"):
             completions, logps = self._generate([prompt_ids[i] for i in owners])
             texts = self._decode(completions)
         samples: list[list[Sample]] = [[] for _ in visits]
@@ -73,7 +72,8 @@ class PolicySampler:
         self._seconds["environment"] += time.perf_counter() - began - in_phases
 
     @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
+    def timed(self, phase: str) -> Iterator[None]:
+        """Log the seconds of what is done within as those of a phase."""
         began = time.perf_counter()
         yield
         self._seconds[phase] += time.perf_counter() - began
@@ -145,17 +145,6 @@ class PolicySampler:
         require_positions(trainer.model, max(map(len, prompt_ids)), trainer.max_completion_length)
         return prompt_ids
 
-    def last_hidden_states(self, prompt_ids: list[list[int]]) -> torch.Tensor:
-        """Return the model's (N, H) last hidden states at the last tokens of N prompts, in single precision."""
-        trainer = self._trainer
-        with self._timed("critic"), trainer.accelerator.autocast():
-            return last_hidden_states(
-                trainer.accelerator.unwrap_model(trainer.model),
-                prompt_ids,
-                pad_id=trainer._tokenizer.pad_token_id,
-                batch_size=trainer.args.per_device_train_batch_size,
-            )
-
     def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
         if self._trainer.use_vllm:
             self._keep_engine_weights()
@@ -179,31 +168,3 @@ class PolicySampler:
     def staleness(self) -> int:
         """Optimizer steps made since vLLM got its weights."""
         return 0 if self._synced_step is None else int(self._trainer.state.global_step) - self._synced_step
-
-
-def last_hidden_states(
-    model: torch.nn.Module, prompt_ids: Sequence[Sequence[int]], *, pad_id: int, batch_size: int
-) -> torch.Tensor:
-    """Return a model's last hidden state at the last token of each prompt.
-
-    Args:
-        model: A causal language model of `transformers`.
-        prompt_ids: N prompts, at least one.
-        pad_id: Token to pad with.
-        batch_size: Prompts per forward pass.
-
-    Returns:
-        (N, H) in single precision, without gradient.
-    """
-    chunks = [prompt_ids[i : i + batch_size] for i in range(0, len(prompt_ids), batch_size)]
-    return torch.cat([_last_hidden_states(model, chunk, pad_id) for chunk in chunks])
-
-
-@torch.no_grad()
-def _last_hidden_states(model: torch.nn.Module, prompt_ids: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
-    width, device = max(map(len, prompt_ids)), next(model.parameters()).device
-    ids = torch.tensor([[pad_id] * (width - len(x)) + list(x) for x in prompt_ids], device=device)
-    mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in prompt_ids], device=device)
-    outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True, logits_to_keep=1, use_cache=False)
-    states: torch.Tensor = outputs.hidden_states[-1]
-    return states[:, -1].float()
