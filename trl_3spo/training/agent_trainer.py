@@ -192,9 +192,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         """Log the algorithm's own rewards and advantages in place of those of GRPOTrainer's blocks."""
         end_tokens = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         for name, value in row_metrics(self._rows, end_tokens, self.ranks).items():
-            logged = self._metrics["train"][name]
-            logged.pop()
-            logged += [] if value is None else [value]
+            logged = self._metrics["train"].pop(name)[:-1] + ([] if value is None else [value])
+            if logged:
+                self._metrics["train"][name] = logged
         advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
         table = self._logs["advantages"]
         for _ in range(min(len(advantages), len(table))):

@@ -6,6 +6,7 @@ GRPOTrainer computes them over blocks of `num_generations` rows, which are no gr
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
         f"rewards/{REWARD}/std": _std(rewards),
         "completions/clipped_ratio": 1.0 - len(ended) / len(every) if every else None,
     }
+    # As TRL has it: where every completion was cut off, those that ended have length 0.
+    ended = ended if len(ended) or not every else np.array([0])
     return metrics | _lengths(lengths, "length") | _lengths(ended, "terminated_length")
 
 
@@ -60,7 +63,7 @@ def _rewards_by_group(by_rank: Sequence[Sequence[tuple[int, float, int, bool]]])
     return list(groups.values())
 
 
-def _lengths(lengths: NDArray[np.int64], name: str) -> dict[str, float | None]:
+def _lengths(lengths: NDArray[Any], name: str) -> dict[str, float | None]:
     values = (lengths.mean(), lengths.min(), lengths.max()) if len(lengths) else (None, None, None)
     statistics = zip(("mean", "min", "max"), values, strict=True)
     return {f"completions/{statistic}_{name}": None if x is None else float(x) for statistic, x in statistics}
