@@ -3,11 +3,10 @@
     python benchmarks/tabular.py --json benchmarks/results/tabular.json
     python benchmarks/summarize.py benchmarks/results/tabular.json
 
-The algorithms are the package's own; the policy is a softmax per observation that ascends the advantages of every batch
-at once: one group (3SPO after every step), the trees that fit (`defaults`), or eight episodes (the baselines). The
-learning rate of each method and world is the one of a grid with the largest area under the curve, over half of the
-actions and on seeds that are not reported; controls have 3SPO's. With equal seeds all methods find the same tasks and
-begin with the same policy. Runs that the file has are not repeated.
+The policy ascends the advantages of every batch at once: one group (3SPO after every step), the trees that fit
+(`defaults`), or eight episodes (the baselines). The learning rate of each method and world is the one of a grid with the
+largest area, over half of the actions and on seeds that are not reported; controls have 3SPO's. Equal seeds have equal
+tasks and first policies. Runs that the file has are not repeated.
 """
 
 import argparse
@@ -27,6 +26,7 @@ NUM_POINTS = 40
 BUDGET = 40_000
 RATES = (0.3, 0.8, 2.0, 6.0, 20.0)
 TUNING_SEEDS = (1000, 1001)
+KEYS = ("environment", "method", "learning_rate", "seed", "area")
 
 
 def play(world: str, method: str, learning_rate: float, seed: int, budget: int) -> Run:
@@ -35,14 +35,11 @@ def play(world: str, method: str, learning_rate: float, seed: int, budget: int) 
     policy = TablePolicy(env, seed, learning_rate)
     sampler = TableSampler(policy)
     algorithm, capacity = make_algorithm(env, method, seed)
-    actions, success = [0], [policy.success_rate()]
-    sampled, num_states = 0, 0
+    actions, success, sampled = [0], [policy.success_rate()], 0
     while sampled < budget:
-        rows = algorithm.collect(sampler, capacity)
-        policy.update([(x.sample.prompt[0]["content"], x.sample.action, x.advantage) for x in rows])
+        sampler.learn(algorithm.collect(sampler, capacity))
         metrics = algorithm.metrics()
         sampled += int(metrics["sampled_actions"][0])
-        num_states = int(metrics["unique_states"][0])
         if sampled >= min(len(actions) * budget // NUM_POINTS, budget):
             actions.append(sampled)
             success.append(policy.success_rate())
@@ -52,15 +49,15 @@ def play(world: str, method: str, learning_rate: float, seed: int, budget: int) 
         "seed": seed,
         "learning_rate": learning_rate,
         "sampled_actions": sampled,
-        "unique_states": num_states,
+        "unique_states": int(metrics["unique_states"][0]),
         "curve": {"actions": actions, "success": [round(x, 4) for x in success]},
     }
 
 
 def area(run: Run) -> float:
     """Return the mean success over the actions of a run."""
-    actions = run["curve"]["actions"]
-    return float(np.trapezoid(run["curve"]["success"], actions) / actions[-1])
+    curve = run["curve"]
+    return float(np.trapezoid(curve["success"], curve["actions"]) / curve["actions"][-1])
 
 
 class Study:
@@ -73,19 +70,17 @@ class Study:
         known = json.loads(file.read_text()) if file.exists() else {"budget": budget, "tuning": [], "runs": []}
         if known["budget"] != budget:
             raise SystemExit(f"{file} has runs of {known['budget']} actions, not of {budget}; choose another file.")
-        self.tuning: list[Run] = known["tuning"]
-        self.runs: list[Run] = known["runs"]
+        self.tuning, self.runs = known["tuning"], known["runs"]
 
     def tune(self, world: str, method: str) -> float:
         """Return the learning rate whose runs on the tuning seeds have the largest area."""
-        known = {(x["environment"], x["method"], x["learning_rate"], x["seed"]): x["area"] for x in self.tuning}
+        known = {tuple(x[name] for name in KEYS[:-1]): x["area"] for x in self.tuning}
         areas = dict.fromkeys(RATES, 0.0)
         for rate, seed in product(RATES, TUNING_SEEDS):
             key = (world, method, rate, seed)
             if key not in known:
                 known[key] = round(area(play(*key, self._budget // 2)), 4)
-                names = ("environment", "method", "learning_rate", "seed", "area")
-                self.tuning.append(dict(zip(names, (*key, known[key]), strict=True)))
+                self.tuning.append(dict(zip(KEYS, (*key, known[key]), strict=True)))
                 self._save()
             areas[rate] += known[key]
         return max(RATES, key=lambda rate: areas[rate])
@@ -105,9 +100,8 @@ class Study:
         for name, runs in {"tuning": self.tuning, "runs": self.runs}.items():
             rows = ",\n".join("  " + json.dumps(run) for run in runs)
             lines.append(f' "{name}": [\n{rows}\n ]')
-        partial = self._file.with_suffix(".partial")
-        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        partial.replace(self._file)
+        self._file.with_suffix(".partial").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        self._file.with_suffix(".partial").replace(self._file)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from controls import Control, controls
 from tabular_worlds import TablePolicy, TabularEnv
 
-from trl_3spo.algorithm.base import Algorithm, Sample
+from trl_3spo.algorithm.base import Algorithm, Row, Sample
 from trl_3spo.algorithm.credit import group_relative
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
 from trl_3spo.algorithm.records import Visit
@@ -79,6 +79,10 @@ class TableSampler:
     def _at(self, text: str, count: int) -> list[Sample]:
         prompt = [{"role": "user", "content": text}]
         return [Sample(prompt, [], [int(action)], action) for action in self._policy.sample(text, count)]
+
+    def learn(self, rows: Sequence[Row]) -> None:
+        """Ascend the advantages of sampled actions."""
+        self._policy.update([(x.sample.prompt[0]["content"], x.sample.action, x.advantage) for x in rows])
 
     def phase(self) -> AbstractContextManager[None]:
         """Do nothing: there is one process."""
