@@ -4,9 +4,9 @@
     python benchmarks/summarize.py benchmarks/results/tabular.json
 
 The policy ascends the advantages of every batch at once: one group (3SPO after every step), the trees that fit
-(`defaults`), or eight episodes (the baselines). The learning rate of each method and world is the one of a grid with the
-largest area, over half of the actions and on seeds that are not reported; controls have 3SPO's. Equal seeds have equal
-tasks and first policies. Runs that the file has are not repeated.
+(`defaults`), or eight episodes (the baselines). The learning rate of each method and world has the largest area of a grid,
+over half of the actions and on other seeds; controls have 3SPO's. Equal seeds have equal tasks and first policies. Runs
+that the file has are not repeated.
 """
 
 import argparse
@@ -98,8 +98,7 @@ class Study:
     def _save(self) -> None:
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in self._head.items()]
         for name, runs in {"tuning": self.tuning, "runs": self.runs}.items():
-            rows = ",\n".join("  " + json.dumps(run) for run in runs)
-            lines.append(f' "{name}": [\n{rows}\n ]')
+            lines.append(f' "{name}": [\n' + ",\n".join("  " + json.dumps(run) for run in runs) + "\n ]")
         self._file.with_suffix(".partial").write_text("{\n" + ",\n".join(lines) + "\n}\n")
         self._file.with_suffix(".partial").replace(self._file)
 
