@@ -4,8 +4,8 @@
     python benchmarks/summarize.py benchmarks/results/tabular.json
 
 The policy ascends the advantages of every batch at once: one group (3SPO after every step), the trees that fit
-(`defaults`), or eight episodes (the baselines). The learning rate of each method and world has the largest area of a grid,
-over half of the actions and on other seeds; controls have 3SPO's. Equal seeds have equal tasks and first policies. Runs
+(`defaults`), or eight episodes (the baselines). The learning rate of each method and world has the largest area of a
+grid, over half of the actions and on other seeds; controls have 3SPO's. Equal seeds have equal tasks and policies. Runs
 that the file has are not repeated.
 """
 

@@ -22,7 +22,7 @@ def test_a_small_model_imitates_and_trains_on_given_files(tmp_path, monkeypatch,
     run(monkeypatch, "--tiny", *files, "--max-steps", 2, "--output-dir", tmp_path / "run")
     output = capsys.readouterr().out
     assert output.count("eval_success_rate_low") == 2
-    assert output.count("state_score_reward/mean") == 2, "one log entry per update"
+    assert output.count("transition_reward/mean") == 2, "one log entry per update"
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
