@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from controls import controls
+from controls import Control, controls
 from provenance import provenance
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
@@ -36,6 +36,7 @@ from trl_3spo import (
     ThreeSPOConfig,
     ThreeSPOTrainer,
 )
+from trl_3spo.algorithm.branching import at_the_root
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.training.agent_trainer import AgentTrainer
@@ -47,6 +48,9 @@ from small_webshop import WEBSHOP
 
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 8
+
+PANELS = {"first": 0, "development": 1, "report": 2}
+"""Seeds of the tasks. Settings are chosen on development tasks, and no choice sees those of a report: docs/protocol.md."""
 
 LEARNING_RATE = 4e-4
 ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}
@@ -62,6 +66,14 @@ COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
 METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")}
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
+WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "per_device_train_batch_size": 96}
+METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS)
+METHODS["branch_at_root"] = METHODS["branch"]
+METHODS["steppo_history"] = (
+    StepPOTrainer,
+    StepPOConfig,
+    EPISODES | {"discount": 0.95, "gae_lambda": 0.9, "value_source": "history", "num_generations": 2},
+)
 METHODS["no_small_groups"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"num_generations": 4})
 METHODS |= {
     name: (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | control.options)
@@ -101,10 +113,13 @@ def _num_sampled(state: TrainerState) -> float:
     return sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
 
 
-def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: Path) -> AgentTrainer[Any]:
+def make_trainer(
+    world: DemoWorld, method: str, seed: int, budget: int, folder: Path, panel: str = "first", **changes: Any
+) -> AgentTrainer[Any]:
     """Return the trainer of one run. Tasks are the same whatever the seed."""
     trainer_class, make_config, options = METHODS[method]
-    tasks = world.make_tasks(0)
+    options = options | changes
+    tasks = world.make_tasks(PANELS[panel])
     shared = {
         "output_dir": str(folder),
         "max_steps": budget,  # never reached: every optimizer step samples several actions
@@ -141,6 +156,7 @@ def make_trainer(world: DemoWorld, method: str, seed: int, budget: int, folder: 
 def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
     """Return 3SPO with the parts of a control, or None where a method is none or needs no parts."""
     known = controls(config, seed=config.seed) if method.startswith("no_") else {}
+    known |= {"branch_at_root": Control(parts={"choose": at_the_root})}
     if method not in known or not known[method].parts:
         return None
     common = {"seed": config.seed, "max_idle_rounds": config.max_idle_rounds}
@@ -171,14 +187,16 @@ def predictive_gain(log: list[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(values) for name, values in gains.items()}
 
 
-def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> None:
+def run(
+    world_name: str, method: str, seed: int, budget: int, folder: Path, panel: str = "first", **changes: Any
+) -> None:
     """Make a run, or finish it, unless its file is there."""
-    name = f"{world_name}_{method}_{seed}"
+    name = "_".join([world_name, method, *(f"{key}={value}" for key, value in changes.items()), str(seed)])
     file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
     if file.exists():
         return
     origin = provenance("torch", "transformers", "trl")
-    trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints)
+    trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints, panel, **changes)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
     trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
     record = origin | {
@@ -186,6 +204,8 @@ def run(world_name: str, method: str, seed: int, budget: int, folder: Path) -> N
         "method": method,
         "seed": seed,
         "budget": budget,
+        "tasks": panel,
+        "changes": changes,
         "learning_rate": trainer.args.learning_rate,
         "panel": trainer.evaluation.panel,
         "sampled_actions": _num_sampled(trainer.state),
@@ -203,13 +223,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=WORLDS, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=COMPARED)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--tasks", choices=PANELS, default="first", help="tasks to train on and to evaluate with")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options in place of a method's own"
+    )
     parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run")
     parser.add_argument("--folder", type=Path, required=True, help="one file for every finished run")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for seed, method in product(range(arguments.seeds), arguments.methods):
-        run(arguments.env, method, seed, arguments.budget, arguments.folder)
+    changes = {name: json.loads(value) for name, _, value in (x.partition("=") for x in arguments.set)}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    for seed, method in product(seeds, arguments.methods):
+        run(arguments.env, method, seed, arguments.budget, arguments.folder, arguments.tasks, **changes)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def one_walk(options: ThreeSPOOptions, root: Visit) -> TreeSearch:
         root,
         max_episodes=options.max_episodes_per_tree,
         has_backtracking=False,
-        follows_best=options.follows_best,
+        follows_best=options.search == "best_first",
     )
 
 

@@ -26,7 +26,7 @@ MENDED = SCORES_ALONE | {
     "success_weight": 1.0,
     "advantage_scaling": "group",
     "max_episodes_per_tree": 4,
-    "follows_best": True,
+    "search": "best_first",
     "history_half_life": 100.0,
     "backoff_strength": 0.0,
 }
@@ -50,7 +50,7 @@ BASELINES: dict[str, Any] = {
 TUNED = ("3spo", "defaults", "stepwise", "published", *BASELINES)
 SWITCHES = {
     "no_novelty_decay": Control({"novelty_decay_rate": 0.0}),
-    "no_best_first": Control({"follows_best": False}),
+    "no_best_first": Control({"search": "frontier"}),
     "no_success_reward": Control({"success_weight": 0.0}),
     "no_group_size_floor": Control(parts={"make_scorer": StateScorer}),
 }

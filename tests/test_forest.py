@@ -169,7 +169,7 @@ def test_judged_groups_know_what_became_of_their_walks():
     assert [episode.success for episode in episodes] == [True]
     assert [x.reward for x in groups[0].transitions] == [0.0, 0.0]
     credit = Credit(collecting.options, collecting.scorer)
-    first, second = credit.rows(samples_of(groups), groups, credit.outcomes(episodes))
+    first, second = credit.rows(samples_of(groups), groups, episodes)
     # Nothing is known, S = 1 everywhere, λ = 2. The state before the last step turned out to be worth 0.9, a step away
     # 0.81: R = 0.5 · (1 − (1 − 2 · 0.81)). The way not taken stays unknown; a success is S(0.9 · 1), known beforehand.
     assert [x.reward for x in first] == pytest.approx([0.81, 0.0])

@@ -31,6 +31,7 @@ BAD = {
     "baseline": "sea level",
     "advantage_scaling": "twice",
     "update_after": "lunch",
+    "search": "high and low",
 }
 
 
@@ -75,6 +76,7 @@ GONE = {
     "min_group_size": "make_scorer",
     "has_backtracking": "has_backtracking=False",
     "advantage_delta": "advantages=",
+    "follows_best": "best_first",
     "min_batch_fill": "0.9 of the batch",
     "max_fill_rounds": "at most 4 rounds",
 }
@@ -105,7 +107,7 @@ def test_published_numbers(tmp_path):
     assert (config.novelty_weight, config.novelty_decay_rate) == (0.5, 0.1)
     assert (config.learning_rate, config.beta) == (1e-6, 0.01)
     assert (config.update_after, config.max_episodes_per_tree) == ("step", None)
-    assert (config.success_weight, config.follows_best) == (1.0, True)
+    assert (config.success_weight, config.search) == (1.0, "best_first")
     assert (config.discount, config.outcome_weight, config.baseline) == (1.0, 0.0, "group")
     assert config.advantage_scaling == "group"
     assert (config.history_half_life, config.backoff_strength) == (None, 0.0)

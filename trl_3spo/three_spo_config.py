@@ -13,6 +13,7 @@ _GONE = {
     "has_adaptive_group_size": _PART.format("make_scorer=partial(StateScorer, min_group_size=num_generations))"),
     "min_group_size": _PART.format("make_scorer=partial(StateScorer, min_group_size=…))"),
     "has_backtracking": _PART.format("make_tree=…) with TreeSearch(…, has_backtracking=False)"),
+    "follows_best": "it is search='best_first' or 'frontier'",
     "advantage_delta": _PART.format("advantages=…) with a function of your own; δ is GRPO's 1e-4"),
     "min_batch_fill": "with update_after='step' groups with signal fill 0.9 of the batch",
     "max_fill_rounds": "with update_after='step' a batch is filled in at most 4 rounds",

@@ -1,6 +1,7 @@
 """3SPO's default loop: search the trees of some tasks to their ends, then credit everything at once."""
 
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -10,6 +11,7 @@ from trl_3spo.algorithm.credit import Credit, with_signal
 from trl_3spo.algorithm.forest import Forest
 from trl_3spo.algorithm.records import Episode, Group
 from trl_3spo.algorithm.tally import Tally
+from trl_3spo.algorithm.walk_credit import WalkCredit
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class Loop:
     """
 
     forest: Forest
-    credit: Credit
+    credit: Credit | WalkCredit
     observe: Observe
     tally: Tally
     ranks: Ranks
@@ -44,7 +46,7 @@ class AfterWalks(Loop):
     has_warned = False
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
-        """Return the rows of the groups with signal; those whose advantages are largest, if not all fit."""
+        """Return the rows of the groups with signal; any of them, if not all fit."""
         rows: list[Row] = []
         num_rows = num_rounds = 0
         while num_rows == 0 and num_rounds < self.max_rounds:
@@ -59,11 +61,11 @@ class AfterWalks(Loop):
         with sampler.phase():
             samples, groups = self._walk(sampler, num_trees)
         episodes = self.forest.take_ended()
-        credited = with_signal(self.credit.rows(samples, groups, self.credit.outcomes(episodes)))
+        credited = with_signal(self.credit.rows(samples, groups, episodes))
         self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
         self.forest.expect(sum(map(len, samples)) / num_trees)
         self.observe(episodes)
-        rows = largest(credited, capacity)
+        rows = drawn(credited, capacity)
         self._log_left_out(sum(map(len, credited)), len(rows), num_trees)
         return rows
 
@@ -92,10 +94,12 @@ class AfterWalks(Loop):
             )
 
 
-def largest(groups: list[list[Row]], capacity: int) -> list[Row]:
-    """Return the rows of the groups while they fit, those first in which an advantage is largest."""
-    by_size = sorted(groups, key=lambda group: -max(abs(row.advantage) for row in group))
-    return list(chain.from_iterable(fitting(by_size, capacity)))
+def drawn(groups: list[list[Row]], capacity: int) -> list[Row]:
+    """Return the rows of all groups, or, if they do not fit, of groups drawn without looking at their advantages."""
+    if sum(map(len, groups)) > capacity:
+        # The same wherever a training goes on from, without any state.
+        groups = random.Random(len(groups)).sample(groups, len(groups))
+    return list(chain.from_iterable(fitting(groups, capacity)))
 
 
 def fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:

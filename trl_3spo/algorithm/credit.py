@@ -152,16 +152,17 @@ class Credit:
         self,
         samples: Sequence[Sequence[Sample]],
         groups: Sequence[Group],
-        outcomes: Outcomes | None = None,
+        episodes: Sequence[Episode] | None = None,
     ) -> list[list[Row]]:
         """Return the rows of every group, all with advantage zero where it has no signal.
 
         Args:
             samples: For every group its n(s) samples.
             groups: What was sampled.
-            outcomes: What visits turned out to be worth. `None` where that is not known yet: transitions then keep the
+            episodes: Ended walks through the groups. `None` where they have not ended yet: transitions then keep the
                 rewards they were found with.
         """
+        outcomes = None if episodes is None else self.outcomes(episodes)
         pairs = zip(samples, groups, strict=True)
         return [self._rows(number, *pair, outcomes) for number, pair in enumerate(pairs)]
 

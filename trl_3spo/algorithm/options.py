@@ -4,17 +4,26 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Novelty = Literal["episode", "changed", "training"]
-Baseline = Literal["group", "state", "both"]
+Baseline = Literal["group", "state", "both", "walks"]
 AdvantageScaling = Literal["group", "batch", "none"]
 UpdateAfter = Literal["walks", "step"]
+Search = Literal["frontier", "best_first", "branch"]
 
 _CHOICES = {
     "novelty": get_args(Novelty),
     "baseline": get_args(Baseline),
     "advantage_scaling": get_args(AdvantageScaling),
     "update_after": get_args(UpdateAfter),
+    "search": get_args(Search),
 }
-_NOT_NEGATIVE = ("score_sharpness", "score_annealing_rate", "novelty_decay_rate", "success_weight", "backoff_strength")
+_NOT_NEGATIVE = (
+    "score_sharpness",
+    "score_annealing_rate",
+    "novelty_decay_rate",
+    "success_weight",
+    "backoff_strength",
+    "invalid_action_penalty",
+)
 
 PUBLISHED: dict[str, Any] = {
     "num_generations": 8,
@@ -32,7 +41,7 @@ PUBLISHED: dict[str, Any] = {
     "advantage_scaling": "group",
     "update_after": "step",
     "max_episodes_per_tree": None,
-    "follows_best": True,
+    "search": "best_first",
     "history_half_life": None,
     "backoff_strength": 0.0,
 }
@@ -74,10 +83,13 @@ class ThreeSPOOptions:
         outcome_weight (`float`, *optional*, defaults to `0.9`):
             λ in [0, 1] of the λ-returns that correct the scores of the states a walk passed. At 0 (the paper) rewards
             are differences of scores alone.
+        invalid_action_penalty (`float`, *optional*, defaults to `0.0`):
+            Taken off the reward of an action that is not admissible, at least 0.
         baseline (`str`, *optional*, defaults to `"both"`):
             What a reward is compared with. `"group"`: the mean of its group (the paper). `"state"`: only S(s), which
             S(s) − S(s') holds already. `"both"`: S(s), and the fraction 1 − 1/k of the group's mean, k being the number
-            of different actions in the group.
+            of different actions in the group. `"walks"`: the λ-return of s' with the mean of p(s) and of what the other
+            walks through s returned; scores then take no part in the reward.
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
             `"batch"` subtracts the mean of the batch and divides by its standard deviation. `"group"` divides by the
             standard deviation of the group (the paper), and needs `baseline="group"`. `"none"` does neither.
@@ -87,6 +99,11 @@ class ThreeSPOOptions:
         update_after (`str`, *optional*, defaults to `"walks"`):
             When the policy is updated. `"walks"`: when the trees of some tasks have been searched to their ends.
             `"step"`: after every step of many trees (the paper); needs `outcome_weight=0`.
+        search (`str`, *optional*, defaults to `"frontier"`):
+            Where a tree goes on. `"frontier"`: n(s) actions are tried in each state; a walk goes on from the state the
+            first one reached, and later walks start at the others. Walks are the policy's own. `"best_first"`: walks go
+            on from the best state a group reached (the paper). `"branch"`: one action is sampled in each state, and
+            every walk but the first starts in a state on the tree's walks, drawn without looking at how they ended.
         max_episodes_per_tree (`int`, *optional*, defaults to `2`):
             Number of ended walks after which a task's tree is finished, at least 1. `None` goes on until the frontier
             is empty (the paper); needs `update_after="step"`.
@@ -105,9 +122,6 @@ class ThreeSPOOptions:
         success_weight (`float`, *optional*, defaults to `0.0`):
             Factor ≥ 0 on R_success in the reward. At 0 a success is the score of the state it ends in, exp(−λ). The
             paper's 1 makes the last step of an episode worth many times any other.
-        follows_best (`bool`, *optional*, defaults to `False`):
-            Whether a walk goes on from the best state that a group reached (the paper), or from the one that its first
-            action reached. In the second case walks are the policy's own.
     """
 
     num_generations: int = field(default=2, metadata={"help": "G_max: most actions sampled from one state."})
@@ -122,14 +136,20 @@ class ThreeSPOOptions:
     outcome_weight: float = field(
         default=0.9, metadata={"help": "λ of the λ-returns that correct the scores along a walk."}
     )
+    invalid_action_penalty: float = field(
+        default=0.0, metadata={"help": "Taken off the reward of an action that is not admissible."}
+    )
     baseline: Baseline = field(
-        default="both", metadata={"help": "What rewards are compared with: 'group', 'state' or 'both'."}
+        default="both", metadata={"help": "What rewards are compared with: 'group', 'state', 'both' or 'walks'."}
     )
     advantage_scaling: AdvantageScaling = field(
         default="batch", metadata={"help": "What advantages are divided by the standard deviation of."}
     )
     update_after: UpdateAfter = field(
         default="walks", metadata={"help": "When the policy is updated: after 'walks' or after every 'step'."}
+    )
+    search: Search = field(
+        default="frontier", metadata={"help": "Where a tree goes on: 'frontier', 'best_first' or 'branch'."}
     )
     max_episodes_per_tree: int | None = field(
         default=2, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
@@ -141,10 +161,6 @@ class ThreeSPOOptions:
     min_success_rate: float = field(default=0.1, metadata={"help": "ζ: success rate above which no state is pruned."})
     novelty_decay_rate: float = field(default=0.0, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
     success_weight: float = field(default=0.0, metadata={"help": "Factor on R_success in the reward."})
-    follows_best: bool = field(
-        default=False,
-        metadata={"help": "Whether walks go on from the best state of a group, or from its first action's."},
-    )
 
     def check_options(self) -> None:
         """Check ranges and consistency.
@@ -177,6 +193,9 @@ class ThreeSPOOptions:
         if self.update_after == "step":
             remedy = "0 where update_after is 'step': the outcome of a walk is not known then. Or set it to 'walks'"
             _require(self.outcome_weight == 0, "outcome_weight", self.outcome_weight, remedy)
+            has_walks = self.search == "branch" or self.baseline == "walks"
+            remedy = "'walks' where search is 'branch' or baseline is 'walks', which need walks that have ended"
+            _require(not has_walks, "update_after", self.update_after, remedy)
         else:
             remedy = "at least 1 where update_after is 'walks', because updates wait for the ends of trees"
             _require(self.max_episodes_per_tree is not None, "max_episodes_per_tree", None, remedy)

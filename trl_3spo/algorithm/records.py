@@ -51,10 +51,24 @@ class Visit:
         first = self.observation.score_keys[0]
         return self.keys[0] if first is self.observation.state_key else digest(self.observation.state_key)
 
+    @property
+    def is_inadmissible(self) -> bool:
+        """Whether the action that led here was none of the admissible ones, where the environment names any."""
+        admissible = self.parent.observation.admissible_actions if self.parent else ()
+        return bool(admissible) and self.action not in admissible
+
     def path(self) -> "list[Visit]":
         """All visits from the root to this one."""
         visits = [self, *self._ancestors()]
         return visits[::-1]
+
+    @cached_property
+    def root(self) -> "Visit":
+        """The first visit of the tree or episode."""
+        visit = self
+        while visit.parent is not None:
+            visit = visit.parent
+        return visit
 
     def actions(self) -> list[str]:
         """The actions that led here from the root."""

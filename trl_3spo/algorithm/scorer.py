@@ -51,10 +51,12 @@ class StateScorer:
         return scoring.corrected_score(score, surprise, self._sharpness)
 
     def group_size(self, visit: Visit) -> int:
-        """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task."""
+        """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task. Branching takes 1."""
         estimate = self.estimate(visit)
         if visit.parent is not None and self._is_hopeless(estimate):
             return 0
+        if self._options.search == "branch":
+            return 1
         score = scoring.state_score(estimate.value, self._sharpness)
         return scoring.group_size(score, self._options.num_generations, self._min_group_size)
 
@@ -63,14 +65,24 @@ class StateScorer:
         options = self._options
         num_visits = self.estimate(origin).num_visits
         weight = scoring.novelty_weight(num_visits, options.novelty_decay_rate, options.novelty_weight)
-        return scoring.transition_reward(
+        penalty = options.invalid_action_penalty * reached.is_inadmissible
+        return -penalty + scoring.transition_reward(
             self.score(origin),
             self.next_score(reached, outcome),
-            is_novel=weight > 0 and self._is_novel(origin, reached),
+            is_novel=weight > 0 and self.is_novel(origin, reached),
             success=reached.result.success,
             novelty_weight=weight,
             success_weight=options.success_weight,
         )
+
+    def is_novel(self, origin: Visit, reached: Visit) -> bool:
+        """Return whether the state that was reached is new, in the sense of the options."""
+        state = reached.state_digest
+        if self._options.novelty == "changed":
+            return state != origin.state_digest
+        if self._options.novelty == "training":
+            return not self._history.has_seen(reached.keys[0])
+        return all(state != visit.state_digest for visit in origin.path())
 
     @property
     def _sharpness(self) -> float:
@@ -82,11 +94,3 @@ class StateScorer:
         return scoring.is_hopeless(
             estimate.num_failures, estimate.value, options.max_failures, options.min_success_rate
         )
-
-    def _is_novel(self, origin: Visit, reached: Visit) -> bool:
-        state = reached.state_digest
-        if self._options.novelty == "changed":
-            return state != origin.state_digest
-        if self._options.novelty == "training":
-            return not self._history.has_seen(reached.keys[0])
-        return all(state != visit.state_digest for visit in origin.path())

@@ -29,8 +29,10 @@ class Tally:
 
     def reach(self, visits: Iterable[Visit]) -> None:
         """Count what sampled actions led to, one visit for each of them."""
+        visits = list(visits)
         reached = [visit.state_digest for visit in visits]
         self.counts["sampled_actions"] += len(reached)
+        self.counts["inadmissible"] += sum(visit.is_inadmissible for visit in visits)
         self.counts["revisits"] += sum(state in self._states for state in reached)
         self._states.update(reached)
 
@@ -50,7 +52,9 @@ class Tally:
         counts, self.counts = self.counts, Counter()
         total = sum(self._ranks.gather(counts), Counter[str]())
         self.log("sampled_actions", total["sampled_actions"])
-        self.log("frac_states_revisited", total["revisits"] / max(total["sampled_actions"], 1))
+        num_actions = max(total["sampled_actions"], 1)
+        self.log("frac_states_revisited", total["revisits"] / num_actions)
+        self.log("inadmissible_share", total["inadmissible"] / num_actions)
         self.log("unique_states", sum(self._ranks.gather(self.num_states)))
         return total
 

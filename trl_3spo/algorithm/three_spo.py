@@ -1,8 +1,8 @@
 """3SPO as an object: the parts of `algorithm/`, put together."""
 
 import logging
+import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -10,6 +10,7 @@ from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
 from trl_3spo.algorithm.after_walks import AfterWalks
 from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sampler
+from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
 from trl_3spo.algorithm.history import StateHistory
@@ -20,6 +21,7 @@ from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
+from trl_3spo.algorithm.walk_credit import WalkCredit
 from trl_3spo.environments.base import Environment, Task
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class ThreeSPO:
         make_scorer: Makes what answers for the worth of states from options and history.
         make_tree: Makes the search of one task from its first visit.
         advantages: Compares the rewards of a group.
+        choose: Chooses where walks branch off.
 
     Raises:
         ValueError: An option is out of its range, or there are no tasks.
@@ -64,6 +67,7 @@ class ThreeSPO:
         make_scorer: MakeScorer = StateScorer,
         make_tree: MakeTree | None = None,
         advantages: GroupAdvantages | None = None,
+        choose: Choose = anywhere,
     ) -> None:
         options.check_options()
         warn_of_equal_sizes(options)
@@ -76,16 +80,29 @@ class ThreeSPO:
             env,
             self.order,
             self.scorer,
-            make_tree or partial(tree, options),
+            make_tree or self._tree,
             max_group_size=options.num_generations,
             tally=self.tally,
         )
         self.options = options
+        self._seed = seed
+        self._choose = choose
         self._gain = PredictiveGain(self.history, options.discount)
-        credit = Credit(options, self.scorer, advantages)
+        is_by_walks = options.baseline == "walks"
+        credit = WalkCredit(options, self.scorer) if is_by_walks else Credit(options, self.scorer, advantages)
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds)
         is_stepwise = options.update_after == "step"
         self._loop = AfterStep(*parts, options.num_generations) if is_stepwise else AfterWalks(*parts)
+
+    def _tree(self, root: Visit) -> TreeSearch:
+        """Return the search of one task as the options have it."""
+        most = self.options.max_episodes_per_tree
+        if self.options.search != "branch":
+            return TreeSearch(root, max_episodes=most, follows_best=self.options.search == "best_first")
+        assert most is not None, "Options are checked: branching needs update_after='walks', which needs a number."
+        # Drawn anew for every batch, without anything that a checkpoint would have to hold.
+        rng = random.Random(f"{self._seed}/{self.ranks.rank}/{self.history.num_episodes}/{root.task.id}")
+        return BranchSearch(root, max_episodes=most, choose=self._choose, rng=rng)
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
@@ -127,11 +144,6 @@ class ThreeSPO:
         if saved_by == self.ranks.rank:
             self.forest.load_state_dict(state)
             self.tally.load_state_dict(state)
-
-
-def tree(options: ThreeSPOOptions, root: Visit) -> TreeSearch:
-    """Return the search of one task as the options have it."""
-    return TreeSearch(root, max_episodes=options.max_episodes_per_tree, follows_best=options.follows_best)
 
 
 def observe_together(history: StateHistory, episodes: Sequence[Episode], discount: float, ranks: Ranks) -> None:

@@ -23,15 +23,28 @@ class EpisodeGRPOConfig(AgentConfig):
     Parameters:
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
             `"group"` divides an advantage by its group's standard deviation, `"none"` does not. `"batch"` is refused.
+        novelty_weight (`float`, *optional*, defaults to `0.0`):
+            ω ≥ 0 of a bonus that 3SPO has as well: ω is added to the advantage of a step that leads to a state not yet
+            met in the episode, and the mean of the batch's bonuses is taken off all steps.
+        dynamic_sampling (`bool`, *optional*, defaults to `False`):
+            Whether groups without any advantage are replaced by groups of further tasks (DAPO, arXiv 2503.14476), for
+            at most 4 rounds.
     """
 
     scalings: ClassVar[tuple[str, ...]] = ("group", "none")
+
+    novelty_weight: float = field(default=0.0, metadata={"help": "ω of the bonus for states new in the episode."})
+    dynamic_sampling: bool = field(
+        default=False, metadata={"help": "Whether groups without any advantage are replaced by others."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.advantage_scaling not in self.scalings:
             allowed = ", ".join(self.scalings)
             raise ValueError(f"advantage_scaling is {self.advantage_scaling!r}; it must be one of {allowed}.")
+        if self.novelty_weight < 0:
+            raise ValueError(f"novelty_weight is {self.novelty_weight!r}; it must be at least 0.")
         self._check_batch()
 
     def _check_batch(self) -> None:

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sample, Sampler
 from trl_3spo.algorithm.credit import has_signal
@@ -14,6 +16,31 @@ from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rewards
 from trl_3spo.environments.base import Environment, Task
+
+T = TypeVar("T")
+
+MAX_REPLACING_ROUNDS = 4
+"""Rounds after which dynamic sampling is content: where tasks are solved, hardly any group has signal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """The episodes of one task.
+
+    Args:
+        episodes: The episodes.
+        steps: For every episode a sample for each of its steps.
+        advantages: For every episode the (T,) advantages of its steps, not yet scaled by the batch.
+    """
+
+    episodes: list[Episode]
+    steps: list[list[Sample]]
+    advantages: Steps
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether any step has an advantage."""
+        return has_signal(np.concatenate(self.advantages))
 
 
 class EpisodeAlgorithm(ABC):
@@ -29,6 +56,9 @@ class EpisodeAlgorithm(ABC):
         ranks: The processes of the training.
         seed: Seed of the order of tasks.
         max_idle_rounds: Batches without any signal after which `collect` returns nothing.
+        novelty_weight: ω ≥ 0 of the bonus for states that are new in the episode.
+        invalid_action_penalty: What an action that is not admissible costs, at least 0.
+        dynamic_sampling: Whether groups without any advantage are replaced by groups of further tasks.
     """
 
     def __init__(
@@ -40,6 +70,9 @@ class EpisodeAlgorithm(ABC):
         ranks: Ranks | None = None,
         seed: int = 0,
         max_idle_rounds: int = 100,
+        novelty_weight: float = 0.0,
+        invalid_action_penalty: float = 0.0,
+        dynamic_sampling: bool = False,
     ) -> None:
         self.ranks = ranks or Alone()
         self.tally = Tally(self.ranks)
@@ -47,6 +80,9 @@ class EpisodeAlgorithm(ABC):
         self._env = env
         self._group_size = group_size
         self._max_idle_rounds = max_idle_rounds
+        self._novelty_weight = novelty_weight
+        self._invalid_action_penalty = invalid_action_penalty
+        self._dynamic_sampling = dynamic_sampling
 
     @abstractmethod
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
@@ -57,6 +93,10 @@ class EpisodeAlgorithm(ABC):
             steps: For every episode, tasks one after the other, a sample for each of its steps.
         """
 
+    def scaled(self, advantages: Steps) -> Steps:
+        """Return the advantages of a batch, scaled by the batch where the method does so; a collective."""
+        return advantages
+
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Play episodes until any step has an advantage, the same rounds on every rank.
 
@@ -64,15 +104,46 @@ class EpisodeAlgorithm(ABC):
             sampler: The policy.
             capacity: Number of episodes, a multiple of the group size.
         """
-        for _ in range(self._max_idle_rounds):
-            with sampler.phase():
-                ends, steps = self._play(sampler, capacity // self._group_size)
-            groups = self._by_task(ends)
-            self.tally.end([Episode(end) for end in ends])
-            advantages = self.credit(groups, steps)
-            if any(self.ranks.gather(has_signal(np.concatenate(advantages)))):
-                return self._rows(ends, steps, advantages)
+        num_tasks = capacity // self._group_size
+        kept: list[Played] = []
+        for num_rounds in range(1, self._max_idle_rounds + 1):
+            played = self._round(sampler, num_tasks)
+            kept = ([*kept, *(x for x in played if x.has_signal)] if self._dynamic_sampling else played)[:num_tasks]
+            advantages = self.scaled([x for group in kept for x in group.advantages])
+            if self._is_done(len(kept) / num_tasks, has_signal(_joined(advantages)), num_rounds):
+                return self._rows(kept, advantages)
         return []
+
+    def _is_done(self, fill: float, is_worth_it: bool, num_rounds: int) -> bool:
+        fills, any_signal = zip(*self.ranks.gather((fill, is_worth_it)), strict=True)
+        is_full = min(fills) == 1.0 or num_rounds >= MAX_REPLACING_ROUNDS
+        return any(any_signal) and (is_full or not self._dynamic_sampling)
+
+    def _round(self, sampler: Sampler, num_tasks: int) -> list[Played]:
+        """Play some tasks and credit them."""
+        with sampler.phase():
+            ends, steps = self._play(sampler, num_tasks)
+        groups = self._by_task([Episode(end) for end in ends])
+        self.tally.end(all_episodes(groups))
+        advantages = self._with_bonus(groups, self.credit(groups, steps))
+        parts = zip(groups, self._by_task(steps), self._by_task(advantages), strict=True)
+        return [Played(*part) for part in parts]
+
+    def _with_bonus(self, groups: TaskEpisodes, advantages: Steps) -> Steps:
+        """Add novelty, less penalties, relative to their mean over the steps of all ranks."""
+        if self._novelty_weight == self._invalid_action_penalty == 0.0:
+            return advantages
+        bonuses = [self._bonus(episode.end) for episode in all_episodes(groups)]
+        mean = np.concatenate(self.ranks.gather(_joined(bonuses))).mean()
+        return [x + bonus - mean for x, bonus in zip(advantages, bonuses, strict=True)]
+
+    def _bonus(self, end: Visit) -> NDArray[np.float64]:
+        path, seen, bonus = end.path(), set(), []
+        for before, after in pairwise(path):
+            seen.add(before.state_digest)
+            is_novel = after.state_digest not in seen
+            bonus.append(self._novelty_weight * is_novel - self._invalid_action_penalty * after.is_inadmissible)
+        return np.array(bonus)
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
         """Play whole episodes; return where each ended, and a sample for every one of its steps."""
@@ -89,18 +160,16 @@ class EpisodeAlgorithm(ABC):
                 heads[i] = visit
         return heads, steps
 
-    def _by_task(self, ends: Sequence[Visit]) -> list[list[Episode]]:
-        episodes = [Episode(end) for end in ends]
-        return [episodes[i : i + self._group_size] for i in range(0, len(episodes), self._group_size)]
+    def _by_task(self, values: Sequence[T]) -> list[list[T]]:
+        return [list(values[i : i + self._group_size]) for i in range(0, len(values), self._group_size)]
 
-    def _rows(self, ends: Sequence[Visit], steps: Sequence[Sequence[Sample]], advantages: Steps) -> list[Row]:
+    def _rows(self, kept: Sequence[Played], advantages: Steps) -> list[Row]:
         rows = []
-        for number, (end, samples, earned) in enumerate(zip(ends, steps, advantages, strict=True)):
-            rewards = step_rewards(Episode(end)).tolist()
-            triples = zip(samples, rewards, earned.tolist(), strict=True)
-            rows += [
-                Row(sample, reward, advantage, number // self._group_size) for sample, reward, advantage in triples
-            ]
+        earned = iter(advantages)
+        for number, group in enumerate(kept):
+            for episode, samples in zip(group.episodes, group.steps, strict=True):
+                credits = zip(samples, step_rewards(episode).tolist(), next(earned).tolist(), strict=True)
+                rows += [Row(*credit, number) for credit in credits]
         return rows
 
     def metrics(self) -> Metrics:
@@ -160,3 +229,7 @@ class GiGPO(EpisodeAlgorithm):
 def all_episodes(groups: TaskEpisodes) -> list[Episode]:
     """Return the episodes of all tasks, one after the other."""
     return list(chain.from_iterable(groups))
+
+
+def _joined(arrays: Steps) -> NDArray[np.float64]:
+    return np.concatenate(arrays) if arrays else np.zeros(0)

@@ -119,14 +119,21 @@ class StepPO(EpisodeAlgorithm):
         self._is_scaled = is_scaled
 
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Return generalized advantages, whitened over all steps of the batch."""
+        """Return generalized advantages, and let the values learn."""
         values = self.values.of(groups, steps)
         advantages = step_po(groups, values, **self._settings)
         returns = [a + v[:-1] for a, v in zip(advantages, values, strict=True)]
         for name, logged in self.values.learn(all_episodes(groups), returns, self.ranks).items():
             for value in logged:
                 self.tally.log(name, value)
-        among = np.concatenate([x for rank in self.ranks.gather(advantages) for x in rank])
+        return advantages
+
+    def scaled(self, advantages: Steps) -> Steps:
+        """Whiten over all steps of the batch."""
+        every = [x for rank in self.ranks.gather(advantages) for x in rank]
+        if not every:
+            return advantages
+        among = np.concatenate(every)
         return [whiten(x, among, is_scaled=self._is_scaled) for x in advantages]
 
     def state_dict(self) -> dict[str, Any]:

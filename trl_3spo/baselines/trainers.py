@@ -134,4 +134,7 @@ def _episodes(trainer: AgentTrainer[Any]) -> dict[str, Any]:
         "ranks": trainer.ranks,
         "seed": args.seed,
         "max_idle_rounds": args.max_idle_rounds,
+        "novelty_weight": args.novelty_weight,
+        "invalid_action_penalty": args.invalid_action_penalty,
+        "dynamic_sampling": args.dynamic_sampling,
     }

@@ -155,10 +155,7 @@ def play_panel(
 
 def _result(episode: Episode) -> EpisodeResult:
     task, path = episode.end.task, episode.end.path()
-    admissible = [before.observation.admissible_actions for before in path[:-1]]
-    actions = [after.action for after in path[1:]]
-    num_inadmissible = sum(bool(x) and action not in x for x, action in zip(admissible, actions, strict=True))
-    return EpisodeResult(task.id, task.kind, episode.success, episode.num_steps, num_inadmissible)
+    return EpisodeResult(task.id, task.kind, episode.success, episode.num_steps, sum(x.is_inadmissible for x in path))
 
 
 def summarize(results: Sequence[EpisodeResult]) -> Evaluation:

@@ -24,6 +24,9 @@ class AgentConfig(PrefixSharingConfig):
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
             What advantages are divided by the standard deviation of: `"group"`, `"batch"` (which also subtracts the
             batch's mean, unlike GRPOConfig's `scale_rewards`) or `"none"`. Which of them a method has, it says itself.
+        invalid_action_penalty (`float`, *optional*, defaults to `0.0`):
+            What an action that is not admissible costs, at least 0: taken off its reward in 3SPO, off its advantage in
+            the baselines.
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
@@ -45,6 +48,9 @@ class AgentConfig(PrefixSharingConfig):
 
     advantage_scaling: AdvantageScaling = field(
         default="group", metadata={"help": "What advantages are divided by the standard deviation of."}
+    )
+    invalid_action_penalty: float = field(
+        default=0.0, metadata={"help": "What an action that is not admissible costs."}
     )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
@@ -71,6 +77,8 @@ class AgentConfig(PrefixSharingConfig):
         for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.invalid_action_penalty < 0:
+            raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
         if self.vllm_sync_steps > 1 and not self.vllm_importance_sampling_correction:
             raise ValueError(
                 f"vllm_sync_steps is {self.vllm_sync_steps} and vllm_importance_sampling_correction is off, so that "

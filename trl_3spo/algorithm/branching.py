@@ -1,0 +1,50 @@
+"""Branch and finish: walks that start on the walks before them, each to its end."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.search import TreeSearch
+
+Walk = list[Visit]
+"""All visits of an ended walk, from the tree's root to the end."""
+
+Choose = Callable[[Sequence[Walk], random.Random], Visit]
+"""Chooses a state that is not final on one of the walks, where the next walk starts."""
+
+
+class BranchSearch(TreeSearch):
+    """A tree of whole walks: the first starts at the root, each other one in a state on the walks so far.
+
+    A walk goes on from the state that its one sampled action reached, so walks are the policy's own. The choice of a
+    branch point does not look at how walks ended: what a branch returns is then a fair sample for every state before it
+    as well. A tree is searched to its end within one batch, so nothing of it is saved.
+
+    Args:
+        root: First visit of the task.
+        max_episodes: Walks, at least 1.
+        choose: Chooses the branch points.
+        rng: Random numbers for that.
+    """
+
+    def __init__(self, root: Visit, *, max_episodes: int, choose: Choose, rng: random.Random) -> None:
+        super().__init__(root, max_episodes=max_episodes, has_backtracking=False, follows_best=False)
+        self._num_walks = max_episodes
+        self._walks: list[Walk] = []
+        self._choose = choose
+        self._rng = rng
+
+    def _backtrack(self) -> None:
+        assert self.head is not None
+        self._walks.append(self.head.path())
+        self.head = self._choose(self._walks, self._rng) if len(self._walks) < self._num_walks else None
+
+
+def anywhere(walks: Sequence[Walk], rng: random.Random) -> Visit:
+    """Choose a walk, and a state on it, all alike."""
+    return rng.choice(rng.choice(walks)[:-1])
+
+
+def at_the_root(walks: Sequence[Walk], rng: random.Random) -> Visit:
+    """Choose the first state: independent walks, the control of branching."""
+    return walks[0][0]
