@@ -50,7 +50,7 @@ WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 8
 
 PANELS = {"first": 0, "development": 1, "report": 2}
-"""Seeds of the tasks. Settings are chosen on development tasks, and no choice sees those of a report: docs/protocol.md."""
+"""Seeds of the tasks. No choice of settings sees those of a report: docs/protocol.md."""
 
 LEARNING_RATE = 4e-4
 ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}

@@ -47,7 +47,7 @@ BASELINES: dict[str, Any] = {
     "gigpo": GiGPO,
     "steppo": partial(StepPO, values=GroupValues(0.95), discount=0.95),
 }
-TUNED = ("3spo", "defaults", "stepwise", "published", *BASELINES)
+TUNED = ("3spo", "defaults", "branch", "stepwise", "published", *BASELINES)
 SWITCHES = {
     "no_novelty_decay": Control({"novelty_decay_rate": 0.0}),
     "no_best_first": Control({"search": "frontier"}),
@@ -99,12 +99,16 @@ def make_algorithm(env: TabularEnv, method: str, seed: int) -> tuple[Algorithm, 
     if options.update_after == "step":
         return algorithm, options.num_generations
     most_walks = options.max_episodes_per_tree or 1
-    return algorithm, most_walks * env.world.max_steps * options.num_generations  # of the largest tree
+    group_size = 1 if options.search == "branch" else options.num_generations
+    return algorithm, most_walks * env.world.max_steps * group_size  # of the largest tree
 
 
 def _settings(method: str, seed: int) -> tuple[ThreeSPOOptions, dict[str, Any]]:
     if method == "defaults":
         return ThreeSPOOptions(advantage_scaling="none"), {}
+    if method == "branch":
+        walks = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
+        return ThreeSPOOptions(advantage_scaling="none", **walks), {}
     if method == "published":
         return ThreeSPOOptions(**PUBLISHED), {}
     if method == "stepwise":

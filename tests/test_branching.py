@@ -1,0 +1,174 @@
+"""Branch and finish: where walks start, and what their steps are credited with, worked by hand."""
+
+import random
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trl_3spo.algorithm.base import Sample
+from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root
+from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.algorithm.records import Episode, Group, Transition, first_visit, next_visit
+from trl_3spo.algorithm.scorer import StateScorer
+from trl_3spo.algorithm.three_spo import ThreeSPO
+from trl_3spo.algorithm.walk_credit import WalkCredit
+from trl_3spo.environments.corridor import CorridorEnv
+
+WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
+
+
+class Drawing:
+    """A policy that draws its actions."""
+
+    def __init__(self, seed=0):
+        self._random = random.Random(seed)
+
+    def sample(self, visits, num_samples):
+        assert set(num_samples) == {1}
+        return [[Sample([], [], [0], self._random.choice(["left", "right", "open"]))] for _ in visits]
+
+    def phase(self):
+        return nullcontext()
+
+
+@pytest.fixture
+def env():
+    return CorridorEnv(length=4, max_steps=6)
+
+
+def walked(env, tree, rng):
+    """Search a tree with drawn actions; return the groups and the episodes."""
+    groups, episodes = [], []
+    while tree.head is not None:
+        origin = tree.head
+        reached = next_visit(env, origin, rng.choice(["left", "right", "open"]))
+        groups.append(Group(origin, (Transition(reached, 0.0),)))
+        episodes += tree.record(groups[-1])
+    return groups, episodes
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_walks_start_on_walks_before_them_and_are_finished(num_walks, seed):
+    env = CorridorEnv(length=4, max_steps=6)
+    rng = random.Random(seed)
+    tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=num_walks, choose=anywhere, rng=rng)
+    groups, episodes = walked(env, tree, rng)
+    assert len(episodes) == num_walks
+    assert all(episode.end.result.is_final for episode in episodes)
+    known = {tree.root}
+    for episode in episodes:
+        start = max((visit for visit in episode.end.path() if visit in known), key=lambda visit: visit.depth)
+        assert not start.result.is_final
+        known.update(episode.end.path())
+    # Every step was taken once, and is on the walk that took it.
+    assert len(groups) == len(known) - 1
+
+
+def test_branch_points_are_drawn_whatever_became_of_the_walks(env):
+    """Every walk is as likely as the other, and every state on it but the last."""
+    root = first_visit(env, env.tasks()[0])
+    one = [root, next_visit(env, root, "left")]
+    other = [root, *(visit := next_visit(env, root, "right"),), next_visit(env, visit, "open")]
+    chosen = Counter(anywhere([one, other], rng) for rng in [random.Random(0)] for _ in range(4000))
+    assert chosen.keys() == {root, visit}
+    # The root: half for the first walk, a quarter for the second.
+    assert chosen[root] / 4000 == pytest.approx(0.75, abs=0.03)
+    assert at_the_root([one, other], random.Random(0)) is root
+
+
+def test_credit_worked(env):
+    """Two walks from one state: one succeeds at once, the other wanders; nothing is known before."""
+    (task,) = [x for split in ("train", "test") for x in env.tasks(split) if x.data == ("right", 3)]
+    root = first_visit(env, task)
+    door = next_visit(env, root, "right")
+    out = next_visit(env, door, "open")
+    assert out.result.success
+    back = next_visit(env, door, "left")
+    lost = back
+    while not lost.result.is_final:
+        lost = next_visit(env, lost, "dance")
+    options = ThreeSPOOptions(**WALKS, discount=0.5, outcome_weight=1.0, novelty_weight=0.1)
+    credit = WalkCredit(options, StateScorer(options, StateHistory()))
+    groups = [Group(before, (Transition(after, 0.0),)) for before, after in ((root, door), (door, out), (door, back))]
+    samples = [[Sample([], [], [0], group.transitions[0].visit.action)] for group in groups]
+    rows = [row for (row,) in credit.rows(samples, groups, [Episode(out), Episode(lost)])]
+    # G(out) = 1, so G(door) = 0.5 in the first walk and 0 in the second: 0.25 on average.
+    # Both walks went through the door's state, so nothing but p(root) = 0 is compared with.
+    assert rows[0].reward == pytest.approx(0.5 * 0.25 + 0.1)
+    assert rows[0].advantage == rows[0].reward
+    # At the door: the other walk returned 0, and p is 0, so V = 0; the way out is worth 0.5 · 1 and new.
+    assert rows[1].advantage == pytest.approx(0.5 * 1.0 + 0.1)
+    # The way back is not new; the other walk returned 0.5 from the door, p counts as one walk: V = 0.25.
+    assert rows[2].advantage == pytest.approx(0.0 - (0.0 + 0.5) / 2)
+
+
+def test_no_action_is_compared_with_its_own_outcome(env):
+    """A single walk has the history alone to be compared with."""
+    rng = random.Random(3)
+    tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=1, choose=anywhere, rng=rng)
+    groups, episodes = walked(env, tree, rng)
+    options = ThreeSPOOptions(**WALKS, novelty_weight=0.0)
+    history = StateHistory()
+    for visit in episodes[0].end.path():
+        history.observe(dict.fromkeys(visit.keys, 0.25))
+    scorer = StateScorer(options, history)
+    samples = [[Sample([], [], [0], "")] for _ in groups]
+    for group, (row,) in zip(groups, WalkCredit(options, scorer).rows(samples, groups, episodes), strict=True):
+        assert row.reward - row.advantage == pytest.approx(scorer.value(group.origin))
+
+
+def test_the_same_walks_are_drawn_after_resuming(env):
+    def continued(algorithm):
+        policy = Drawing(7)
+        rows = algorithm.collect(policy, capacity=60)
+        return [(row.sample.action, row.advantage, row.group) for row in rows]
+
+    options = ThreeSPOOptions(**WALKS)
+    one = ThreeSPO(env, env.tasks(), options, seed=5)
+    policy = Drawing()
+    for _ in range(3):
+        one.collect(policy, capacity=60)
+    other = ThreeSPO(env, env.tasks(), options, seed=5)
+    other.load_state_dict(one.state_dict(), saved_by=0)
+    assert continued(one) == continued(other)
+
+
+def test_inadmissible_actions_pay_their_penalty(env):
+    root = first_visit(env, env.tasks()[0])
+    visits = [next_visit(env, root, action) for action in ("left", "dance")]
+    assert [visit.is_inadmissible for visit in visits] == [False, True]
+    for changes in ({}, {"search": "branch", "baseline": "walks"}):
+        rewards = []
+        for penalty in (0.0, 0.3):
+            options = ThreeSPOOptions(invalid_action_penalty=penalty, **changes)
+            scorer = StateScorer(options, StateHistory())
+            if changes:
+                groups = [Group(root, (Transition(visit, 0.0),)) for visit in visits]
+                samples = [[Sample([], [], [0], "")] for _ in groups]
+                rows = WalkCredit(options, scorer).rows(samples, groups, [Episode(visit) for visit in visits])
+                rewards.append([row.reward for (row,) in rows])
+            else:
+                rewards.append([scorer.reward(root, visit) for visit in visits])
+        assert [one - other for one, other in zip(*rewards, strict=True)] == pytest.approx([0.0, 0.3])
+
+
+def test_learns_in_a_table(monkeypatch):
+    """The policy's own success rises; the world is the tabular benchmark's."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import tabular_methods
+    import tabular_worlds
+
+    env = tabular_worlds.TabularEnv(tabular_worlds.WORLDS["reversible"], 0)
+    policy = tabular_worlds.TablePolicy(env, 0, 6.0)
+    sampler = tabular_methods.TableSampler(policy)
+    algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(**WALKS, advantage_scaling="none"))
+    before = policy.success_rate()
+    for _ in range(150):
+        sampler.learn(algorithm.collect(sampler, 60))
+    assert before < 0.1
+    assert policy.success_rate() > 0.9
