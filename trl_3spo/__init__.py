@@ -7,10 +7,13 @@ from trl_3spo._version import __version__
 if TYPE_CHECKING:
     from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
     from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer
+    from trl_3spo.environments.base import Environment
+    from trl_3spo.testing import check_environment
     from trl_3spo.three_spo_config import ThreeSPOConfig
     from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 
 __all__ = [
+    "Environment",
     "EpisodeGRPOConfig",
     "EpisodeGRPOTrainer",
     "GiGPOConfig",
@@ -20,9 +23,11 @@ __all__ = [
     "ThreeSPOConfig",
     "ThreeSPOTrainer",
     "__version__",
+    "check_environment",
 ]
 
 _HOMES = {
+    "Environment": "trl_3spo.environments.base",
     "EpisodeGRPOConfig": "trl_3spo.baselines.config",
     "EpisodeGRPOTrainer": "trl_3spo.baselines.trainers",
     "GiGPOConfig": "trl_3spo.baselines.config",
@@ -31,6 +36,7 @@ _HOMES = {
     "StepPOTrainer": "trl_3spo.baselines.trainers",
     "ThreeSPOConfig": "trl_3spo.three_spo_config",
     "ThreeSPOTrainer": "trl_3spo.three_spo_trainer",
+    "check_environment": "trl_3spo.testing",
 }
 
 
@@ -41,3 +47,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
