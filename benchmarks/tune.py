@@ -2,9 +2,9 @@
 
     python benchmarks/tune.py --env webshop --budget 2000 --folder runs/tuning
 
-The first stage tries `NUM_SETTINGS` settings on one seed: the method's own, and others from its grid. The best `NUM_KEPT`
-by area go on to all development seeds, with twice the actions. The chosen setting has
-the largest mean area there. Every run is a file of `compare.py` and is not repeated; `ENV_chosen.json` has the result.
+The first stage tries `NUM_SETTINGS` settings on one seed: the method's own, and others drawn from its grid. The best
+`NUM_KEPT` by area go on to all development seeds, with twice the actions. The chosen setting has the largest mean area
+there. Every run is a file of `compare.py` and is not repeated; `ENV_chosen.json` has the result.
 """
 
 import argparse
