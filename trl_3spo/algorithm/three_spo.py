@@ -141,8 +141,9 @@ class ThreeSPO:
         self.history.load_state_dict(state["shared"]["history"])
         self.order.resume(state["position"], saved_by=saved_by)
         self._gain.load_state_dict(state["gain"])
-        if saved_by == self.ranks.rank:
-            self.forest.load_state_dict(state)
+        is_own = saved_by == self.ranks.rank
+        self.forest.load_state_dict(state if is_own else state | {"trees": []})
+        if is_own:
             self.tally.load_state_dict(state)
 
 
