@@ -84,9 +84,9 @@ class UnevenEnv(Environment):
 
 def watched(trainer):
     """Return the trainer and what it will have done: generate calls, rows of its updates, episodes it ended."""
-    seen = {"num_calls": 0, "num_idle": 0, "num_rows": [], "num_real_rows": [], "episodes": []}
+    seen = {"num_calls": 0, "num_idle": 0, "num_tokens": 0, "num_rows": [], "num_real_rows": [], "episodes": []}
     generate, idle, loss = trainer._generate_single_turn, trainer.sampler.idle, trainer._compute_loss
-    gather = trainer.algorithm.ranks.gather
+    gather, sample = trainer.algorithm.ranks.gather, trainer.sampler.sample
 
     def counting_generate(*args, **kwargs):
         seen["num_calls"] += 1
@@ -95,6 +95,11 @@ def watched(trainer):
     def counting_idle():
         seen["num_idle"] += 1
         idle()
+
+    def counting_sample(*args):
+        samples = sample(*args)
+        seen["num_tokens"] += sum(len(x.prompt_ids) + len(x.completion_ids) for group in samples for x in group)
+        return samples
 
     def remembering_gather(value):
         if isinstance(value, list) and all(isinstance(x, dict) for x in value):
@@ -108,6 +113,7 @@ def watched(trainer):
 
     trainer._generate_single_turn, trainer.sampler.idle = counting_generate, counting_idle
     trainer.algorithm.ranks.gather, trainer._compute_loss = remembering_gather, remembering_loss
+    trainer.sampler.sample = counting_sample
     return trainer, seen
 
 
@@ -133,6 +139,7 @@ def train_unevenly(rank, folder, base, has_adapters, changes):
     trainer.save_model(folder)
     return seen | {
         "history": trainer.algorithm.history.state_dict(),
+        "logged_tokens": sum(entry.get("sampled_tokens", 0) for entry in trainer.state.log_history),
         "weights": {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()},
         "evaluation": trainer.evaluation,
         "num_processes": trainer.accelerator.num_processes,

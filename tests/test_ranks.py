@@ -54,6 +54,12 @@ def test_ranks_agree_on_generate_calls_and_rows(ranks):
     assert len(seen[0]["num_rows"]) == 2
 
 
+def test_generations_without_a_state_are_no_sampled_tokens(ranks):
+    _, _, seen = ranks
+    assert sum(x["num_idle"] for x in seen) > 0
+    assert {x["logged_tokens"] for x in seen} == {sum(x["num_tokens"] for x in seen)}
+
+
 def test_ranks_end_with_the_same_model(ranks):
     _, _, seen = ranks
     for name, weight in seen[0]["weights"].items():

@@ -1,5 +1,6 @@
 """The trainer against stock TRL, against itself, and against a task."""
 
+import inspect
 import statistics
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,8 @@ from trl_3spo.algorithm.records import digest
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.agent_trainer import AgentTrainer
 
 
 def parameters(model):
@@ -399,3 +402,31 @@ def test_tasks_without_end_are_not_needed(tmp_path):
     tokenizer = tokenizer_for(env)
     with pytest.raises(ValueError, match="no tasks to train on"):
         ThreeSPOTrainer(untrained(tokenizer), env, config_for(tmp_path), train_tasks=[], processing_class=tokenizer)
+
+
+def test_it_is_a_grpo_trainer_whose_arguments_can_be_read_off(tmp_path):
+    trainer = corridor_trainer(tmp_path)
+    assert isinstance(trainer, GRPOTrainer)
+    parameters = inspect.signature(ThreeSPOTrainer).parameters
+    assert list(parameters)[:3] == ["model", "env", "args"]
+    assert {
+        "train_tasks",
+        "eval_tasks",
+        "algorithm",
+        "processing_class",
+        "callbacks",
+        "peft_config",
+    } <= parameters.keys()
+
+
+def test_arguments_nobody_knows_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="ThreeSPOTrainer got an unexpected keyword argument 'rewards'"):
+        ThreeSPOTrainer("model", CorridorEnv(), config_for(tmp_path), rewards=1)
+
+
+def test_a_trainer_without_algorithm_asks_for_one(tmp_path):
+    env = CorridorEnv(length=4)
+    tokenizer = tokenizer_for(env)
+    config = config_for(tmp_path, AgentConfig)
+    with pytest.raises(TypeError, match="AgentTrainer has no algorithm of its own"):
+        AgentTrainer(untrained(tokenizer), env, config, processing_class=tokenizer)
