@@ -25,6 +25,8 @@ help:
 	@echo "PYTHON=python3.11 chooses the interpreter, WORKERS=4 the number of test processes."
 
 demo: export OMP_NUM_THREADS = 2
+# Threads that wait give their core away: on a busy machine, spinning made a step ten times slower.
+demo: export OMP_WAIT_POLICY = passive
 demo: $(VENV)/demo.stamp
 	python examples/demo.py --env alfworld
 
