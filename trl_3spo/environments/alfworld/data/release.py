@@ -77,8 +77,8 @@ def _refuse_empty(folder: Path, listing: _Listing) -> None:
     found = next(folder.rglob(GAME_FILE), None) if folder.is_dir() else None
     if found is not None:
         raise FileNotFoundError(
-            f"There are no ALFWorld games in {folder} where they belong, {folder}/TASK/TRIAL/{GAME_FILE}; the first one "
-            f"is {found}. Move the folders, or pass the files themselves as games=[…]."
+            f"There are no ALFWorld games in {folder} where they belong, {folder}/TASK/TRIAL/{GAME_FILE}; the first "
+            f"one is {found}. Move the folders, or pass the files themselves as games=[…]."
         )
     raise FileNotFoundError(
         f"There are no ALFWorld games in {folder}; fetch them with `alfworld-download` of the alfworld package, or "
