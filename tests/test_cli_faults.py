@@ -120,7 +120,7 @@ def test_a_function_that_does_not_keep_its_word_is_named(here):
 
 @pytest.mark.parametrize("options", [5, [5], [None], {1: 2}, None, ["length"]])
 def test_options_of_another_form_are_told_in_a_sentence(options):
-    with pytest.raises(ValueError, match="required|keywords must be strings"):
+    with pytest.raises(ValueError, match=r"required|keywords must be strings"):
         make_environment(CORRIDOR, options)
 
 

@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.plain_text import printable, printable_messages
 from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
@@ -195,6 +196,10 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             logged = self._metrics["train"].pop(name)[:-1] + ([] if value is None else [value])
             if logged:
                 self._metrics["train"][name] = logged
+        for column in ("prompt", "completion"):
+            shown = [printable_messages(messages) for messages in self._logs[column]]
+            self._logs[column].clear()
+            self._logs[column].extend(shown)
         advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
         table = self._logs["advantages"]
         for _ in range(min(len(advantages), len(table))):
@@ -277,7 +282,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             card = Path(self.args.output_dir) / "README.md"
-            card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
+            text = card.read_text(encoding="utf-8") + environment_section(self.env, self.evaluation)
+            card.write_text(text, encoding="utf-8")
 
 
 def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
@@ -286,7 +292,7 @@ def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
     Only its length matters. Which task is trained when is the algorithm's to say.
     """
     num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(task.id for task in tasks), num_rows)
+    ids = islice(cycle(printable(task.id) for task in tasks), num_rows)
     return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
 
 

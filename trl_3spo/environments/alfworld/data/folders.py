@@ -69,4 +69,4 @@ def _has_games_without_splits(release: Path) -> bool:
 def _meant(split: str, known: list[str]) -> str | None:
     name = split.strip().lower().replace("-", "_").replace(" ", "_")
     named = [meant for meant, names in _MEANT.items() if name == meant or name in names]
-    return (named or difflib.get_close_matches(name, known, n=1, cutoff=0.8) or [None])[0]
+    return next(iter(named or difflib.get_close_matches(name, known, n=1, cutoff=0.8)), None)
