@@ -4,8 +4,8 @@
     nice -n 19 python benchmarks/fuzz.py --minutes 10 --json FILE
 
 Begins with the texts of tests/corpus and changes them, keeping those that reach new code. Each input is read in every
-way and taken as an action in five environments (`fuzz_targets.py`). What raises is counted, and the first ten inputs are
-written down; the run goes on. Found inputs belong into tests/corpus.
+way and taken as an action in five environments (`fuzz_targets.py`). What raises is counted, and the first ten inputs
+are written down; the run goes on. Found inputs belong into tests/corpus.
 """
 
 import argparse
