@@ -37,8 +37,9 @@ def main() -> None:
     """Train, evaluate and save the adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="a small model made on the spot, on the CPU")
-    parser.add_argument("--output-dir", type=Path, default=Path("runs/alfworld_qlora"))
+    parser.add_argument("--output-dir", type=Path, help="default: runs/alfworld_qlora, with --tiny one of its own")
     options = parser.parse_args()
+    options.output_dir = options.output_dir or Path("runs/alfworld_qlora" + "-tiny" * options.tiny)
 
     model, tokenizer, settings = "Qwen/Qwen2.5-7B-Instruct", None, FULL
     if options.tiny:

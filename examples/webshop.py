@@ -90,10 +90,12 @@ def main() -> None:
     parser.add_argument("--attributes", type=Path, help="their attributes, required with --items")
     parser.add_argument("--human", type=Path, help="human instructions in place of the catalogue's own")
     parser.add_argument("--index-cache", type=Path, help="folder to keep the search index in")
-    parser.add_argument("--output-dir", type=Path, default=Path("runs/webshop"))
+    parser.add_argument("--output-dir", type=Path, help="default: runs/webshop, with --tiny one of its own")
     parser.add_argument("--max-steps", type=int, default=3, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    options.output_dir = options.output_dir or Path("runs/webshop" + "-tiny" * options.tiny)
+    options.output_dir = options.output_dir or Path("runs/webshop" + "-tiny" * options.tiny)
     if (options.items is None) != (options.attributes is None):
         parser.error("--items and --attributes go together")
 

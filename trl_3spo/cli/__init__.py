@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from trl_3spo._version import __version__
-from trl_3spo.cli.names import ALFWORLD, make_environment, resolve
+from trl_3spo.cli.names import ALFWORLD, make_environment, resolve_expert
 from trl_3spo.environments.base import Environment, Task
 
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rest and options.command != "train":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    sys.path.insert(0, "")  # an environment may be in a file here
+    if "" not in sys.path:
+        sys.path.append("")  # an environment may be in a file here, which must not stand in for an installed package
     try:
         options.run(options)
     except (ImportError, OSError, ValueError) as error:
@@ -108,7 +109,7 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
         raise ValueError(f"--output is {options.output}; it must end in .parquet or .jsonl.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     env = make_environment(options.env, options.env_options)
-    demonstrate = resolve(options.expert)
+    demonstrate = resolve_expert(options.expert)
     noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
     dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **noise, seed=options.seed)))
     write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json

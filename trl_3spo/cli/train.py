@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import AutoConfig
@@ -14,7 +15,7 @@ from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_3spo.cli.memory_plan import report
 from trl_3spo.cli.memory_setup import MemorySetup
-from trl_3spo.cli.names import ALFWORLD, make_environment
+from trl_3spo.cli.names import ALFWORLD, Options, make_environment
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.model_shape import ModelShape
@@ -35,9 +36,14 @@ TINY = {
     "num_eval_tasks": "8",
     "logging_steps": "1",
     "save_strategy": "no",
+    "push_to_hub": "false",
     "report_to": "none",
 }
 """What `--tiny` changes of a file; the user's own options win over it."""
+
+TINY_MODEL = "tiny"
+"""Folder of the model that `--tiny` begins with."""
+MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "adapter_config.json", "checkpoint-*")
 
 
 @dataclass
@@ -47,13 +53,16 @@ class TrainArguments:
 
     Parameters:
         environment (`str`, *optional*, defaults to ALFWorld):
-            Environment class or function as `MODULE:NAME`, here or installed.
+            Environment class or function as `MODULE:NAME`, here or installed. Its module is executed: take files only
+            from somebody you trust.
         environment_options (`list[str]`, *optional*):
-            Its arguments as `NAME=VALUE`.
+            Its arguments as `NAME=VALUE`; in a file also a mapping.
         planned_prompt_length (`int`, *optional*, defaults to `1024`):
             Tokens of a prompt that the memory plan, printed before the model is loaded, reckons with.
         tiny (`bool`, *optional*, defaults to `False`):
             Try the configuration out in seconds on a CPU: a model made on the spot that knows nothing, two updates.
+            It is written to the folder of the configuration with `-tiny` after its name, or to an `--output_dir` given
+            on the command line.
         tiny_environment (`str`, *optional*):
             Environment for `tiny`, where the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
@@ -71,9 +80,10 @@ class TrainArguments:
 
     def make_environment(self) -> Environment:
         """Make the environment asked for."""
+        name, options = self.environment, self.environment_options
         if self.tiny:
-            return make_environment(self.tiny_environment or self.environment, self.tiny_environment_options)
-        return make_environment(self.environment, self.environment_options)
+            name, options = self.tiny_environment or name, self.tiny_environment_options
+        return make_environment(name, cast(Options, options))  # a file may have a mapping
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,7 +108,25 @@ def parse(arguments: Sequence[str]) -> tuple[TrainArguments, ThreeSPOConfig, Mod
     script, args, model_config = parser.parse_args_and_config([*tiny, *arguments])
     if script.tiny:
         args.train_split = args.eval_split = None  # the data they name need not be there
+        args.output_dir = _tiny_folder(args.output_dir, arguments)
     return script, args, model_config
+
+
+def _tiny_folder(folder: str, arguments: Sequence[str]) -> str:
+    """Return where a trial goes: never to the folder of the configuration, which may hold a trained model.
+
+    Raises:
+        ValueError: A folder was given on the command line, and it holds a model that is none of a trial's.
+    """
+    if not any(argument.partition("=")[0].replace("-", "_") == "__output_dir" for argument in arguments):
+        return folder.rstrip("/") + "-tiny"
+    trained = [path.name for pattern in MODEL_FILES for path in Path(folder).glob(pattern)]
+    if trained and not (Path(folder) / TINY_MODEL).is_dir():
+        raise ValueError(
+            f"--tiny would overwrite what is in {folder}: {', '.join(sorted(trained))}. Give it an --output_dir of its "
+            f"own, or leave --output_dir out to have it in the file's output_dir with -tiny after its name."
+        )
+    return folder
 
 
 def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: ModelConfig) -> ThreeSPOTrainer:
@@ -110,7 +138,7 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
     env = script.make_environment()
     name, tokenizer = model_config.model_name_or_path, None
     if script.tiny:
-        name = str(Path(args.output_dir) / "tiny")
+        name = str(Path(args.output_dir) / TINY_MODEL)
         with args.main_process_first():
             if args.process_index == 0:
                 save_tiny_policy(env, name)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from trl_3spo.environments.base import Environment, Observation, Task, Turn
+from trl_3spo.environments.plain_text import encodable_messages
 
 
 class Advice(NamedTuple):
@@ -52,6 +53,7 @@ def demonstrate(
     if not 0 <= noise <= 1:
         raise ValueError(f"noise is {noise!r}; it must be a share between 0 and 1.")
     rng = random.Random(seed)
+    answer = write_answer if thinks else _write_action
     for task in tasks:
         observation = env.reset(task)
         expert = new_expert(observation, rng.randrange(2**32))
@@ -65,12 +67,16 @@ def demonstrate(
                 action = rng.choice(others) if others else best.action
             shown = Advice(action) if demonstrates_noise and action != best.action else best
             yield {
-                "prompt": env.prompt(task, observation, turns),
-                "completion": [{"role": "assistant", "content": write_answer(shown) if thinks else shown.action}],
+                "prompt": encodable_messages(env.prompt(task, observation, turns)),
+                "completion": encodable_messages([{"role": "assistant", "content": answer(shown)}]),
             }
             turns.append(Turn(observation.text, action))
             result = env.step(action)
             observation, is_final = result.observation, result.is_final
+
+
+def _write_action(advice: Advice) -> str:
+    return advice.action
 
 
 def write_answer(advice: Advice) -> str:

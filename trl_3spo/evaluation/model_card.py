@@ -1,8 +1,14 @@
 """What a model card says of 3SPO training."""
 
+import html
+import re
+
 from trl_3spo._version import __version__
 from trl_3spo.environments.base import Environment
+from trl_3spo.environments.plain_text import printable
 from trl_3spo.evaluation.panel import Evaluation, Interval
+
+_MARKDOWN = re.compile(r"[\\`*\[\]|~!#]")
 
 
 def environment_section(env: Environment, evaluation: Evaluation | None) -> str:
@@ -27,4 +33,10 @@ def _table(evaluation: Evaluation) -> list[str]:
 
 
 def _row(kind: str, success: Interval) -> str:
-    return f"| {kind} | {success.num_episodes} | {success.rate:.1%} | {success.low:.1%} to {success.high:.1%} |"
+    return f"| {_cell(kind)} | {success.num_episodes} | {success.rate:.1%} | {success.low:.1%} to {success.high:.1%} |"
+
+
+def _cell(text: str) -> str:
+    """Return a text as it stands, for a cell of a Markdown table: it may be anything an environment says."""
+    line = " ".join(printable(text).split())
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(line, quote=False))

@@ -10,6 +10,7 @@ from typing import Any
 
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.plain_text import printable
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -74,7 +75,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers a trainer logs, success by task type as `success_rate/KIND`."""
-        by_kind = {f"success_rate/{kind}": x.rate for kind, x in self.success_by_kind.items() if kind}
+        by_kind = {f"success_rate/{printable(kind)}": x.rate for kind, x in self.success_by_kind.items() if kind}
         return {
             "success_rate": self.success.rate,
             "success_rate_low": self.success.low,
@@ -196,4 +197,4 @@ def wilson_interval(successes: Sequence[bool], z: float = 1.959964) -> Interval:
 
 def panel_hash(task_ids: Iterable[str]) -> str:
     """Name a panel: twelve hexadecimal digits over its tasks' ids in their order."""
-    return hashlib.sha256("\n".join(task_ids).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(task_ids).encode("utf-8", "surrogatepass")).hexdigest()[:12]

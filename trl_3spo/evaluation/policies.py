@@ -15,6 +15,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.plain_text import encodable_messages
 from trl_3spo.evaluation.model_checks import require_chat_template, require_positions
 from trl_3spo.evaluation.panel import Evaluation, Generate, evaluate_policy
 
@@ -88,8 +89,9 @@ def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: 
     )
 
     def complete(prompts: list[list[Message]]) -> list[str]:
+        texts = list(map(encodable_messages, prompts))
         inputs = tokenizer.apply_chat_template(
-            prompts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True
+            texts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True
         ).to(network.device)
         prompt_size = inputs["input_ids"].size(1)
         require_positions(network, prompt_size, max_completion_length)

@@ -6,6 +6,7 @@ from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_availab
 
 from trl_3spo.algorithm.options import AdvantageScaling
 from trl_3spo.prefix_sharing.config import PrefixSharingConfig
+from trl_3spo.training.option_checks import refuse_options
 
 
 @dataclass
@@ -18,7 +19,8 @@ class AgentConfig(PrefixSharingConfig):
     `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
     algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std`,
     `frac_reward_zero_std` and `completions/…` are those of the rows that are trained on, by their own groups.
-    [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared.
+    [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared. docs/options.md says what
+    becomes of each option of GRPOConfig.
 
     Parameters:
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
@@ -74,6 +76,7 @@ class AgentConfig(PrefixSharingConfig):
                 f"scale_rewards is {self.scale_rewards!r}; it has no meaning here, where advantages are not made of "
                 "completions of one prompt. Leave it out, and set advantage_scaling to 'group', 'batch' or 'none'."
             )
+        refuse_options(self)
         for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")

@@ -20,10 +20,11 @@ from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
-from trl_3spo.training.batch import num_padding, pad_rows, rollout_output, with_credit
+from trl_3spo.training.batch import num_padding, pad_rows, policy_loss_times, rollout_output, with_credit
+from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
 from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
-from trl_3spo.training.row_metrics import row_metrics
+from trl_3spo.training.row_metrics import make_printable, row_metrics
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
 
@@ -144,6 +145,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._correct_for_padding(self._rows[:size])
         batch = super()._generate_and_score_completions([{"prompt": row.sample.prompt} for row in self._rows])
         self._log_rows()
+        warn_of_masked(self.args, batch, self._rows)
         self._update_began = time.perf_counter()
         return with_credit(batch, self._rows[:size])
 
@@ -168,8 +170,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             self._padding_correction = num_rows / max(num_rows - sum(gather(num_padding(rows))), 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        return loss * self._padding_correction
+        with policy_loss_times(self, inputs, self._padding_correction) as scaled:
+            loss: torch.Tensor = super()._compute_loss(model, scaled)
+        return loss
 
     def _stop_without_signal(self) -> None:
         logger.warning(
@@ -195,6 +198,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             logged = self._metrics["train"].pop(name)[:-1] + ([] if value is None else [value])
             if logged:
                 self._metrics["train"][name] = logged
+        make_printable(self._logs["prompt"])
+        make_printable(self._logs["completion"])
         advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
         table = self._logs["advantages"]
         for _ in range(min(len(advantages), len(table))):
@@ -277,7 +282,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             card = Path(self.args.output_dir) / "README.md"
-            card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
+            text = card.read_text(encoding="utf-8") + environment_section(self.env, self.evaluation)
+            card.write_text(text, encoding="utf-8")
 
 
 def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
@@ -286,7 +292,7 @@ def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
     Only its length matters. Which task is trained when is the algorithm's to say.
     """
     num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(task.id for task in tasks), num_rows)
+    ids = islice(cycle(ascii(task.id) for task in tasks), num_rows)
     return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
 
 

@@ -1,6 +1,7 @@
 """Rows as GRPOTrainer's loss consumes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -45,3 +46,25 @@ def with_credit(batch: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     kept = {name: value if value.ndim == 0 else value[:size] for name, value in batch.items()}
     advantages = torch.tensor([row.advantage for row in rows], dtype=torch.float32)
     return kept | {"advantages": advantages.to(batch["advantages"].device)}
+
+
+@contextmanager
+def policy_loss_times(trainer: Any, batch: dict[str, Any], factor: float) -> Iterator[dict[str, Any]]:
+    """Have a trainer multiply the policy's part of its loss, and nothing else, while it computes it of what is yielded.
+
+    That part is linear in the advantages and in `beta`. The entropy bonus and a router's loss, which GRPOTrainer adds,
+    are made of neither.
+
+    Args:
+        trainer: A GRPOTrainer.
+        batch: What the loss is computed of.
+        factor: Above 0.
+    """
+    if factor == 1.0:
+        yield batch
+        return
+    beta, trainer.beta = trainer.beta, trainer.beta * factor
+    try:
+        yield batch | {"advantages": batch["advantages"] * factor}
+    finally:
+        trainer.beta = beta

@@ -3,7 +3,7 @@
 GRPOTrainer computes them over blocks of `num_generations` rows, which are no groups here, and over padding.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Ranks, Row
+from trl_3spo.environments.base import Message
+from trl_3spo.environments.plain_text import printable_messages
 
 REWARD = "transition_reward"
 """Name of the one reward function that GRPOTrainer is given."""
@@ -48,6 +50,13 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
     # As TRL has it: where every completion was cut off, those that ended have length 0.
     ended = ended if len(ended) or not every else np.array([0])
     return metrics | _lengths(lengths, "length") | _lengths(ended, "terminated_length")
+
+
+def make_printable(column: deque[list[Message]]) -> None:
+    """Escape what a terminal would obey in a column of TRL's table of prompts and completions."""
+    shown = list(map(printable_messages, column))
+    column.clear()
+    column.extend(shown)
 
 
 def _of_row(row: Row, end_tokens: Container[int]) -> tuple[int, float, int, bool]:

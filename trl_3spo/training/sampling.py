@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from trl_3spo.algorithm.base import Metrics, Sample
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.base import Message
+from trl_3spo.environments.plain_text import encodable_messages
 from trl_3spo.evaluation.model_checks import require_positions
 from trl_3spo.training.ranks import announce_generation, gather, generating_equally
 
@@ -141,7 +142,7 @@ class PolicySampler:
     def prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
         """Tokenize prompts, or say which does not fit the model together with its answer."""
         trainer = self._trainer
-        prompt_ids: list[list[int]] = trainer._tokenize_prompts(prompts)[0]
+        prompt_ids: list[list[int]] = trainer._tokenize_prompts(list(map(encodable_messages, prompts)))[0]
         require_positions(trainer.model, max(map(len, prompt_ids)), trainer.max_completion_length)
         return prompt_ids
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from trl.import_utils import is_vllm_available
 
 from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.option_checks import refuse_options, warn_of_options
 
 REPLACED = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
 """GRPOTrainer's arguments that an environment takes the place of."""
@@ -51,6 +52,8 @@ def check_start(
         ValueError: They do not go together.
         ImportError: vLLM is asked for and not installed.
     """
+    refuse_options(args)
+    warn_of_options(args)
     if num_tasks == 0:
         raise ValueError("There are no tasks to train on; the environment's tasks() must return at least one.")
     if args.world_size > num_tasks:

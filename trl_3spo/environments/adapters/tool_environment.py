@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ FINISH = "finish"
 
 _TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
 _MAX_CALL_CHARACTERS = 20_000
+_MAX_DEPTH = 20
+_MAX_BITS = 1024
+"""Of a whole number: larger ones have no text in Python."""
 
 
 class Call(NamedTuple):
@@ -129,13 +133,31 @@ class ToolEnvironment(CopyingEnvironment):
 
 
 def parse_call(action: str) -> Call | None:
-    """Read a call as JSON or as Python; None if it is neither."""
+    """Read a call as JSON or as Python.
+
+    Arguments are plain values, such as an object can keep and a state key be made of: None, booleans, floats, strings,
+    bytes, whole numbers of up to 1,024 bits, and containers of these, nested at most 20 deep.
+
+    Returns:
+        `None` if it is neither, or has other arguments.
+    """
     tagged = _TAGGED.findall(action)
     text = (tagged[-1] if tagged else action)[:_MAX_CALL_CHARACTERS].strip()
     try:
-        return _parse_json(text) if text.startswith("{") else _parse_python(text)
+        call = _parse_json(text) if text.startswith("{") else _parse_python(text)
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
         return None
+    return call if call and all(map(_is_plain, (*call.positional, *call.named.values()))) else None
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, Mapping):
+        value = (*value, *value.values())
+    if isinstance(value, list | tuple | set):
+        return depth < _MAX_DEPTH and all(_is_plain(item, depth + 1) for item in value)
+    if type(value) is int:
+        return value.bit_length() <= _MAX_BITS
+    return value is None or type(value) in (bool, float, str, bytes)
 
 
 def _parse_json(text: str) -> Call | None:
@@ -145,7 +167,9 @@ def _parse_json(text: str) -> Call | None:
 
 
 def _parse_python(text: str) -> Call | None:
-    call = ast.parse(text, mode="eval").body
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the model's text, which they would print
+        call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return None
     named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trl_3spo.environments.alfworld import prompting
 from trl_3spo.environments.alfworld.data import release
-from trl_3spo.environments.alfworld.data.files import GameSource
+from trl_3spo.environments.alfworld.data.files import GameSource, warn_of
 from trl_3spo.environments.alfworld.score_keys import ScoreKeys
 from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, NativeEngine
 from trl_3spo.environments.alfworld.simulator.game import Game
@@ -140,7 +140,11 @@ class AlfworldEnv(LimitedEnvironment[Place]):
                     "its tasks(), and from tasks(split) where it is in another split."
                 )
             source = self._sources[task_id]
-            game, engine = self._textworld.open(source) if self._textworld else _open_natively(source)
+            try:
+                game, engine = self._textworld.open(source) if self._textworld else _open_natively(source)
+            except (OSError, ValueError) as error:
+                warn_of([str(error)], len(self._sources))
+                raise
             opened = self._opened[task_id] = _Opened(game, engine, ScoreKeys(task_id, game))
         return opened
 

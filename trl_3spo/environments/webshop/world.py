@@ -90,7 +90,8 @@ class World:
 
         Raises:
             FileNotFoundError: A file is missing.
-            ValueError: A file is damaged or no such file, or `num_products` is below 1.
+            ValueError: A file is damaged or no such file, the attributes are those of other products, or
+                `num_products` is below 1.
         """
         if num_products is not None and num_products < 1:
             raise ValueError(f"num_products is {num_products}; it must be at least 1, or None for all.")
@@ -104,6 +105,7 @@ class World:
                 entry = entries.get(asin, {})
                 known = files.texts(entry, "attributes", asin, attributes) if "attributes" in entry else ["DUMMY_ATTR"]
                 products[asin] = make_product(record, known, rng, items)
+        files.refuse_foreign(products, entries, items, attributes)
         if human is None:
             made = goals.catalogue_goals(products.values(), entries, attributes, rng, goal_order_seed)
         else:

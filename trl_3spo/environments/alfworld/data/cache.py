@@ -1,6 +1,7 @@
 """Games as they were read, kept on disk: opening one again takes a fraction of the time.
 
 An entry is named by the content of the game's file and that of the code that read it, so that none is ever out of date.
+It ends with a digest of its name and itself: what anybody else put there is not taken for it.
 The folder, `$TRL_3SPO_CACHE` or `~/.cache/trl_3spo`, may be deleted at any time; where it cannot be written to, games
 are read anew.
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from trl_3spo.environments.alfworld.simulator.definition import Definition, from_json, to_json
 
+_DIGEST_SIZE = 16
+
 
 def cached(read: Callable[[bytes], Definition], content: bytes) -> Definition:
     """Return what `read` makes of a game file's content, from the cache if it is there.
@@ -24,13 +27,20 @@ def cached(read: Callable[[bytes], Definition], content: bytes) -> Definition:
     """
     name = hashlib.blake2b(content, digest_size=16, key=_code_digest()).hexdigest()
     path = _folder() / name[:2] / f"{name}.json.z"
-    # A broken entry, which zlib's checksum shows, is as good as none and is written again.
-    with contextlib.suppress(OSError, zlib.error, TypeError, ValueError):
-        return from_json(zlib.decompress(path.read_bytes()))
+    # A broken entry is as good as none and is written again.
+    with contextlib.suppress(OSError):
+        entry = path.read_bytes()
+        if entry[-_DIGEST_SIZE:] == _digest(name, entry[:-_DIGEST_SIZE]):
+            return from_json(zlib.decompress(entry))
     definition = read(content)
     with contextlib.suppress(OSError):
-        _write(path, zlib.compress(to_json(definition).encode()))
+        compressed = zlib.compress(to_json(definition).encode())
+        _write(path, compressed + _digest(name, compressed))
     return definition
+
+
+def _digest(name: str, compressed: bytes) -> bytes:
+    return hashlib.blake2b(compressed, digest_size=_DIGEST_SIZE, key=name.encode()).digest()
 
 
 def _folder() -> Path:

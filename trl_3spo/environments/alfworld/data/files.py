@@ -21,6 +21,9 @@ TRAJECTORY_FILE = "traj_data.json"
 MAX_SHOWN = 5
 """Number of games a warning names."""
 
+_MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a game raises where something else is in its place, such as lists nested a thousand deep."""
+
 
 @dataclass(frozen=True)
 class GameSource:
@@ -43,7 +46,7 @@ class GameSource:
 
         Raises:
             FileNotFoundError: Its file is gone.
-            ValueError: It is no ALFWorld game.
+            ValueError: It is no ALFWorld game, or its file cannot be read.
         """
         if self.path is None:
             data = self.data or {}
@@ -51,7 +54,8 @@ class GameSource:
                 return Game(data, kind=self.kind, parameters=data.get("parameters"))
         kind, parameters = describe_task(self.path)
         definition = cached(functools.partial(_read_definition, self.path), _read_bytes(self.path))
-        return Game(definition, kind=kind, parameters=parameters)
+        with _naming(self.path):
+            return Game(definition, kind=kind, parameters=parameters)
 
 
 def _read_definition(path: Path, content: bytes) -> Definition:
@@ -64,8 +68,9 @@ def _read_definition(path: Path, content: bytes) -> Definition:
 def _naming(origin: str | Path) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{origin} cannot be played here. {error} Mend it or leave it out.") from error
+    except _MALFORMED as error:
+        said = str(error) if type(error) is ValueError else f"Something else is where a game has its parts ({error!r})."
+        raise ValueError(f"{origin} cannot be played here. {said} Mend it or leave it out.") from error
 
 
 def source_from_data(data: Mapping[str, Any], task_id: str) -> GameSource:
@@ -113,7 +118,10 @@ def describe_task(path: Path) -> tuple[str, dict[str, Any]]:
     content = read_json(trajectory) if trajectory.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{trajectory} holds a {type(content).__name__}; an object with a 'task_type' is required.")
-    return str(content.get("task_type", "")), dict(content.get("pddl_params") or {})
+    parameters = content.get("pddl_params") or {}
+    if not isinstance(parameters, dict):
+        raise ValueError(f"{trajectory} has a {type(parameters).__name__} as 'pddl_params'; an object is required.")
+    return str(content.get("task_type") or ""), parameters
 
 
 def read_folder_name(name: str) -> tuple[str, dict[str, Any]] | None:
@@ -170,7 +178,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON.
+        ValueError: It is not JSON, or cannot be read.
     """
     return _parse_json(path, _read_bytes(path))
 
@@ -180,12 +188,21 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {path} any more; it was there when the games were listed.") from None
+    except OSError as error:
+        raise ValueError(unreadable(path, error)) from error
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return a sentence on a file that the system does not read."""
+    if path.is_dir():
+        return f"{path} is a folder; a file of that name is required. Rename the folder or leave it out."
+    return f"{path} cannot be read ({error.strerror or error}); make it readable, or leave it out."
 
 
 def _parse_json(path: Path, content: bytes) -> Any:
     try:
         return json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(
             f"{path} is not JSON ({error}), perhaps cut off; fetch it again with `alfworld-download --force`, or leave "
             "it out."

@@ -1,7 +1,8 @@
 """Reading WebShop's data files, and saying what is wrong with one."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -17,6 +18,16 @@ _RELEASED = {
     "items_human_ins.json": (5_137_548, "cf78667548a71786e1d9049c24b802e48e1084ad4bb021cae56ce1f6d96954a3"),
 }
 """Size in bytes and sha256 of the released files."""
+
+_LOOKS = {
+    "items": re.compile(r"\[\s*\{"),
+    "attributes": re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{'),
+    "human": re.compile(r'\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[\s*\{'),
+}
+"""How the three files begin, by the name of the argument."""
+
+_SMALL_CATALOGUE = 100
+"""Fewer products may be without attributes: somebody wrote them by hand."""
 
 
 def read_products(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -52,17 +63,44 @@ def read_object(path: Path, entry_type: type) -> dict[str, Any]:
         ValueError: The file is no JSON object of such values, or is cut off.
     """
     required = f"a JSON object that has a {entry_type.__name__} for each asin"
+    meant = "attributes" if entry_type is dict else "human"
+    if _look(path) == "items":  # before five gigabytes are read
+        fail(path, "it holds a list of products", required, meant)
     with _open(path) as file:
         try:
             contents = json.load(file)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             fail(path, f"it is no JSON text ({error})", required)
     if not isinstance(contents, dict):
         fail(path, f"it holds a {type(contents).__name__}", required)
     for asin, entry in contents.items():
         if not isinstance(entry, entry_type):
-            fail(path, f"the entry of {asin} is {_short(entry)}", required)
+            fail(path, f"the entry of {asin} is {_short(entry)}", required, meant)
     return contents
+
+
+def refuse_foreign(products: Collection[str], entries: Mapping[str, Any], items: Path, attributes: Path) -> None:
+    """Check that a file of attributes belongs to the products.
+
+    Args:
+        products: The asins of the products that are sold.
+        entries: Contents of the file of attributes; an empty one belongs to any.
+        items: File of the products.
+        attributes: File of the attributes.
+
+    Raises:
+        ValueError: More than half of the products have no entry, and they are many or the entries are of others.
+    """
+    missing = [asin for asin in products if asin not in entries]
+    is_by_hand = len(products) < _SMALL_CATALOGUE and len(missing) + len(entries) <= len(products)
+    if not entries or is_by_hand or 2 * len(missing) <= len(products):
+        return
+    raise ValueError(
+        f"{attributes} has no entry for {len(missing):,} of the {len(products):,} products in {items} "
+        f"({len(missing) / len(products):.0%}), such as {missing[0]}, so that it seems to be of another catalogue. "
+        "Required is the file of the same one: items_ins_v2.json for items_shuffle.json, items_ins_v2_1000.json for "
+        "items_shuffle_1000.json."
+    )
 
 
 def text(record: Mapping[str, Any], name: str, asin: str, path: Path, default: str | None = None) -> str:
@@ -91,17 +129,41 @@ def texts(record: Mapping[str, Any], name: str, asin: str, path: Path) -> tuple[
     return tuple(value)
 
 
-def fail(path: Path, wrong: str, required: str) -> NoReturn:
-    """Raise a ValueError that names the file, and the released file of that name if there is one."""
-    released = _RELEASED.get(path.name)
-    remedy = ""
-    if released is not None:
-        size, digest = released
-        remedy = (
-            f" The released {path.name} has {size:,} bytes and sha256 {digest}; this file has {path.stat().st_size:,} "
-            "bytes. Download it again if it is meant to be that one."
-        )
+def fail(path: Path, wrong: str, required: str, meant: str | None = None) -> NoReturn:
+    """Raise a ValueError that names the file, and the released file of that name if there is one.
+
+    Args:
+        path: The file.
+        wrong: What is wrong with it.
+        required: What it has to be.
+        meant: The argument it was given as, if its whole content is wrong: it may be one of the other two files.
+    """
+    kind = _look(path) if meant else None
+    if kind not in (None, meant):
+        remedy = f" By its content it is what {kind} stands for, and was given as {meant}: swap the two."
+    else:
+        remedy = _released_remedy(path)
     raise ValueError(f"{path}: {wrong}; required is {required}.{remedy}")
+
+
+def _released_remedy(path: Path) -> str:
+    if path.name not in _RELEASED:
+        return ""
+    size, digest = _RELEASED[path.name]
+    return (
+        f" The released {path.name} has {size:,} bytes and sha256 {digest}; this file has {path.stat().st_size:,} "
+        "bytes. Download it again if it is meant to be that one."
+    )
+
+
+def _look(path: Path) -> str | None:
+    """Return which of the three files one is by its first characters, `None` if it is none."""
+    with _open(path) as file:
+        try:
+            start = file.read(1000).lstrip("\ufeff \n\r\t")
+        except UnicodeDecodeError:
+            return None
+    return next((name for name, form in _LOOKS.items() if form.match(start)), None)
 
 
 def _short(value: object) -> str:
@@ -122,7 +184,7 @@ def _records(path: Path, file: TextIO) -> Iterator[Any]:
     decode = json.JSONDecoder().raw_decode
     text, position, count = file.read(_CHUNK).lstrip(), 1, 0
     if not text.startswith("["):
-        fail(path, f"it begins with {text[:40]!r}", "a JSON list of products")
+        fail(path, f"it begins with {text[:40]!r}", "a JSON list of products", "items")
     while True:
         position = _skip_separators(text, position)
         if text.startswith("]", position):
@@ -134,6 +196,8 @@ def _records(path: Path, file: TextIO) -> Iterator[Any]:
             if not more or len(text) - position > _MAX_RECORD:
                 fail(path, f"it is cut off or damaged after {count:,} records ({error.msg})", "a JSON list of products")
             text, position = text[position:] + more, 0
+        except RecursionError:
+            fail(path, f"record {count:,} is nested too deeply", "a JSON list of products")
         else:
             count += 1
             yield record
