@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sample, Sampler
-from trl_3spo.algorithm.credit import has_signal
+from trl_3spo.algorithm.credit import has_signal, is_sound
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rewards
 from trl_3spo.environments.base import Environment, Task
+
+NOTHING = np.zeros(0)
+"""The advantages of no steps: arrays can be joined with it where there are no others."""
 
 
 class EpisodeAlgorithm(ABC):
@@ -67,11 +70,11 @@ class EpisodeAlgorithm(ABC):
         for _ in range(self._max_idle_rounds):
             with sampler.phase():
                 ends, steps = self._play(sampler, capacity // self._group_size)
-            groups = self._by_task(ends)
             self.tally.end([Episode(end) for end in ends])
-            advantages = self.credit(groups, steps)
-            if any(self.ranks.gather(has_signal(np.concatenate(advantages)))):
-                return self._rows(ends, steps, advantages)
+            groups, kept = self._without_failed(ends, steps)
+            advantages = self.credit(groups, kept)
+            if any(self.ranks.gather(has_signal(np.concatenate([NOTHING, *advantages])))):
+                return self._rows(groups, kept, advantages)
         return []
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
@@ -89,18 +92,21 @@ class EpisodeAlgorithm(ABC):
                 heads[i] = visit
         return heads, steps
 
-    def _by_task(self, ends: Sequence[Visit]) -> list[list[Episode]]:
-        episodes = [Episode(end) for end in ends]
-        return [episodes[i : i + self._group_size] for i in range(0, len(episodes), self._group_size)]
+    def _without_failed(
+        self, ends: Sequence[Visit], steps: Sequence[list[Sample]]
+    ) -> tuple[list[list[Episode]], list[list[Sample]]]:
+        """Return the episodes by task and the samples of each, void episodes and tasks with no others left out."""
+        size = self._group_size
+        groups = [[Episode(x) for x in ends[i : i + size] if not x.has_failed] for i in range(0, len(ends), size)]
+        kept = [samples for end, samples in zip(ends, steps, strict=True) if not end.has_failed]
+        return [group for group in groups if group], kept
 
-    def _rows(self, ends: Sequence[Visit], steps: Sequence[Sequence[Sample]], advantages: Steps) -> list[Row]:
+    def _rows(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]], advantages: Steps) -> list[Row]:
+        owners = [(number, episode) for number, group in enumerate(groups) for episode in group]
         rows = []
-        for number, (end, samples, earned) in enumerate(zip(ends, steps, advantages, strict=True)):
-            rewards = step_rewards(Episode(end)).tolist()
-            triples = zip(samples, rewards, earned.tolist(), strict=True)
-            rows += [
-                Row(sample, reward, advantage, number // self._group_size) for sample, reward, advantage in triples
-            ]
+        for (number, episode), samples, earned in zip(owners, steps, advantages, strict=True):
+            triples = zip(samples, step_rewards(episode).tolist(), earned.tolist(), strict=True)
+            rows += [Row(x, reward, value, number) for x, reward, value in triples if is_sound(x, episode.end)]
         return rows
 
     def metrics(self) -> Metrics:

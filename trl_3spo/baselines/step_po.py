@@ -1,6 +1,7 @@
 """StepPO as an algorithm: generalized advantages over the steps of whole episodes, a whole answer being one action."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.records import Episode
 from trl_3spo.algorithm.three_spo import observe_together
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, group_values, history_values, step_po
-from trl_3spo.baselines.episodes import EpisodeAlgorithm, all_episodes
+from trl_3spo.baselines.episodes import NOTHING, EpisodeAlgorithm, all_episodes
 
 
 class Values(Protocol):
@@ -126,7 +127,7 @@ class StepPO(EpisodeAlgorithm):
         for name, logged in self.values.learn(all_episodes(groups), returns, self.ranks).items():
             for value in logged:
                 self.tally.log(name, value)
-        among = np.concatenate([x for rank in self.ranks.gather(advantages) for x in rank])
+        among = np.concatenate([NOTHING, *chain.from_iterable(self.ranks.gather(advantages))])
         return [whiten(x, among, is_scaled=self._is_scaled) for x in advantages]
 
     def state_dict(self) -> dict[str, Any]:
