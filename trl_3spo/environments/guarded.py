@@ -171,7 +171,7 @@ class GuardedEnvironment(Environment):
                 steps = env.step_each([(way.snapshot, action) for way, action in moves])
                 for result, _ in _as_many(steps, len(moves)):
                     self._keys.check(result)
-                if self._keys.is_due:
+                if self._keys.takes_sample():
                     self._keys.compare(moves[0][0], env.restore(moves[0][0].snapshot))
             return steps
 

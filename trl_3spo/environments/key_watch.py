@@ -10,7 +10,7 @@ from trl_3spo.environments.way import Way
 logger = logging.getLogger(__name__)
 
 STRIDE = 16
-"""Every so many steps the keys are checked, and where many steps are taken at once, whether `restore` leads back."""
+"""Of so many results the keys of one are checked; of so many batches of moves one has a state that is restored."""
 
 
 class KeyWatch:
@@ -18,12 +18,13 @@ class KeyWatch:
 
     def __init__(self) -> None:
         self._num_results = 0
+        self._num_batches = 0
         self._reports_drift = True
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time for one of the checks that take longer."""
-        return self._num_results % STRIDE == 0
+    def takes_sample(self) -> bool:
+        """Count a batch of moves, and say whether one of its states is to be restored and compared."""
+        self._num_batches += 1
+        return self._num_batches % STRIDE == 1
 
     def check(self, result: StepResult) -> None:
         """Check what a step returned.
@@ -33,7 +34,7 @@ class KeyWatch:
             UnstableKeyError: A key differs from process to process.
         """
         require(result_problem(result))
-        if self.is_due:
+        if self._num_results % STRIDE == 0:
             require_stable(result.observation)
         self._num_results += 1
 

@@ -13,6 +13,7 @@ from trl_3spo.algorithm.asking import Prompt, ask_each, parse
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import NoAction
+from trl_3spo.environments.guarded import GuardedEnvironment
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -150,7 +151,8 @@ def evaluate_policy(
 
     Args:
         generate: The policy; whether it is greedy is its own affair.
-        env: Must end its episodes itself.
+        env: Must end its episodes itself. Episodes in which it fails count as not solved. A `GuardedEnvironment` says
+            what is done about failures.
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
@@ -161,7 +163,8 @@ def evaluate_policy(
     num_episodes = len(tasks) if num_episodes is None else num_episodes
     if not tasks or num_episodes < 1:
         raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
-    return summarize(play_panel(generate, env, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+    guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
+    return summarize(play_panel(generate, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
 
 
 def play_panel(

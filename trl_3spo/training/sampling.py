@@ -38,7 +38,7 @@ class PolicySampler:
         self._synced_step: int | None = None
         self._num_tokens = 0
         self._num_shortened = 0
-        self._has_warned = False
+        self._warned: set[bool] = set()
         self._phase: str | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase
 
@@ -191,8 +191,8 @@ class PolicySampler:
         if visit.depth == 0 and self.latest is None:  # not one prompt has fitted so far
             require_positions(self._trainer.model, size, self._trainer.max_completion_length)
         prompt = ask_briefly(self._trainer.guard, visit, lambda prompt: len(self.prompt_ids([prompt])[0]) <= room)
-        if not self._has_warned:
-            self._has_warned = True
+        if (is_over := isinstance(prompt, NoAction)) not in self._warned:
+            self._warned.add(is_over)
             logger.warning(
                 "The prompt of task %r after %d steps has %d tokens; the model has room for %d beside an answer. %s "
                 "This is said once; overflowing_prompts and shortened_prompts count it.",
@@ -200,7 +200,7 @@ class PolicySampler:
                 visit.depth,
                 size,
                 room,
-                "Its episode ends here." if isinstance(prompt, NoAction) else "Its oldest turns are left out.",
+                "Its episode ends here." if is_over else "Its oldest turns are left out.",
             )
         if isinstance(prompt, NoAction):
             return prompt
