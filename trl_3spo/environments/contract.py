@@ -14,11 +14,16 @@ KEY_RULE = (
     "tuple(sorted(...)) of a set."
 )
 
+_PLAIN = frozenset((str, bytes, int, bool, type(None)))
+
 
 def key_problem(key: Any) -> str | None:
     """Return what makes a key differ between processes, or None."""
     if isinstance(key, tuple):
-        return next((problem for part in key if (problem := key_problem(part))), None)
+        for part in key:
+            if type(part) not in _PLAIN and (problem := key_problem(part)):
+                return problem
+        return None
     if isinstance(key, float):
         return "NaN, which differs from itself" if math.isnan(key) else None
     if key is None or isinstance(key, str | bytes | int):

@@ -9,7 +9,7 @@ from trl_3spo.environments.way import Way
 
 logger = logging.getLogger(__name__)
 
-STRIDE = 16
+STRIDE = 64
 """Of so many results the keys of one are checked; of so many batches of moves one has a state that is restored."""
 
 
