@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ import torch
 from faults import Breaking, hang
 from rank_training import UnevenEnv, on_ranks, settings
 from training import SpokenCorridor, baseline_trainer, config_for, tokenizer_for, untrained
-from trl_3spo import ThreeSPOTrainer
+from trl_3spo import ThreeSPOTrainer, cli
 from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer
 from trl_3spo.environments.failures import TooManyFailedEpisodesError, UnstableKeyError
 from trl_3spo.evaluation.policies import load_tokenizer
-from trl_3spo.training.failures import FailureShare
+from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.failures import LOGGED, FailureShare
 from trl_3spo.training.heartbeat import Heartbeat
 
 
@@ -352,3 +354,22 @@ def test_where_one_rank_fails_the_others_go_on_or_end_with_it(kind, tmp_path):
         assert (tmp_path / "run" / f"checkpoint-{first['step']}" / "algorithm_1.npz").exists()
     else:
         assert first["step"] == 4
+
+
+def test_the_command_line_closes_the_environment_of_an_evaluation_that_fails(monkeypatch):
+    env = Breaking("step raises", times=0)
+    monkeypatch.setattr(cli, "make_environment", lambda *_: env)
+    monkeypatch.setattr("trl_3spo.evaluation.policies.evaluate_checkpoint", lambda *_, **__: env.restore(None).no_text)
+    with pytest.raises(AttributeError):
+        cli.main(["evaluate", "--model", "runs/none"])
+    assert env.is_closed
+
+
+def test_metrics_and_options_are_documented():
+    docs = Path(__file__).parents[1] / "docs"
+    metrics, page = ((docs / name).read_text(encoding="utf-8") for name in ("metrics.md", "reliability.md"))
+    for name in (*LOGGED.values(), "shortened_prompts", "eval_failed_episodes"):
+        assert f"`{name}`" in metrics
+    for option in ("max_failed_share", "step_timeout", "max_episode_steps"):
+        assert f"| `{option}` | {getattr(AgentConfig, option):g} |" in page
+    assert AgentConfig.failure_policy == "drop"

@@ -19,6 +19,7 @@ from trl_3spo.environments.deadline import StepTimeoutError, time_limit
 from trl_3spo.environments.failures import EpisodeFailedError, FailurePolicy, NoAction, UnstableKeyError
 from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.panel import evaluate_policy
+from trl_3spo.testing import EnvironmentContractError, check_environment
 
 LONG = 5.0
 """Seconds for what must not take long."""
@@ -257,6 +258,19 @@ def test_keys_that_differ_between_processes_are_refused_at_the_first_reset(key, 
 
     with pytest.raises(UnstableKeyError, match=r"is or holds .* A key consists of strings"):
         guarded(Unstable()).reset(CorridorEnv().tasks()[0])
+
+
+@pytest.mark.parametrize("key", UNSTABLE, ids=repr)
+@pytest.mark.parametrize("which", ["state_key", "score_keys"])
+def test_the_check_of_environments_refuses_them_too(key, which):
+    class Unstable(CorridorEnv):
+        def _begin(self, task):
+            state, observation = super()._begin(task)
+            value = key if which == "state_key" else (1, key)
+            return state, replace(observation, **{which: value})
+
+    with pytest.raises(EnvironmentContractError, match="Required: a key consists of strings"):
+        check_environment(Unstable())
 
 
 def test_keys_of_the_worlds_here_are_taken():

@@ -252,7 +252,7 @@ class GuardedEnvironment(Environment):
     def _drop(self, way: Way, why: str, *actions: str) -> None:
         self.counts["failed_episodes"] += 1
         logger.warning(
-            "An episode is dropped, the %dth of %d. %s Task %r, after %d actions. To see it again: %s",
+            "Dropped an episode (%d of %d so far). %s Task %r, after %d actions. To see it again: %s",
             self.counts["failed_episodes"],
             self.counts["failed_episodes"] + self.counts["ended_episodes"],
             why,
