@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --episodes 10000 --json benchmarks/results/soak.json
 
-One in twenty episodes meets an exception and one in a hundred a step that hangs. Half of these faults are gone when the
+One in twenty walks meets an exception and one in a hundred a step that hangs. Half of these faults are gone when the
 call is made again; the others cost the episode. Afterwards every episode that the history has seen is played again in
 an environment without faults, and a history is written of these.
 """
@@ -122,6 +122,30 @@ def left_over() -> dict[str, int]:
     return {"threads": threading.active_count(), "processes": len(children)}
 
 
+def table(result: dict[str, Any]) -> str:
+    """Return a result as the table of docs/reliability.md."""
+    lines = [
+        "| | episodes | exceptions | hangs | calls made again | dropped | history equal |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for world, found in result["worlds"].items():
+        counts = [found[name] for name in ("episodes", "exceptions", "hangs", "retried", "dropped")]
+        lines.append(
+            f"| {world} | {' | '.join(f'{x:,}' for x in counts)} | {'yes' if found['history_equal'] else 'no'} |"
+        )
+    seconds, left = result["seconds_per_update"], result["left_over"]
+    faults = [result[f"updates_{name}"] for name in ("exceptions", "hangs", "dropped")]
+    rows = {
+        "updates of a tiny model": f"{result['updates']:,}",
+        "exceptions, hangs, dropped episodes in them": ", ".join(map(str, faults)),
+        "memory at the end, MB": result["memory_mb"],
+        "slope of memory over the second half, MB per 1,000 updates": result["memory_slope_mb_per_1000_updates"],
+        "median seconds per update, first and second half": f"{seconds['first half']}, {seconds['second half']}",
+        "threads, processes left over": f"{left['threads']}, {left['processes']}",
+    }
+    return "\n".join([*lines, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=10_000, help="in the corridor; a fifth of it in ALFWorld")
@@ -129,7 +153,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="file to write the result to")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)  # one line for every dropped episode
-    before = left_over()
+    before, origin = left_over(), provenance("numpy", "torch", "trl")
     half = arguments.episodes // 2
     worlds = {
         "corridor, after walks": soak(CorridorEnv, ThreeSPOOptions(), half, steps=7),
@@ -149,11 +173,11 @@ def main() -> None:
         "left_over": {name: after[name] - before[name] for name in after},
         "worlds": worlds,
         "cpus": os.cpu_count(),
-        **provenance("numpy", "torch", "trl"),
+        **origin,
     }
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    print(table(result))
 
 
 if __name__ == "__main__":

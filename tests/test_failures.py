@@ -1,5 +1,7 @@
 """Training in environments that fail, hang or never end."""
 
+import importlib
+import json
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +14,9 @@ from faults import Breaking, hang
 from rank_training import UnevenEnv, on_ranks, settings
 from training import SpokenCorridor, baseline_trainer, config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer, cli
+from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer
+from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.failures import TooManyFailedEpisodesError, UnstableKeyError
 from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.training.agent_config import AgentConfig
@@ -373,3 +377,21 @@ def test_metrics_and_options_are_documented():
     for option in ("max_failed_share", "step_timeout", "max_episode_steps"):
         assert f"| `{option}` | {getattr(AgentConfig, option):g} |" in page
     assert AgentConfig.failure_policy == "drop"
+
+
+def test_the_table_of_the_soak_is_that_of_its_file(monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    soak = importlib.import_module("soak")
+    result = json.loads((root / "benchmarks" / "results" / "soak.json").read_text(encoding="utf-8"))
+    assert soak.table(result) in (root / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert result["history_equal"]
+    assert set(result["left_over"].values()) == {0}
+
+
+def test_a_short_soak_ends_with_the_history_of_the_sound_episodes(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    soak = importlib.import_module("soak")
+    found = soak.soak(CorridorEnv, ThreeSPOOptions(), 100, steps=2)
+    assert found["history_equal"]
+    assert found["exceptions"] > found["dropped"] > 0
