@@ -151,7 +151,7 @@ def fail(rank, folder):
     errors = {}
     for phase, num_steps in {"rounds": 40, "evaluation": 3}.items():
         env = UnevenEnv(steps_until_error=None if phase == "evaluation" or rank != 1 else num_steps)
-        trainer = corridor_trainer(folder, env=env, **settings(max_steps=50))
+        trainer = corridor_trainer(folder, env=env, **settings(max_steps=50, failure_policy="raise"))
         if phase == "evaluation":
             env.steps_until_error = num_steps if rank == 1 else None
         try:

@@ -35,7 +35,7 @@ class ThreeSPOTrainer(AgentTrainer[ThreeSPOConfig]):
     def _make_algorithm(self) -> ThreeSPO:
         args: Any = self.args
         return ThreeSPO(
-            self.env,
+            self.guard,
             self.train_tasks,
             args,
             ranks=self.ranks,

@@ -57,23 +57,23 @@ class AfterWalks(Loop):
         return rows
 
     def _round(self, sampler: Sampler, capacity: int) -> list[Row]:
-        num_trees = self.forest.num_trees_for(capacity)
         with sampler.phase():
-            samples, groups = self._walk(sampler, num_trees)
+            num_trees = self.forest.start(self.forest.num_trees_for(capacity))
+            samples, groups = self._walk(sampler)
         episodes = self.forest.take_ended()
         credited = with_signal(self.credit.rows(samples, groups, episodes))
         self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
-        self.forest.expect(sum(map(len, samples)) / num_trees)
+        if num_trees > 0:
+            self.forest.expect(sum(map(len, samples)) / num_trees)
         self.observe(episodes)
         rows = drawn(credited, capacity)
         self._log_left_out(sum(map(len, credited)), len(rows), num_trees)
         return rows
 
-    def _walk(self, sampler: Sampler, num_trees: int) -> tuple[list[list[Sample]], list[Group]]:
-        """Search the trees of some tasks; return their groups with the samples of each."""
+    def _walk(self, sampler: Sampler) -> tuple[list[list[Sample]], list[Group]]:
+        """Search the living trees to their ends; return their groups with the samples of each."""
         samples: list[list[Sample]] = []
         groups: list[Group] = []
-        self.forest.start(num_trees)
         while plan := self.forest.plan_living():
             sampled = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
             groups += self.forest.record(plan, [[x.action for x in group] for group in sampled])

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Ranks, Row, Sample
 from trl_3spo.algorithm.options import ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Group, Visit
+from trl_3spo.algorithm.records import Episode, Group, Transition, Visit
 from trl_3spo.algorithm.scorer import StateScorer
+from trl_3spo.environments.failures import NoAction
 
 SIGNAL = 1e-6
 """Advantages all below this are rounding: the group carries no signal."""
@@ -174,16 +175,25 @@ class Credit:
         )
 
     def _rows(self, number: int, samples: Sequence[Sample], group: Group, outcomes: Outcomes | None) -> list[Row]:
-        rewards = self._rewards(group, outcomes)
-        advantages = self._advantages(np.array(rewards), len({transition.visit for transition in group.transitions}))
-        triples = zip(samples, rewards, advantages.tolist(), strict=True)
+        pairs = zip(samples, group.transitions, strict=True)
+        kept = [(sample, transition) for sample, transition in pairs if is_sound(sample, transition.visit)]
+        if not kept:
+            return []
+        visits = [transition.visit for _, transition in kept]
+        rewards = [self._reward(group.origin, transition, outcomes) for _, transition in kept]
+        advantages = self._advantages(np.array(rewards), len(set(visits)))
+        triples = zip([sample for sample, _ in kept], rewards, advantages.tolist(), strict=True)
         return [Row(sample, reward, advantage, number) for sample, reward, advantage in triples]
 
-    def _rewards(self, group: Group, outcomes: Outcomes | None) -> list[float]:
+    def _reward(self, origin: Visit, transition: Transition, outcomes: Outcomes | None) -> float:
         if outcomes is None:
-            return [transition.reward for transition in group.transitions]
-        visits = [transition.visit for transition in group.transitions]
-        return [self._scorer.reward(group.origin, visit, outcomes.get(visit)) for visit in visits]
+            return transition.reward
+        return self._scorer.reward(origin, transition.visit, outcomes.get(transition.visit))
+
+
+def is_sound(sample: Sample, visit: Visit) -> bool:
+    """Whether a sample can be trained on: the policy gave an action, and the environment said where that led."""
+    return not (visit.has_failed or isinstance(sample.action, NoAction))
 
 
 def with_signal(groups: Sequence[Sequence[Row]]) -> list[list[Row]]:

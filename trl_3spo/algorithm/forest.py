@@ -73,9 +73,12 @@ class Forest:
         self._max_tree_size = EXPECTED_STEPS * max_group_size
         self._ended: list[Episode] = []
 
-    def start(self, num_trees: int) -> None:
-        """Start the trees of the next tasks."""
-        self.trees += [self._make_tree(first_visit(self._env, task)) for task in self._order.take(num_trees)]
+    def start(self, num_trees: int) -> int:
+        """Start the trees of the next tasks, and return how many there are: no tree grows where a task cannot start."""
+        roots = [first_visit(self._env, task) for task in self._order.take(num_trees)]
+        trees = [self._make_tree(root) for root in roots if not root.has_failed]
+        self.trees += trees
+        return len(trees)
 
     def num_trees_for(self, capacity: int) -> int:
         """Return how many trees are likely to take so many samples, at least one."""
@@ -118,8 +121,8 @@ class Forest:
 
     def _candidates(self) -> Iterator[Expansion]:
         while True:
-            if not self.trees:
-                self.start(1)
+            if not self.trees and self.start(1) == 0:
+                return
             tree = self.trees.popleft()
             size = self._settle(tree)
             if tree.head is not None:
@@ -142,7 +145,8 @@ class Forest:
             actions: For every expansion its n(s) actions, in sampling order.
 
         Returns:
-            One group for every expansion, in the plan's order.
+            One group for every expansion, in the plan's order, void transitions included. Trees do not see these. A
+            walk whose next state is unknown, because all were void, is given up.
         """
         pairs = list(zip(plan, actions, strict=True))
         reached = iter(next_visits(self._env, [(x.visit, action) for x, sampled in pairs for action in sampled]))
@@ -151,7 +155,7 @@ class Forest:
             group = self._group(expansion.visit, list(islice(reached, len(sampled))))
             self._tally.counts.update({"groups": 1, f"size_{len(sampled)}": 1})
             self._tally.reach(transition.visit for transition in group.transitions)
-            self._ended += expansion.tree.record(group)
+            self._ended += _advance(expansion.tree, group.without_failed())
             groups.append(group)
         return groups
 
@@ -189,12 +193,24 @@ class Forest:
                     "tasks trained on; resume with the environment and split it was saved with."
                 )
             root = first_visit(self._env, tasks[saved["task"]])
+            if root.has_failed:
+                continue
             tree = self._make_tree(root)
             tree.load_state_dict(saved, partial(self._replay, root))
+            tree.frontier = [visit for visit in tree.frontier if not visit.has_failed]
+            if tree.head is not None and tree.head.has_failed:
+                tree.prune()
             self.trees.append(tree)
 
     def _replay(self, root: Visit, actions: Sequence[str]) -> Visit:
         visit = root
         for action in actions:
+            if visit.has_failed:
+                break
             visit = next_visit(self._env, visit, action)
         return visit
+
+
+def _advance(tree: TreeSearch, group: Group) -> list[Episode]:
+    """Have a tree take in a group, or give its walk up where nothing of the group is left."""
+    return tree.record(group) if group.transitions else tree.prune()

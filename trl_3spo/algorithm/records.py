@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task, Turn
+from trl_3spo.environments.failures import EpisodeFailedError
+from trl_3spo.environments.way import never_begun
 
 
 def digest(key: Key) -> int:
@@ -39,6 +41,11 @@ class Visit:
     def observation(self) -> Observation:
         """What is shown here."""
         return self.result.observation
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the environment failed on the way here, so that the episode is void."""
+        return bool(self.result.failure)
 
     @cached_property
     def keys(self) -> tuple[int, ...]:
@@ -86,8 +93,11 @@ class Visit:
 
 
 def first_visit(env: Environment, task: Task) -> Visit:
-    """Start a task: the root of a tree or of an episode."""
-    return Visit(task, StepResult(env.reset(task)), env.snapshot())
+    """Start a task: the root of a tree or of an episode, one that `has_failed` where a guarded environment failed."""
+    try:
+        return Visit(task, StepResult(env.reset(task)), env.snapshot())
+    except EpisodeFailedError as error:
+        return Visit(task, StepResult(never_begun(task), truncated=True, failure=str(error)), None)
 
 
 def next_visits(env: Environment, moves: Sequence[tuple[Visit, str]]) -> list[Visit]:
@@ -134,6 +144,11 @@ class Group:
 
     origin: Visit
     transitions: tuple[Transition, ...]
+
+    def without_failed(self) -> "Group":
+        """Return the group without transitions that are void because the environment failed."""
+        sound = tuple(transition for transition in self.transitions if not transition.visit.has_failed)
+        return self if len(sound) == len(self.transitions) else Group(self.origin, sound)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,17 +28,18 @@ class Tally:
         self._values[name].append(float(value))
 
     def reach(self, visits: Iterable[Visit]) -> None:
-        """Count what sampled actions led to, one visit for each of them."""
-        visits = list(visits)
-        reached = [visit.state_digest for visit in visits]
-        self.counts["sampled_actions"] += len(reached)
-        self.counts["inadmissible"] += sum(visit.is_inadmissible for visit in visits)
+        """Count what sampled actions led to, one visit for each of them; failed ones have led nowhere."""
+        sampled = list(visits)
+        reached = [visit.state_digest for visit in sampled if not visit.has_failed]
+        self.counts["sampled_actions"] += len(sampled)
+        self.counts["inadmissible"] += sum(visit.is_inadmissible for visit in sampled)
         self.counts["revisits"] += sum(state in self._states for state in reached)
         self._states.update(reached)
 
     def end(self, episodes: Sequence[Episode]) -> None:
-        """Note how episodes ended, those of all ranks."""
-        for success, num_steps in chain.from_iterable(self._ranks.gather([(x.success, x.num_steps) for x in episodes])):
+        """Note how episodes ended, those of all ranks; void ones have not."""
+        own = [(x.success, x.num_steps) for x in episodes if not x.end.has_failed]
+        for success, num_steps in chain.from_iterable(self._ranks.gather(own)):
             self.log("success_rate", success)
             self.log("episode_length", num_steps)
 

@@ -11,10 +11,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trl_3spo.algorithm.asking import ask
 from trl_3spo.algorithm.base import Metrics, Ranks, Sample
 from trl_3spo.algorithm.records import Episode
 from trl_3spo.baselines.credit import Steps, TaskEpisodes
+from trl_3spo.baselines.episodes import joined
 from trl_3spo.environments.base import Environment, Message
+from trl_3spo.environments.failures import NoAction
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ class ValueHead:
         """
         wanted = torch.as_tensor(targets, dtype=features.dtype, device=features.device)
         count = self._sum(torch.tensor(float(len(targets)), device=features.device))
+        if not count:  # the environment failed everywhere
+            return 0.0
         loss = (self._linear(features).squeeze(1) - wanted).square().sum() / count
         parameters = list(self._linear.parameters())
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -65,6 +70,10 @@ class ValueHead:
     def _sum(self, tensor: Tensor) -> Tensor:
         total: Tensor = self._accelerator.reduce(tensor, reduction="sum")
         return total
+
+    def no_features(self) -> Tensor:
+        """Return the (0, H) features of no states."""
+        return next(self._linear.parameters()).new_zeros(0, self._linear.in_features)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights and Adam's moments as arrays."""
@@ -116,7 +125,8 @@ class CriticValues:
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
         """Teach the critic the returns of the steps that were judged last."""
-        loss = self.head.update(torch.cat([x[:-1] for x in self._features]), np.concatenate(returns))
+        features = [x[:-1] for x in self._features] or [self.head.no_features()]
+        loss = self.head.update(torch.cat(features), joined(returns))
         self._features = []
         return {"critic_loss": [loss]}
 
@@ -128,13 +138,18 @@ class CriticValues:
         prompt_ids = []
         for episode, samples in zip(chain.from_iterable(groups), steps, strict=True):
             asked = [sample.prompt_ids for sample in samples]
-            prompt_ids += [*asked, asked[-1] if episode.end.result.terminated else self._next_prompt(episode)]
+            prompt_ids += [
+                *asked,
+                asked[-1] if episode.end.result.terminated else self._next_prompt(episode, asked[-1]),
+            ]
+        if not prompt_ids:
+            return []
         states = self._hidden_states(prompt_ids)
         return list(torch.split(states, [len(samples) + 1 for samples in steps]))
 
-    def _next_prompt(self, episode: Episode) -> list[int]:
-        end = episode.end
-        return self._prompt_ids([self._env.prompt(end.task, end.observation, end.turns())])[0]
+    def _next_prompt(self, episode: Episode, latest: list[int]) -> list[int]:
+        prompt = ask(self._env, episode.end)
+        return latest if isinstance(prompt, NoAction) else self._prompt_ids([prompt])[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the critic's weights and moments."""

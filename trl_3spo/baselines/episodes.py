@@ -3,21 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from typing import Any, TypeVar
+from itertools import chain, islice, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sample, Sampler
-from trl_3spo.algorithm.credit import has_signal
+from trl_3spo.algorithm.credit import has_signal, is_sound
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rewards
 from trl_3spo.environments.base import Environment, Task
-
-T = TypeVar("T")
 
 MAX_REPLACING_ROUNDS = 4
 """Rounds after which dynamic sampling is content: where tasks are solved, hardly any group has signal."""
@@ -40,7 +38,7 @@ class Played:
     @property
     def has_signal(self) -> bool:
         """Whether any step has an advantage."""
-        return has_signal(np.concatenate(self.advantages))
+        return has_signal(joined(self.advantages))
 
 
 class EpisodeAlgorithm(ABC):
@@ -110,7 +108,7 @@ class EpisodeAlgorithm(ABC):
             played = self._round(sampler, num_tasks)
             kept = ([*kept, *(x for x in played if x.has_signal)] if self._dynamic_sampling else played)[:num_tasks]
             advantages = self.scaled([x for group in kept for x in group.advantages])
-            if self._is_done(len(kept) / num_tasks, has_signal(_joined(advantages)), num_rounds):
+            if self._is_done(len(kept) / num_tasks, has_signal(joined(advantages)), num_rounds):
                 return self._rows(kept, advantages)
         return []
 
@@ -123,18 +121,18 @@ class EpisodeAlgorithm(ABC):
         """Play some tasks and credit them."""
         with sampler.phase():
             ends, steps = self._play(sampler, num_tasks)
-        groups = self._by_task([Episode(end) for end in ends])
-        self.tally.end(all_episodes(groups))
-        advantages = self._with_bonus(groups, self.credit(groups, steps))
-        parts = zip(groups, self._by_task(steps), self._by_task(advantages), strict=True)
-        return [Played(*part) for part in parts]
+        self.tally.end([Episode(end) for end in ends])
+        groups, kept = self._without_failed(ends, steps)
+        advantages = self._with_bonus(groups, self.credit(groups, kept))
+        samples, earned = iter(kept), iter(advantages)
+        return [Played(x, list(islice(samples, len(x))), list(islice(earned, len(x)))) for x in groups]
 
     def _with_bonus(self, groups: TaskEpisodes, advantages: Steps) -> Steps:
         """Add novelty, less penalties, relative to their mean over the steps of all ranks."""
         if self._novelty_weight == self._invalid_action_penalty == 0.0:
             return advantages
         bonuses = [self._bonus(episode.end) for episode in all_episodes(groups)]
-        mean = np.concatenate(self.ranks.gather(_joined(bonuses))).mean()
+        mean = np.concatenate(self.ranks.gather(joined(bonuses))).mean()
         return [x + bonus - mean for x, bonus in zip(advantages, bonuses, strict=True)]
 
     def _bonus(self, end: Visit) -> NDArray[np.float64]:
@@ -160,8 +158,14 @@ class EpisodeAlgorithm(ABC):
                 heads[i] = visit
         return heads, steps
 
-    def _by_task(self, values: Sequence[T]) -> list[list[T]]:
-        return [list(values[i : i + self._group_size]) for i in range(0, len(values), self._group_size)]
+    def _without_failed(
+        self, ends: Sequence[Visit], steps: Sequence[list[Sample]]
+    ) -> tuple[list[list[Episode]], list[list[Sample]]]:
+        """Return the episodes by task and the samples of each, void episodes and tasks with no others left out."""
+        size = self._group_size
+        groups = [[Episode(x) for x in ends[i : i + size] if not x.has_failed] for i in range(0, len(ends), size)]
+        kept = [samples for end, samples in zip(ends, steps, strict=True) if not end.has_failed]
+        return [group for group in groups if group], kept
 
     def _rows(self, kept: Sequence[Played], advantages: Steps) -> list[Row]:
         rows = []
@@ -169,7 +173,7 @@ class EpisodeAlgorithm(ABC):
         for number, group in enumerate(kept):
             for episode, samples in zip(group.episodes, group.steps, strict=True):
                 credits = zip(samples, step_rewards(episode).tolist(), next(earned).tolist(), strict=True)
-                rows += [Row(*credit, number) for credit in credits]
+                rows += [Row(*credit, number) for credit in credits if is_sound(credit[0], episode.end)]
         return rows
 
     def metrics(self) -> Metrics:
@@ -231,5 +235,6 @@ def all_episodes(groups: TaskEpisodes) -> list[Episode]:
     return list(chain.from_iterable(groups))
 
 
-def _joined(arrays: Steps) -> NDArray[np.float64]:
+def joined(arrays: Steps) -> NDArray[np.float64]:
+    """Return one array of all steps, empty where there are no episodes."""
     return np.concatenate(arrays) if arrays else np.zeros(0)

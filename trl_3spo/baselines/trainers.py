@@ -29,7 +29,7 @@ class EpisodeGRPOTrainer(AgentTrainer[EpisodeGRPOConfig]):
 
     def _make_algorithm(self) -> EpisodeGRPO:
         args = self.args
-        return EpisodeGRPO(self.env, self.train_tasks, is_scaled=args.advantage_scaling == "group", **_episodes(self))
+        return EpisodeGRPO(self.guard, self.train_tasks, is_scaled=args.advantage_scaling == "group", **_episodes(self))
 
 
 class GiGPOTrainer(AgentTrainer[GiGPOConfig]):
@@ -59,7 +59,7 @@ class GiGPOTrainer(AgentTrainer[GiGPOConfig]):
     def _make_algorithm(self) -> GiGPO:
         args = self.args
         return GiGPO(
-            self.env,
+            self.guard,
             self.train_tasks,
             discount=args.discount,
             step_weight=args.step_advantage_weight,
@@ -95,7 +95,7 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
     def _make_algorithm(self) -> StepPO:
         args = self.args
         return StepPO(
-            self.env,
+            self.guard,
             self.train_tasks,
             values=self._values(),
             discount=args.discount,
@@ -114,7 +114,7 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
             return HistoryValues(history, args.discount)
         hidden_size = self.model.config.get_text_config().hidden_size
         head = ValueHead(hidden_size, args.critic_learning_rate, self.accelerator)
-        return CriticValues(head, self.env, self.sampler.prompt_ids, self._hidden_states)
+        return CriticValues(head, self.guard, self.sampler.cut_prompt_ids, self._hidden_states)
 
     def _hidden_states(self, prompt_ids: list[list[int]]) -> Tensor:
         with self.sampler.timed("critic"), self.accelerator.autocast():

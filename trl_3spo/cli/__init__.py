@@ -82,17 +82,17 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-    env = make_environment(options.env, options.env_options)
-    evaluation = evaluate_checkpoint(
-        options.model,
-        env,
-        _tasks(env, options),
-        num_episodes=options.num_episodes,
-        temperature=options.temperature,
-        max_completion_length=options.max_completion_length,
-        batch_size=options.batch_size,
-        seed=options.seed,
-    )
+    with make_environment(options.env, options.env_options) as env:
+        evaluation = evaluate_checkpoint(
+            options.model,
+            env,
+            _tasks(env, options),
+            num_episodes=options.num_episodes,
+            temperature=options.temperature,
+            max_completion_length=options.max_completion_length,
+            batch_size=options.batch_size,
+            seed=options.seed,
+        )
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}
     packages = {name: version(name) for name in ("torch", "transformers")}
     versions = {"python": platform.python_version(), "trl_3spo": __version__} | packages

@@ -90,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, evaluate and save."""
     script, args, model_config = parse(sys.argv[1:] if arguments is None else arguments)
     trainer = make_trainer(script, args, model_config)
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    trainer.accelerator.print(trainer.evaluate())
+    with trainer.guard:  # the evaluation opens again what training has closed
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+        trainer.accelerator.print(trainer.evaluate())
     trainer.save_model()
     if args.push_to_hub:
         trainer.push_to_hub()

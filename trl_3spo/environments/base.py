@@ -70,6 +70,8 @@ class StepResult:
         truncated: A limit from outside the task, such as a number of steps, has ended the episode.
         success: The task is solved. Only a terminated step can be a success.
         info: Diagnostics. Nothing depends on it.
+        failure: Why the environment could not say what happened; empty where it could. Only `GuardedEnvironment` sets
+            it. Such an episode is void: algorithms leave it out.
     """
 
     observation: Observation
@@ -78,6 +80,7 @@ class StepResult:
     truncated: bool = False
     success: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
+    failure: str = ""
 
     @classmethod
     def going_on(cls, observation: Observation, *, reward: float = 0.0, info: Mapping[str, Any] | None = None) -> Self:

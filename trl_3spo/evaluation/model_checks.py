@@ -12,9 +12,15 @@ def require_chat_template(tokenizer: Any, model_name: str) -> None:
         )
 
 
+def num_positions(model: Any) -> int | None:
+    """Return how many tokens a model can tell the places of, or None where there is no limit."""
+    limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit
+
+
 def require_positions(model: Any, prompt_size: int, max_completion_length: int) -> None:
     """Raise ValueError if a model has no positions for prompts of so many tokens and their completions."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = num_positions(model)
     size = prompt_size + max_completion_length
     if limit is not None and size > limit:
         raise ValueError(

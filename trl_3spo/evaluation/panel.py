@@ -5,15 +5,22 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
+from trl_3spo.algorithm.asking import Prompt, ask_each, parse
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.failures import NoAction
+from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.environments.plain_text import printable
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
+
+Ask = Callable[[Sequence[Visit]], list[Prompt | NoAction]]
+"""Writes the prompt of every visit, or says why there is none."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class EpisodeResult:
     success: bool
     num_steps: int
     num_inadmissible: int
+
+
+class FailedEpisodeResult(EpisodeResult):
+    """The same of an episode in which the environment failed, so that its task was not solved."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class Evaluation:
         mean_steps: Environment steps per episode.
         inadmissible_share: Share of actions that were not admissible, in [0, 1].
         panel: `panel_hash` of the tasks, however often each was played.
+        num_failed: Episodes that ended because the environment failed. They count as not solved.
     """
 
     success: Interval
@@ -72,6 +84,7 @@ class Evaluation:
     mean_steps: float = 0.0
     inadmissible_share: float = 0.0
     panel: str = ""
+    num_failed: int = 0
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers a trainer logs, success by task type as `success_rate/KIND`."""
@@ -82,6 +95,7 @@ class Evaluation:
             "success_rate_high": self.success.high,
             "mean_steps": self.mean_steps,
             "inadmissible_share": self.inadmissible_share,
+            "failed_episodes": float(self.num_failed),
             **by_kind,
         }
 
@@ -90,7 +104,9 @@ class Evaluation:
         return asdict(self)
 
 
-def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
+def play(
+    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64, ask: Ask | None = None
+) -> list[Episode]:
     """Play every task once with a policy, many at a time on one environment.
 
     Args:
@@ -98,6 +114,7 @@ def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_s
         env: Must end its episodes itself.
         tasks: To play.
         batch_size: Number of episodes that are advanced together.
+        ask: Writes the prompts; by default the environment does.
 
     Returns:
         One episode per task, in the order of the tasks.
@@ -109,16 +126,18 @@ def play(generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_s
         while waiting and len(playing) < batch_size:
             index, task = waiting.pop()
             playing[index] = first_visit(env, task)
-        prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in playing.values()]
-        actions = [env.parse_action(completion) for completion in generate(prompts)]
-        visits = next_visits(env, list(zip(playing.values(), actions, strict=True)))
-        for index, reached in zip(list(playing), visits, strict=True):
-            if reached.result.is_final:
-                ends[index] = reached
-                del playing[index]
-            else:
-                playing[index] = reached
+        going = {index: visit for index, visit in playing.items() if not visit.has_failed}
+        actions = _actions(generate, env, list(going.values()), ask or partial(ask_each, env))
+        playing |= zip(going, next_visits(env, list(zip(going.values(), actions, strict=True))), strict=True)
+        ends |= {index: visit for index, visit in playing.items() if visit.result.is_final}
+        playing = {index: visit for index, visit in playing.items() if not visit.result.is_final}
     return [Episode(ends[index]) for index in range(len(tasks))]
+
+
+def _actions(generate: Generate, env: Environment, visits: Sequence[Visit], ask: Ask) -> list[str]:
+    prompts = ask(visits)
+    completions = iter(generate([prompt for prompt in prompts if not isinstance(prompt, NoAction)]))
+    return [prompt if isinstance(prompt, NoAction) else parse(env, next(completions)) for prompt in prompts]
 
 
 def evaluate_policy(
@@ -133,7 +152,8 @@ def evaluate_policy(
 
     Args:
         generate: The policy; whether it is greedy is its own affair.
-        env: Must end its episodes itself.
+        env: Must end its episodes itself. Episodes in which it fails count as not solved. A `GuardedEnvironment` says
+            what is done about failures.
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
@@ -144,19 +164,21 @@ def evaluate_policy(
     num_episodes = len(tasks) if num_episodes is None else num_episodes
     if not tasks or num_episodes < 1:
         raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
-    return summarize(play_panel(generate, env, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+    guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
+    return summarize(play_panel(generate, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
 
 
 def play_panel(
-    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64
+    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64, ask: Ask | None = None
 ) -> list[EpisodeResult]:
     """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
-    return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size)]
+    return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size, ask=ask)]
 
 
 def _result(episode: Episode) -> EpisodeResult:
     task, path = episode.end.task, episode.end.path()
-    return EpisodeResult(task.id, task.kind, episode.success, episode.num_steps, sum(x.is_inadmissible for x in path))
+    kind = FailedEpisodeResult if episode.end.has_failed else EpisodeResult
+    return kind(task.id, task.kind, episode.success, episode.num_steps, sum(x.is_inadmissible for x in path))
 
 
 def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
@@ -176,6 +198,7 @@ def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
         success_by_kind={kind: wilson_interval(by_kind[kind]) for kind in sorted(by_kind)},
         mean_steps=num_steps / len(results),
         inadmissible_share=sum(result.num_inadmissible for result in results) / max(num_steps, 1),
+        num_failed=sum(isinstance(result, FailedEpisodeResult) for result in results),
         panel=panel_hash(dict.fromkeys(result.task for result in results)),
     )
 

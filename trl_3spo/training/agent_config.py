@@ -5,6 +5,13 @@ from dataclasses import dataclass, field
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
 from trl_3spo.algorithm.options import AdvantageScaling
+from trl_3spo.environments.failures import (
+    MAX_EPISODE_STEPS,
+    MAX_FAILED_SHARE,
+    STEP_TIMEOUT,
+    FailurePolicy,
+    OnFailure,
+)
 from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.training.option_checks import refuse_options
 
@@ -46,6 +53,19 @@ class AgentConfig(PrefixSharingConfig):
             Size of the evaluation panel: the first so many tasks of the split.
         eval_temperature (`float`, *optional*, defaults to `0.0`):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
+
+        > Parameters for environments that fail, hang or never end; see docs/reliability.md
+
+        failure_policy (`str`, *optional*, defaults to `"drop"`):
+            What is done where a call of the environment fails, hangs or returns what it must not. `"drop"`: the call is
+            made once more, on a fresh environment if the trainer was given a callable that makes one; then the episode
+            is left out. `"raise"`: training ends with the error.
+        max_failed_share (`float`, *optional*, defaults to `0.5`):
+            Share in [0, 1] of dropped episodes, of the latest hundred, above which training saves and ends.
+        step_timeout (`float`, *optional*, defaults to `600.0`):
+            Seconds that one call of the environment may take; `None` sets no limit.
+        max_episode_steps (`int`, *optional*, defaults to `1000`):
+            Steps after which an episode is truncated that its environment has not ended; `None` sets no limit.
     """
 
     advantage_scaling: AdvantageScaling = field(
@@ -67,6 +87,18 @@ class AgentConfig(PrefixSharingConfig):
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
     num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
     eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
+    failure_policy: OnFailure = field(
+        default="drop", metadata={"help": "'drop' episodes in which the environment fails, or 'raise'."}
+    )
+    max_failed_share: float = field(
+        default=MAX_FAILED_SHARE, metadata={"help": "Share of dropped episodes above which training ends."}
+    )
+    step_timeout: float | None = field(
+        default=STEP_TIMEOUT, metadata={"help": "Seconds that one call of the environment may take."}
+    )
+    max_episode_steps: int | None = field(
+        default=MAX_EPISODE_STEPS, metadata={"help": "Steps after which any episode is truncated."}
+    )
 
     def __post_init__(self) -> None:
         self._check_precision()
@@ -88,8 +120,14 @@ class AgentConfig(PrefixSharingConfig):
                 "samples of an older policy would count as the present one's. Switch the correction on, or set "
                 "vllm_sync_steps=1."
             )
+        _ = self.failures  # checks them
         if self.eval_temperature < 0:
             raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
+
+    @property
+    def failures(self) -> FailurePolicy:
+        """What is done about an environment that fails."""
+        return FailurePolicy(self.failure_policy, self.max_failed_share, self.step_timeout, self.max_episode_steps)
 
     def _check_precision(self) -> None:
         is_wanted = self.bf16 or (self.bf16 is None and not self.fp16)

@@ -3,24 +3,33 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, cycle, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
+from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
-from trl_3spo.training.batch import num_padding, pad_rows, policy_loss_times, rollout_output, with_credit
+from trl_3spo.training.batch import (
+    clock,
+    num_padding,
+    pad_rows,
+    policy_loss_times,
+    rollout_output,
+    round_up,
+    with_credit,
+)
+from trl_3spo.training.failures import Failures
 from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
 from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
@@ -96,7 +105,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     ) -> None:
         refuse_replaced(refused, type(self).__name__)
         args = args or self._default_config(model)
-        self.env = env if isinstance(env, Environment) else env()
+        self.guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env, args.failures)
+        self.failures = Failures(self.guard)
         self.train_tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
         self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
         self.evaluation: Evaluation | None = None
@@ -106,8 +116,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             model,
             transition_reward,
             args=args,
-            train_dataset=_clock(self.train_tasks, args),
-            eval_dataset=_clock(self.eval_tasks, args),
+            train_dataset=clock(self.train_tasks, args),
+            eval_dataset=clock(self.eval_tasks, args),
             processing_class=processing_class,
             callbacks=callbacks,
             optimizers=optimizers,
@@ -122,8 +132,13 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._padding_correction = 1.0
         self._update_began: float | None = None
 
+    @property
+    def env(self) -> Environment:
+        """The environment in use, unguarded."""
+        return self.guard.env
+
     def _make_algorithm(self) -> Algorithm:
-        """Make the algorithm for `self.env`, `self.train_tasks`, `self.args` and `self.ranks`."""
+        """Make the algorithm for `self.guard`, `self.train_tasks`, `self.args` and `self.ranks`."""
         raise TypeError(f"{type(self).__name__} has no algorithm of its own; pass algorithm=….")
 
     def _default_config(self, model: str | PreTrainedModel) -> Any:
@@ -132,6 +147,15 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and close the environment at the end, also after an error; see `Trainer.train`.
+
+        Raises:
+            TooManyFailedEpisodesError: The environment failed too often. A checkpoint has been saved.
+        """
+        with self.failures.training(self):
+            return super().train(*args, **kwargs)
+
     # -- one training step ---------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -139,9 +163,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             self._log_metrics({"seconds/update": [time.perf_counter() - self._update_began]})
         rows = self._collect(capacity=len(inputs))
         # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
-        size = _round_up(max(gather(len(rows))), self.args.steps_per_generation)
+        size = round_up(max(gather(len(rows))), self.args.steps_per_generation)
         # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
-        self._rows = pad_rows(rows, _round_up(size, self.num_generations))
+        self._rows = pad_rows(rows, round_up(size, self.num_generations))
         self._correct_for_padding(self._rows[:size])
         batch = super()._generate_and_score_completions([{"prompt": row.sample.prompt} for row in self._rows])
         self._log_rows()
@@ -152,14 +176,11 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _collect(self, capacity: int) -> list[Row]:
         """Return the algorithm's rows, or padding where there are none; stop training where no rank has any."""
         with self.sampler.collecting():
-            rows = self.algorithm.collect(self.sampler, capacity)
-        if sum(gather(len(rows))) == 0:
+            rows = self.failures.collect(self, capacity)
+        if sum(gather(len(rows))) == 0 and self.failures.error is None:
             self._stop_without_signal()
         self._log_metrics(self.sampler.metrics() | self.algorithm.metrics())
-        if not rows:
-            assert self.sampler.latest is not None, "An algorithm has to sample at least once."
-            rows = [Row(self.sampler.latest, is_padding=True)]
-        return rows
+        return rows or [self.sampler.padding()]
 
     def _rows_for_trl(self, prompts: list[list[Message]], trainer: GRPOTrainer) -> dict[str, Any]:
         return rollout_output(self._rows)
@@ -245,12 +266,17 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
+            self.guard.uncounted(),
             self.sampler.evaluating(self.args.eval_temperature),
             generating_equally(self.sampler.idle),
         ):
             torch.manual_seed(self.args.seed + rank)
             results = play_panel(
-                self.sampler.complete, self.env, tasks[rank::num_ranks], batch_size=self.args.per_device_eval_batch_size
+                self.sampler.complete,
+                self.guard,
+                tasks[rank::num_ranks],
+                batch_size=self.args.per_device_eval_batch_size,
+                ask=self.sampler.ask,
             )
         shares = gather(results)
         return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
@@ -284,17 +310,3 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             card = Path(self.args.output_dir) / "README.md"
             text = card.read_text(encoding="utf-8") + environment_section(self.env, self.evaluation)
             card.write_text(text, encoding="utf-8")
-
-
-def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
-    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
-
-    Only its length matters. Which task is trained when is the algorithm's to say.
-    """
-    num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(ascii(task.id) for task in tasks), num_rows)
-    return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -1,5 +1,6 @@
 """The trainer's model as an algorithm sees it: visits in, samples out."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import GenerationConfig
 
-from trl_3spo.algorithm.base import Metrics, Sample
+from trl_3spo.algorithm.asking import Prompt, ask_briefly, ask_each, parse
+from trl_3spo.algorithm.base import Metrics, Row, Sample
 from trl_3spo.algorithm.records import Visit
-from trl_3spo.environments.base import Message
+from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.plain_text import encodable_messages
-from trl_3spo.evaluation.model_checks import require_positions
+from trl_3spo.evaluation.model_checks import num_positions, require_positions
 from trl_3spo.training.ranks import announce_generation, gather, generating_equally
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
+
+logger = logging.getLogger(__name__)
+
+Asked = tuple[Prompt, list[int]]
+"""A prompt and its token ids."""
 
 
 class PolicySampler:
@@ -31,37 +38,35 @@ class PolicySampler:
         self._trainer = trainer
         self._synced_step: int | None = None
         self._num_tokens = 0
+        self._num_shortened = 0
+        self._warned: set[bool] = set()
+        self._phase: str | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase
 
     # -- what an algorithm calls ---------------------------------------------------------------------------------------
 
     def sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Sample]]:
-        """Sample so many actions at every visit, within `phase`."""
-        env = self._trainer.env
-        prompts = [env.prompt(visit.task, visit.observation, visit.turns()) for visit in visits]
-        owners = [i for i, count in enumerate(num_samples) for _ in range(count)]
+        """Sample so many actions at every visit, within `phase`; where nothing can be asked they are `NoAction`s."""
         with self.timed("generation"):
-            prompt_ids = self.prompt_ids(prompts)
-        with self.timed("waiting"):
-            announce_generation()
-        with self.timed("generation"):
-            completions, logps = self._generate([prompt_ids[i] for i in owners])
-            texts = self._decode(completions)
-        samples: list[list[Sample]] = [[] for _ in visits]
-        for row, i in enumerate(owners):
-            row_logps = None if logps is None else logps[row]
-            action = env.parse_action(texts[row])
-            samples[i].append(Sample(prompts[i], prompt_ids[i], completions[row], action, row_logps))
-            self._num_tokens += len(prompt_ids[i]) + len(completions[row])
-        self.latest = samples[-1][-1] if owners else self.latest
-        return samples
+            asked = self._ask(visits)
+        pairs = list(zip(asked, num_samples, strict=True))
+        rows = [x for x, count in pairs for _ in range(count) if not isinstance(x, NoAction)]
+        answers = iter(self._answers(rows) if rows else ())
+        return [
+            [self.unasked(x) if isinstance(x, NoAction) else next(answers) for _ in range(count)] for x, count in pairs
+        ]
 
     @contextmanager
     def phase(self) -> Iterator[None]:
-        """Sample as often as need be while all ranks do, see [`~trl_3spo.training.ranks.generating_equally`]."""
+        """Sample as often as need be while all ranks do, see [`~trl_3spo.training.ranks.generating_equally`].
+
+        Raises:
+            TooManyFailedEpisodesError: On all ranks at once.
+        """
         with generating_equally(self.idle):
             yield
             done = time.perf_counter()
+        self._trainer.failures.check()
         self._seconds["waiting"] += time.perf_counter() - done
 
     @contextmanager
@@ -76,13 +81,19 @@ class PolicySampler:
     def timed(self, phase: str) -> Iterator[None]:
         """Log the seconds of what is done within as those of a phase."""
         began = time.perf_counter()
+        self._phase = phase
         yield
+        self._phase = None
         self._seconds[phase] += time.perf_counter() - began
 
     def metrics(self) -> Metrics:
         """Return what is logged of the sampling since the last call; a collective."""
-        num_tokens, self._num_tokens = self._num_tokens, 0
-        metrics = {"sampled_tokens": [float(sum(gather(num_tokens)))]}
+        own = (self._num_tokens, self._num_shortened)
+        self._num_tokens = self._num_shortened = 0
+        num_tokens, num_shortened = map(sum, zip(*gather(own), strict=True))
+        metrics = {"sampled_tokens": [float(num_tokens)]} | self._trainer.failures.metrics()
+        if num_shortened:
+            metrics["shortened_prompts"] = [float(num_shortened)]
         metrics |= {f"seconds/{phase}": [seconds] for phase, seconds in self._seconds.items()}
         self._seconds.clear()
         if self._trainer.use_vllm:
@@ -91,12 +102,18 @@ class PolicySampler:
 
     # -- what an evaluation calls --------------------------------------------------------------------------------------
 
-    def complete(self, prompts: list[list[Message]]) -> list[str]:
+    def complete(self, prompts: list[Prompt]) -> list[str]:
         """Answer prompts, within `generating_equally`; nothing of it is counted."""
+        if not prompts:
+            return []
         prompt_ids = self.prompt_ids(prompts)
         announce_generation()
         completions, _ = self._generate(prompt_ids)
         return self._decode(completions)
+
+    def ask(self, visits: Sequence[Visit]) -> list[Prompt | NoAction]:
+        """Return for every visit a prompt that fits the model, or why there is none."""
+        return [x if isinstance(x, NoAction) else x[0] for x in self._ask(visits)]
 
     def idle(self) -> None:
         """Take part in a generation that only other ranks need; engines are each rank's own."""
@@ -139,12 +156,90 @@ class PolicySampler:
 
     # -- the model -----------------------------------------------------------------------------------------------------
 
-    def prompt_ids(self, prompts: list[list[Message]]) -> list[list[int]]:
-        """Tokenize prompts, or say which does not fit the model together with its answer."""
-        trainer = self._trainer
-        prompt_ids: list[list[int]] = trainer._tokenize_prompts(list(map(encodable_messages, prompts)))[0]
-        require_positions(trainer.model, max(map(len, prompt_ids)), trainer.max_completion_length)
+    def cut_prompt_ids(self, prompts: list[Prompt]) -> list[list[int]]:
+        """Tokenize prompts, without the beginning of those that do not fit the model."""
+        room = self._room
+        return [ids[-room:] if room else ids for ids in self.prompt_ids(prompts)]
+
+    @property
+    def _room(self) -> int:
+        """Tokens that a prompt may have beside its answer; 0 where there is no limit."""
+        limit = num_positions(self._trainer.model)
+        return max(limit - int(self._trainer.max_completion_length), 1) if limit else 0
+
+    def prompt_ids(self, prompts: list[Prompt]) -> list[list[int]]:
+        """Tokenize prompts."""
+        prompt_ids: list[list[int]] = self._trainer._tokenize_prompts(list(map(encodable_messages, prompts)))[0]
         return prompt_ids
+
+    def _ask(self, visits: Sequence[Visit]) -> list[Asked | NoAction]:
+        """Return for every visit a prompt that fits the model and its tokens, or why there is none."""
+        prompts = ask_each(self._trainer.guard, visits)
+        written = [prompt for prompt in prompts if not isinstance(prompt, NoAction)]
+        ids, room = iter(self.prompt_ids(written) if written else ()), self._room
+        asked: list[Asked | NoAction] = []
+        for visit, prompt in zip(visits, prompts, strict=True):
+            if isinstance(prompt, NoAction):
+                asked.append(prompt)
+                continue
+            prompt_ids = next(ids)
+            is_short = not room or len(prompt_ids) <= room
+            asked.append((prompt, prompt_ids) if is_short else self._ask_briefly(visit, len(prompt_ids), room))
+        return asked
+
+    def _ask_briefly(self, visit: Visit, size: int, room: int) -> Asked | NoAction:
+        """Ask without the oldest turns, or say that this does not help either."""
+        if visit.depth == 0 and self.latest is None:  # not one prompt has fitted so far
+            require_positions(self._trainer.model, size, self._trainer.max_completion_length)
+        prompt = ask_briefly(self._trainer.guard, visit, lambda prompt: len(self.prompt_ids([prompt])[0]) <= room)
+        if (is_over := isinstance(prompt, NoAction)) not in self._warned:
+            self._warned.add(is_over)
+            logger.warning(
+                "The prompt of task %r after %d steps has %d tokens; the model has room for %d beside an answer. %s "
+                "This is said once; overflowing_prompts and shortened_prompts count it.",
+                visit.task.id,
+                visit.depth,
+                size,
+                room,
+                "Its episode ends here." if is_over else "Its oldest turns are left out.",
+            )
+        if isinstance(prompt, NoAction):
+            return prompt
+        self._num_shortened += 1
+        return prompt, self.prompt_ids([prompt])[0]
+
+    def _answers(self, asked: list[Asked]) -> list[Sample]:
+        with self.timed("waiting"):
+            announce_generation()
+        with self.timed("generation"):
+            completions, logps = self._generate([prompt_ids for _, prompt_ids in asked])
+            texts = self._decode(completions)
+        samples = []
+        for row, (prompt, prompt_ids) in enumerate(asked):
+            action = parse(self._trainer.guard, texts[row])
+            row_logps = None if logps is None else logps[row]
+            samples.append(Sample(prompt, prompt_ids, completions[row], action, row_logps))
+            self._num_tokens += len(prompt_ids) + len(completions[row])
+        self.latest = samples[-1]
+        return samples
+
+    def unasked(self, why: NoAction) -> Sample:
+        """Return what stands for a sample of a policy that was not asked."""
+        pad = self._trainer._tokenizer.pad_token_id
+        return Sample([{"role": "user", "content": ""}], [pad], [pad], why)
+
+    def padding(self) -> Row:
+        """Return a row that fills a batch up."""
+        nothing = NoAction("padding", is_failure=False)
+        return Row(self.latest or self.unasked(nothing), is_padding=True)
+
+    def describe(self) -> str:
+        """Say what is being waited for."""
+        if (doing := self._trainer.guard.tries.doing) is not None:
+            what, way = doing
+            return f"the environment's {what}. {way or ''}"
+        waits = {"waiting": "the other processes.", "generation": "the model's answers.", "critic": "the critic."}
+        return waits.get(self._phase or "", "the search or the update.")
 
     def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
         if self._trainer.use_vllm:

@@ -1,0 +1,64 @@
+"""What the policy is asked in a state, and what it answered: here a guarded environment may fail as well."""
+
+from collections.abc import Callable, Sequence
+
+from trl_3spo.algorithm.records import Visit
+from trl_3spo.environments.base import Environment, Message
+from trl_3spo.environments.failures import EpisodeFailedError, NoAction
+
+PROMPT_OVERFLOW = "prompt_overflow"
+"""Stop reason of an episode whose prompt no longer fits the model."""
+
+Prompt = list[Message]
+
+
+def ask(env: Environment, visit: Visit, num_turns: int | None = None) -> Prompt | NoAction:
+    """Return the prompt of a state, or why there is none.
+
+    Args:
+        env: Writes it.
+        visit: The state.
+        num_turns: Number of past turns that it is written with, the latest; `None` is all of them.
+    """
+    turns = visit.turns()
+    try:
+        return env.prompt(
+            visit.task, visit.observation, turns if num_turns is None else turns[len(turns) - num_turns :]
+        )
+    except EpisodeFailedError as error:
+        return NoAction(str(error), is_failure=True)
+
+
+def ask_briefly(env: Environment, visit: Visit, fits: Callable[[Prompt], bool]) -> Prompt | NoAction:
+    """Return the prompt of a state with as many of the latest turns as fit, or why there is none.
+
+    Args:
+        env: Writes it.
+        visit: A state whose prompt with all turns does not fit.
+        fits: Says of a prompt whether it fits.
+    """
+    found: Prompt | NoAction = NoAction(PROMPT_OVERFLOW, is_failure=False)
+    fewest, most = 0, visit.depth - 1
+    while fewest <= most:
+        num_turns = (fewest + most) // 2
+        prompt = ask(env, visit, num_turns)
+        if isinstance(prompt, NoAction):
+            return prompt
+        if fits(prompt):
+            found, fewest = prompt, num_turns + 1
+        else:
+            most = num_turns - 1
+    return found
+
+
+def ask_each(env: Environment, visits: Sequence[Visit]) -> list[Prompt | NoAction]:
+    """Return the prompt of every state, or why there is none."""
+    return [ask(env, visit) for visit in visits]
+
+
+def parse(env: Environment, completion: str) -> str:
+    """Return the action that an environment reads in a completion, or why there is none."""
+    try:
+        return env.parse_action(completion)
+    except EpisodeFailedError as error:
+        return NoAction(str(error), is_failure=True)

@@ -1,0 +1,135 @@
+"""Failures of a training's environment: what is logged of them, when they end the training, and what is closed then."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trl_3spo.algorithm.base import Metrics, Row
+from trl_3spo.environments.failures import TooManyFailedEpisodesError
+from trl_3spo.environments.guarded import GuardedEnvironment
+from trl_3spo.training.heartbeat import Heartbeat
+from trl_3spo.training.ranks import gather
+
+if TYPE_CHECKING:
+    from trl_3spo.training.agent_trainer import AgentTrainer
+
+WINDOW = 100
+"""The share of failed episodes is that of the latest so many, or of all there were."""
+MIN_EPISODES = 10
+"""While there were fewer episodes than this, the share is that of so many."""
+LOGGED = {
+    "failed_episodes": "failed_episodes",
+    "retried_calls": "retried_calls",
+    "stopped/max_episode_steps": "overlong_episodes",
+    "stopped/prompt_overflow": "overflowing_prompts",
+}
+"""The guard's counts, and the names they are logged under. All but the first are left out while they are 0."""
+
+
+class FailureShare:
+    """The share of the latest episodes that were dropped.
+
+    Args:
+        limit: Share that is allowed, in [0, 1].
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._latest: deque[tuple[int, int]] = deque()
+
+    def add(self, num_failed: int, num_ended: int) -> None:
+        """Take in episodes, and forget those that `WINDOW` later ones make old."""
+        self._latest.append((num_failed, num_failed + num_ended))
+        while self.num_episodes - self._latest[0][1] >= WINDOW:
+            self._latest.popleft()
+
+    @property
+    def num_failed(self) -> int:
+        """Dropped ones among the latest."""
+        return sum(failed for failed, _ in self._latest)
+
+    @property
+    def num_episodes(self) -> int:
+        """The latest episodes."""
+        return sum(total for _, total in self._latest)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more were dropped than allowed."""
+        return self.num_failed / max(self.num_episodes, MIN_EPISODES) > self.limit
+
+
+class Failures:
+    """What becomes of a training whose environment fails.
+
+    Args:
+        guard: The environment; its policy says how much may fail.
+    """
+
+    def __init__(self, guard: GuardedEnvironment) -> None:
+        self.error: TooManyFailedEpisodesError | None = None
+        self._guard = guard
+        self._share = FailureShare(guard.policy.max_failed_share)
+        self._seen: Counter[str] = Counter()
+        self._unlogged: Counter[str] = Counter()
+
+    def check(self) -> None:
+        """Add up what failed on all ranks since the last time; a collective.
+
+        Raises:
+            TooManyFailedEpisodesError: More than `max_failed_share`, on every rank at once.
+        """
+        own = Counter(self._guard.counts)
+        own["retried_calls"] = self._guard.tries.num_retries
+        new = sum(gather(own - self._seen), Counter[str]())
+        self._seen = own
+        self._unlogged += new
+        self._share.add(new["failed_episodes"], new["ended_episodes"])
+        if self._share.is_exceeded:
+            raise TooManyFailedEpisodesError(
+                f"{self._share.num_failed} of the latest {self._share.num_episodes} episodes were dropped because the "
+                f"environment failed; max_failed_share is {self._share.limit}. Warnings in the log name their tasks "
+                "and actions. A checkpoint has been saved and training ends: mend the environment and resume, or raise "
+                "max_failed_share."
+            )
+
+    def metrics(self) -> Metrics:
+        """Return what is logged since the last call, equal on all ranks."""
+        counts, self._unlogged = self._unlogged, Counter()
+        always = next(iter(LOGGED))
+        return {name: [float(counts[key])] for key, name in LOGGED.items() if counts[key] or key == always}
+
+    def collect(self, trainer: "AgentTrainer[Any]", capacity: int) -> list[Row]:
+        """Return the rows of a trainer's algorithm; none if too much has failed and training ends."""
+        try:
+            return trainer.algorithm.collect(trainer.sampler, capacity)
+        except TooManyFailedEpisodesError as error:
+            self._end(trainer, error)
+            return []
+
+    def _end(self, trainer: "AgentTrainer[Any]", error: TooManyFailedEpisodesError) -> None:
+        """Have a training save a checkpoint and end after this batch; `training` raises the error then."""
+        self.error = error
+        trainer.control.should_training_stop = trainer.control.should_save = True
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+
+    @contextmanager
+    def training(self, trainer: "AgentTrainer[Any]") -> Iterator[None]:
+        """Train within: says what is waited for, and closes the environment at the end, whatever the end is.
+
+        Raises:
+            TooManyFailedEpisodesError: Training has ended because of it.
+        """
+        self.error = None
+        heartbeat = Heartbeat(trainer.sampler.describe)
+        trainer.add_callback(heartbeat)
+        try:
+            with heartbeat:
+                yield
+        finally:
+            trainer.remove_callback(heartbeat)
+            self._guard.close()
+        if self.error is not None:
+            raise self.error

@@ -1,0 +1,51 @@
+"""A line in the log where there would be none for a minute: what a training is waiting for."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from transformers import TrainerCallback
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 60.0
+"""Time without a line after which one is written."""
+
+
+class Heartbeat(TrainerCallback):
+    """Writes a line whenever nothing has been logged for some seconds; within `with`, in a thread of its own.
+
+    Args:
+        describe: Says what is being waited for. It is called in that thread.
+        seconds: Time without a line.
+    """
+
+    def __init__(self, describe: Callable[[], str], seconds: float | None = None) -> None:
+        self._describe = describe
+        self._seconds = SECONDS if seconds is None else seconds
+        self._ending = threading.Event()
+        self._latest = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="trl_3spo heartbeat", daemon=True)
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Note that the trainer has logged."""
+        self._latest = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        self._latest = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Stop; the thread has ended then."""
+        self._ending.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ending.wait(max(self._latest + self._seconds - time.monotonic(), 0.0)):
+            if time.monotonic() - self._latest >= self._seconds:
+                logger.warning("Nothing was logged for %.0f seconds. Waiting for %s", self._seconds, self._describe())
+                self._latest = time.monotonic()
