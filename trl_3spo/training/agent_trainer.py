@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, cycle, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
@@ -20,12 +19,14 @@ from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
-from trl_3spo.training.batch import num_padding, pad_rows, rollout_output, with_credit
-from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
-from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
+from trl_3spo.training.batch import num_padding, pad_rows, rollout_output, round_up, with_credit
+from trl_3spo.training.clock import clock
+from trl_3spo.training.ranks import AllRanks, gather, generating_equally
 from trl_3spo.training.row_metrics import row_metrics
+from trl_3spo.training.run import NO_SIGNAL, Run
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
+from trl_3spo.training.step_guard import StepGuard
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `_save_checkpoint` and `_load_optimizer_and_scheduler` (the algorithm's state beside the rest), `evaluate` (full
+    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints with the algorithm's state), `evaluate` (full
     episodes on a panel of tasks) and `create_model_card`.
 
     Args:
@@ -105,8 +106,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             model,
             transition_reward,
             args=args,
-            train_dataset=_clock(self.train_tasks, args),
-            eval_dataset=_clock(self.eval_tasks, args),
+            train_dataset=clock(self.train_tasks, args),
+            eval_dataset=clock(self.eval_tasks, args),
             processing_class=processing_class,
             callbacks=callbacks,
             optimizers=optimizers,
@@ -120,6 +121,10 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._rows: list[Row] = []
         self._padding_correction = 1.0
         self._update_began: float | None = None
+        self.guard = StepGuard(self)
+        self.run = Run(self)
+        self.add_callback(self.guard)
+        self.add_callback(self.run)
 
     def _make_algorithm(self) -> Algorithm:
         """Make the algorithm for `self.env`, `self.train_tasks`, `self.args` and `self.ranks`."""
@@ -131,6 +136,28 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """
+        Train, alone in the output folder. `self.run.stop_reason` then says why training ended early, if it did.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                Path of a checkpoint; `True` or `"latest"` for the newest whole one of the output folder; `"auto"` for
+                that one if there is any, and a new run if not.
+            trial (*optional*): As in `transformers.Trainer.train`.
+            ignore_keys_for_eval (*optional*): Likewise.
+        """
+        with self.run.opened(resume_from_checkpoint) as checkpoint:
+            if self.run.is_over(checkpoint):
+                return self.run.as_it_ended(checkpoint)
+            output: TrainOutput = super().train(checkpoint, trial, ignore_keys_for_eval)
+        return output
+
     # -- one training step ---------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,9 +165,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             self._log_metrics({"seconds/update": [time.perf_counter() - self._update_began]})
         rows = self._collect(capacity=len(inputs))
         # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
-        size = _round_up(max(gather(len(rows))), self.args.steps_per_generation)
+        size = round_up(max(gather(len(rows))), self.args.steps_per_generation)
         # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
-        self._rows = pad_rows(rows, _round_up(size, self.num_generations))
+        self._rows = pad_rows(rows, round_up(size, self.num_generations))
         self._correct_for_padding(self._rows[:size])
         batch = super()._generate_and_score_completions([{"prompt": row.sample.prompt} for row in self._rows])
         self._log_rows()
@@ -168,8 +195,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             self._padding_correction = num_rows / max(num_rows - sum(gather(num_padding(rows))), 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        loss: torch.Tensor = super()._compute_loss(model, inputs)
-        return loss * self._padding_correction
+        loss: torch.Tensor = super()._compute_loss(model, inputs) * self._padding_correction
+        self.guard.watch(loss, inputs)
+        return loss
 
     def _stop_without_signal(self) -> None:
         logger.warning(
@@ -178,7 +206,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             "1, the tasks are solved.",
             self.args.max_idle_rounds,
         )
-        self.control.should_training_stop = True
+        self.run.stop(NO_SIGNAL)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
 
@@ -253,24 +281,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     # -- checkpoints and model card ------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Before the rest, which may be pushed to the Hub as soon as it is there.
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
-        save_state(folder, self.algorithm.state_dict(), self.ranks.rank)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        loaded = load_state(Path(checkpoint), self.ranks.rank)
-        if loaded is None:
-            logger.warning("%s holds no %s and its like; history and search start afresh.", checkpoint, SHARED_FILE)
-            return
-        state, saved_by = loaded
-        with failing_together():  # the environment may have to replay the way to every waiting state
-            self.algorithm.load_state_dict(state, saved_by=saved_by)
-        gather(None)
+        with self.run.saving(trial):
+            super()._save_checkpoint(model, trial)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
@@ -278,17 +290,3 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         if self.is_world_process_zero():
             card = Path(self.args.output_dir) / "README.md"
             card.write_text(card.read_text() + environment_section(self.env, self.evaluation))
-
-
-def _clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
-    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
-
-    Only its length matters. Which task is trained when is the algorithm's to say.
-    """
-    num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(task.id for task in tasks), num_rows)
-    return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -45,3 +45,8 @@ def with_credit(batch: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     kept = {name: value if value.ndim == 0 else value[:size] for name, value in batch.items()}
     advantages = torch.tensor([row.advantage for row in rows], dtype=torch.float32)
     return kept | {"advantages": advantages.to(batch["advantages"].device)}
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple that is at least the value."""
+    return -(-value // multiple) * multiple
