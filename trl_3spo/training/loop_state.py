@@ -62,8 +62,9 @@ def load_loop(folder: Path, trainer: "AgentTrainer[Any]") -> None:
     trainer._step = state["step"]
     trainer._padding_correction = state["padding_correction"]
     if state["has_buffer"]:
-        tensors = load_file(folder / BUFFER_FILE.format(trainer.ranks.rank), device=str(trainer.accelerator.device))
-        trainer._buffered_inputs = _nested(tensors)
+        tensors = load_file(folder / BUFFER_FILE.format(trainer.ranks.rank))
+        device = trainer.accelerator.device
+        trainer._buffered_inputs = _nested({path: tensor.to(device) for path, tensor in tensors.items()})
 
 
 def _flat(batches: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

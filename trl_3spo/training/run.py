@@ -136,7 +136,7 @@ class Run(TrainerCallback):
         if checkpoint is None or self._trainer.is_fsdp_enabled or self._trainer.is_deepspeed_enabled:
             return False
         max_steps = self._trainer.args.max_steps
-        return 0 < max_steps <= TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}").global_step
+        return bool(0 < max_steps <= TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}").global_step)
 
     def as_it_ended(self, checkpoint: str | None) -> TrainOutput:
         """Return what training returns, with the weights of a checkpoint that has all updates."""

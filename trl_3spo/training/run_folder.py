@@ -49,7 +49,7 @@ def checkpoint_size(trainer: Any) -> int:
     trained = sum(x.numel() * x.element_size() for x in trainer.model.parameters() if x.requires_grad)
     every = sum(x.numel() * x.element_size() for x in trainer.model.parameters())
     saved = trained if hasattr(trainer.model, "peft_config") else every
-    optimizer = str(trainer.args.optim)
+    optimizer = str(getattr(trainer.args.optim, "value", trainer.args.optim))
     has_moments = "adamw_torch" in optimizer or "adamw_apex" in optimizer
     is_saved = has_moments and not trainer.args.save_only_model
     return int(saved + 2 * trained if is_saved else saved)
