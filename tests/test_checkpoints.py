@@ -66,7 +66,7 @@ def test_a_checkpoint_lists_its_files(tmp_path):
 
 @pytest.mark.parametrize("moment", ["make_durable", "rename"])
 def test_whoever_is_interrupted_leaves_what_there_was(tmp_path, monkeypatch, moment):
-    """At every call of a moment in turn: the old checkpoint of that step or the new one, never none, never half of one."""
+    """At every call of a moment in turn: the old checkpoint of that step or the new one, never none or a half."""
 
     class Killed(BaseException):
         pass
@@ -204,7 +204,7 @@ def test_unmarked_checkpoints_go_by_their_content(tmp_path):
     assert why_torn(checkpoint) is None
     damage_short(checkpoint)
     assert why_torn(checkpoint) == "model.safetensors unreadable"
-    with pytest.raises(ValueError, match="not a whole checkpoint: model.safetensors unreadable"):
+    with pytest.raises(ValueError, match=r"not a whole checkpoint: model\.safetensors unreadable"):
         resolve(tmp_path, str(checkpoint))
 
 

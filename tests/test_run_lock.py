@@ -43,7 +43,7 @@ def test_the_second_is_refused_and_told_whose_the_folder_is(tmp_path):
 @pytest.mark.parametrize("owner", [{}, {"process_started": "1"}])
 def test_a_dead_owner_keeps_nobody_out(tmp_path, ended, owner):
     """Nor does one whose number another process has got meanwhile."""
-    left_behind(tmp_path, **({"pid": ended} if not owner else owner))
+    left_behind(tmp_path, **(owner or {"pid": ended}))
     lock = RunLock(tmp_path)
     lock.take()
     assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()

@@ -1,5 +1,6 @@
 """What an algorithm logs: what was sampled since the last time, and how many states have been reached in all."""
 
+import logging
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,8 @@ from typing import Any
 
 from trl_3spo.algorithm.base import Metrics, Ranks
 from trl_3spo.algorithm.records import Episode, Visit
+
+logger = logging.getLogger(__name__)
 
 
 class Tally:
@@ -39,6 +42,11 @@ class Tally:
         for success, num_steps in chain.from_iterable(self._ranks.gather([(x.success, x.num_steps) for x in episodes])):
             self.log("success_rate", success)
             self.log("episode_length", num_steps)
+
+    def idle(self, num_rounds: int, max_rounds: int) -> None:
+        """Say that a sampling round had nothing to learn from, the so many-th in a row."""
+        if self._ranks.rank == 0:
+            logger.warning("Round %d of at most %d without anything to learn from.", num_rounds, max_rounds)
 
     @property
     def num_states(self) -> int:

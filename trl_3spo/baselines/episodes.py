@@ -64,7 +64,7 @@ class EpisodeAlgorithm(ABC):
             sampler: The policy.
             capacity: Number of episodes, a multiple of the group size.
         """
-        for _ in range(self._max_idle_rounds):
+        for num_rounds in range(1, self._max_idle_rounds + 1):
             with sampler.phase():
                 ends, steps = self._play(sampler, capacity // self._group_size)
             groups = self._by_task(ends)
@@ -72,6 +72,7 @@ class EpisodeAlgorithm(ABC):
             advantages = self.credit(groups, steps)
             if any(self.ranks.gather(has_signal(np.concatenate(advantages)))):
                 return self._rows(ends, steps, advantages)
+            self.tally.idle(num_rounds, self._max_idle_rounds)
         return []
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, "")  # an environment may be in a file here
     try:
         options.run(options)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, FloatingPointError, OSError, ValueError) as error:
         parser.exit(1, f"trl-3spo {options.command}: {error}\n")
 
 

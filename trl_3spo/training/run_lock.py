@@ -15,7 +15,7 @@ STALE_AFTER = 300.0
 """Seconds without a touch after which a lock of another host counts as left behind; its process cannot be looked up."""
 
 
-class FolderInUseError(RuntimeError):
+class FolderInUseError(OSError):
     """Raised where another run has the output folder."""
 
 
