@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from trl_3spo.algorithm.base import Metrics, Ranks
 from trl_3spo.algorithm.records import Episode, Visit
 
@@ -69,8 +71,10 @@ class Tally:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states reached."""
-        return {"states": array("Q", sorted(self._states))}
+        # By numpy: sorting a million numbers of Python takes seconds.
+        states = np.sort(np.fromiter(self._states, dtype=np.uint64, count=len(self._states)))
+        return {"states": array("Q", states.tobytes())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a `state_dict` left off."""
-        self._states = {int(x) for x in state["states"]}
+        self._states = set(state["states"].tolist())

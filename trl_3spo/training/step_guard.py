@@ -130,13 +130,16 @@ class StepGuard(TrainerCallback):
 
 def not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
     """Return the name of the first tensor with a number that is not finite, and how many more there are."""
-    names, flags = [], []
+    names, flags, tensors = [], [], []
     for name, tensor in named:
         own = tensor.detach()
         own = own.to_local() if hasattr(own, "to_local") else own  # of tensors in shards each rank looks at its own
         names.append(name)
-        flags.append(own.isfinite().all())
-    found = [name for name, is_finite in zip(names, _together(flags), strict=True) if not is_finite]
+        # A sum is several times as fast to make as a look at every number, and not finite if one of them is not.
+        flags.append(own.sum(dtype=torch.promote_types(own.dtype, torch.float32)).isfinite())
+        tensors.append(own)
+    suspects = [i for i, is_finite in enumerate(_together(flags)) if not is_finite]
+    found = [names[i] for i in suspects if not tensors[i].isfinite().all()]  # a sum may also overflow
     return found[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "") if found else None
 
 
