@@ -123,7 +123,10 @@ class Trial:
             self._judge_start(run, reached)
             break
         if mine:
-            self.counts["bitwise_equal"] += mine * (found is not None and found == expected)
+            is_equal = found is not None and found == expected
+            self.counts["bitwise_equal"] += mine * is_equal
+            if not is_equal:
+                print(f"{name} ended otherwise", flush=True)
 
     def _judge_start(self, run: "Started", reached: Path | None) -> None:
         begun = run.begun_at()
@@ -248,7 +251,7 @@ def train(rank: int, num_ranks: int, port: int, output: Path, notes: Path, is_to
         raise
     if rank == 0 and trainer.run.stop_reason is None:
         unfinished = notes / "unfinished.json"
-        unfinished.write_text(json.dumps(outcome(trainer), default=lambda x: x.tolist()))
+        unfinished.write_text(json.dumps(outcome(trainer, output), default=lambda x: x.tolist()))
         unfinished.rename(notes / "outcome.json")
 
 
@@ -283,7 +286,7 @@ def make_trainer(output: Path, is_told: bool) -> ThreeSPOTrainer:
     return ThreeSPOTrainer(model, env, config, processing_class=tokenizer)
 
 
-def outcome(trainer: ThreeSPOTrainer) -> dict[str, Any]:
+def outcome(trainer: ThreeSPOTrainer, output: Path) -> dict[str, Any]:
     """Return everything that equal runs have in common; floats are written to their last bit."""
     logs = [
         {name: value for name, value in entry.items() if not name.startswith(UNLIKE)}
@@ -292,7 +295,7 @@ def outcome(trainer: ThreeSPOTrainer) -> dict[str, Any]:
     ]
     return {
         "weights": {name: p.detach() for name, p in trainer.model.named_parameters()},
-        "optimizer": {str(i): state for i, state in trainer.optimizer.state_dict()["state"].items()},
+        "optimizer": torch.load(output / f"checkpoint-{UPDATES}" / "optimizer.pt", weights_only=True),
         "algorithm": trainer.algorithm.state_dict(),
         "logs": logs,
     }

@@ -115,21 +115,26 @@ class Run(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Load what the algorithm and the loop had saved; a collective."""
-        if self._resumed is None:
-            return
+        if self._resumed is not None and self._load_algorithm(self._resumed):
+            with failing_together():
+                load_loop(self._resumed, self._trainer)
+            gather(None)
+
+    def _load_algorithm(self, checkpoint: Path) -> bool:
+        """Load what the algorithm had saved; a collective. Return whether there was anything."""
         trainer = self._trainer
-        loaded = load_state(self._resumed, trainer.ranks.rank)
+        loaded = load_state(checkpoint, trainer.ranks.rank)
         if loaded is None:
-            logger.warning("%s holds no %s and its like; history and search start afresh.", self._resumed, SHARED_FILE)
-            return
+            logger.warning("%s holds no %s and its like; history and search start afresh.", checkpoint, SHARED_FILE)
+            return False
         state, saved_by = loaded
         if saved_by != trainer.ranks.rank:
             missing = RANK_FILE.format(trainer.ranks.rank)
-            logger.warning("%s holds no %s; this rank begins new searches.", self._resumed, missing)
+            logger.warning("%s holds no %s; this rank begins new searches.", checkpoint, missing)
         with failing_together():  # the environment may have to replay the way to every waiting state
             trainer.algorithm.load_state_dict(state, saved_by=saved_by)
-            load_loop(self._resumed, trainer)
         gather(None)
+        return True
 
     def is_over(self, checkpoint: str | None) -> bool:
         """Whether a checkpoint has all the updates that are asked for; transformers would make one more."""
@@ -139,9 +144,10 @@ class Run(TrainerCallback):
         return bool(0 < max_steps <= TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}").global_step)
 
     def as_it_ended(self, checkpoint: str | None) -> TrainOutput:
-        """Return what training returns, with the weights of a checkpoint that has all updates."""
+        """Return what training returns, with weights and history of a checkpoint that has all updates."""
         trainer = self._trainer
         trainer._load_from_checkpoint(checkpoint)
+        self._load_algorithm(Path(str(checkpoint)))
         trainer.state = TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}")
         logger.warning("%s has all %d steps that are asked for.", checkpoint, trainer.args.max_steps)
         return TrainOutput(trainer.state.global_step, 0.0, {})
