@@ -287,7 +287,7 @@ def make_trainer(output: Path, is_told: bool) -> ThreeSPOTrainer:
 
 
 def outcome(trainer: ThreeSPOTrainer, output: Path) -> dict[str, Any]:
-    """Return everything that equal runs have in common; floats are written to their last bit."""
+    """Return what equal runs have in common; floats are written to their last bit."""
     logs = [
         {name: value for name, value in entry.items() if not name.startswith(UNLIKE)}
         for entry in trainer.state.log_history
