@@ -55,6 +55,8 @@ class AfterStep(Loop):
         # Where one rank has no room for another group, none goes on.
         is_full = sum(sizes) >= wanted or max(sizes) > capacity - self.max_group_size
         is_done = is_full or (num_rounds >= MAX_FILL_ROUNDS and sum(sizes) > 0)
+        if sum(sizes) == 0:
+            self.tally.idle(num_rounds, self.max_rounds)
         if is_done or num_rounds == self.max_rounds:
             self.tally.log("batch_fill", sum(sizes) / (capacity * len(sizes)))
         return is_done

@@ -53,6 +53,8 @@ class AfterWalks(Loop):
             rows = self._round(sampler, capacity)
             num_rows = sum(self.ranks.gather(len(rows)))
             num_rounds += 1
+            if num_rows == 0:
+                self.tally.idle(num_rounds, self.max_rounds)
         self.tally.log("batch_fill", num_rows / (capacity * self.ranks.num_ranks))
         return rows
 

@@ -110,6 +110,7 @@ class EpisodeAlgorithm(ABC):
             advantages = self.scaled([x for group in kept for x in group.advantages])
             if self._is_done(len(kept) / num_tasks, has_signal(joined(advantages)), num_rounds):
                 return self._rows(kept, advantages)
+            self.tally.idle(num_rounds, self._max_idle_rounds)
         return []
 
     def _is_done(self, fill: float, is_worth_it: bool, num_rounds: int) -> bool:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append("")  # an environment may be in a file here, which must not stand in for an installed package
     try:
         options.run(options)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, FloatingPointError, OSError, ValueError) as error:
         parser.exit(1, f"trl-3spo {options.command}: {error}\n")
 
 

@@ -22,6 +22,7 @@ from trl_3spo.model_shape import ModelShape
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 from trl_3spo.tiny import save_tiny_policy
+from trl_3spo.training.run import NO_SIGNAL, SIGTERM
 
 TINY = {
     "use_cpu": "true",
@@ -44,6 +45,10 @@ TINY = {
 TINY_MODEL = "tiny"
 """Folder of the model that `--tiny` begins with."""
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "adapter_config.json", "checkpoint-*")
+EXIT_CODES = {NO_SIGNAL: 3, SIGTERM: 143}
+"""Of the command where training has ended early: nothing left to learn from; told to end, after saving."""
+WORDS = {"true": True, "latest": True, "false": False, "none": None, "": None}
+"""Values of `--resume_from_checkpoint` that are no paths."""
 
 
 @dataclass
@@ -67,6 +72,10 @@ class TrainArguments:
             Environment for `tiny`, where the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
             Its arguments.
+        auto_resume (`bool`, *optional*, defaults to `False`):
+            Go on from the newest whole checkpoint of the output folder if there is one, and begin otherwise: the same
+            command, run again, goes on where it was. `resume_from_checkpoint` is a checkpoint's path, or `true` or
+            `latest` for the newest whole one, which then has to be there.
     """
 
     environment: str = field(default=ALFWORLD, metadata={"help": "Environment class or function, MODULE:NAME."})
@@ -78,6 +87,10 @@ class TrainArguments:
         default_factory=list, metadata={"help": "Arguments of the one for --tiny."}
     )
 
+    auto_resume: bool = field(
+        default=False, metadata={"help": "Go on from the newest whole checkpoint if there is one, or begin."}
+    )
+
     def make_environment(self) -> Environment:
         """Make the environment asked for."""
         name, options = self.environment, self.environment_options
@@ -87,12 +100,40 @@ class TrainArguments:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, evaluate and save."""
+    """Train, evaluate and save.
+
+    Raises:
+        SystemExit: With `EXIT_CODES`, training has ended early.
+    """
     script, args, model_config = parse(sys.argv[1:] if arguments is None else arguments)
     trainer = make_trainer(script, args, model_config)
     with trainer.guard:  # the evaluation opens again what training has closed
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-        trainer.accelerator.print(trainer.evaluate())
+        trainer.train(resume_from_checkpoint=checkpoint_wanted(script, args))
+        if trainer.run.stop_reason == SIGTERM:
+            sys.exit(EXIT_CODES[SIGTERM])  # there is no time left to evaluate
+        _finish(trainer)
+    if trainer.run.stop_reason is not None:
+        sys.exit(EXIT_CODES[trainer.run.stop_reason])
+
+
+def checkpoint_wanted(script: TrainArguments, args: ThreeSPOConfig) -> str | bool | None:
+    """Return what to resume from, as `AgentTrainer.train` takes it.
+
+    Raises:
+        ValueError: It is said in both ways.
+    """
+    given = args.resume_from_checkpoint
+    if script.auto_resume and given:
+        raise ValueError(
+            f"auto_resume is on and resume_from_checkpoint is {given!r}; give one of the two. auto_resume begins where "
+            "there is no checkpoint, resume_from_checkpoint asks for one."
+        )
+    return "auto" if script.auto_resume else WORDS.get(str(given).lower(), given)
+
+
+def _finish(trainer: ThreeSPOTrainer) -> None:
+    args = trainer.args
+    trainer.accelerator.print(trainer.evaluate())
     trainer.save_model()
     if args.push_to_hub:
         trainer.push_to_hub()

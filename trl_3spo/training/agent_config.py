@@ -41,6 +41,12 @@ class AgentConfig(PrefixSharingConfig):
             these tasks, or never succeeds.
         num_generations_eval (`int`, *optional*, defaults to `1`):
             Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
+        on_nonfinite (`str`, *optional*, defaults to `"stop"`):
+            What happens to an update whose loss or gradient is infinite or not a number: `"stop"` ends training with an
+            error, before the update; `"skip"` leaves the update out and counts it as `skipped_steps` in the logs.
+        set_aside_checkpoints (`bool`, *optional*, defaults to `False`):
+            Whether a new run moves the checkpoints of an earlier run in its output folder to a subfolder. Otherwise it
+            refuses to start there.
         vllm_sync_steps (`int`, *optional*, defaults to `1`):
             Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
             up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
@@ -79,6 +85,13 @@ class AgentConfig(PrefixSharingConfig):
     )
     num_generations_eval: int | None = field(
         default=1, metadata={"help": "Episodes an evaluation plays of every task."}
+    )
+    on_nonfinite: str = field(
+        default="stop",
+        metadata={"choices": ["stop", "skip"], "help": "What happens to an update that is not finite."},
+    )
+    set_aside_checkpoints: bool = field(
+        default=False, metadata={"help": "Move an earlier run's checkpoints to a subfolder when a new one starts."}
     )
     vllm_sync_steps: int = field(
         default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
@@ -121,6 +134,8 @@ class AgentConfig(PrefixSharingConfig):
                 "vllm_sync_steps=1."
             )
         _ = self.failures  # checks them
+        if self.on_nonfinite not in ("stop", "skip"):
+            raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
         if self.eval_temperature < 0:
             raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
@@ -21,21 +21,23 @@ from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import (
-    clock,
     num_padding,
     pad_rows,
     policy_loss_times,
     rollout_output,
     round_up,
+    transition_reward,
     with_credit,
 )
+from trl_3spo.training.clock import clock
 from trl_3spo.training.failures import Failures
 from trl_3spo.training.option_checks import warn_of_masked
-from trl_3spo.training.ranks import AllRanks, failing_together, gather, generating_equally
-from trl_3spo.training.rollout_files import SHARED_FILE, load_state, save_state
-from trl_3spo.training.row_metrics import make_printable, row_metrics
+from trl_3spo.training.ranks import AllRanks, gather, generating_equally
+from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
+from trl_3spo.training.run import NO_SIGNAL, Run
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
+from trl_3spo.training.step_guard import StepGuard
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +45,6 @@ Config = TypeVar("Config", bound=AgentConfig)
 
 MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
 """Losses that divide by the number of rows, padding included."""
-
-
-def transition_reward(transition_reward: list[float], **_: Any) -> list[float]:
-    """Pass the rows' rewards on, for TRL's logs; the advantages are the algorithm's."""
-    return transition_reward
 
 
 class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
@@ -59,7 +56,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `_save_checkpoint` and `_load_optimizer_and_scheduler` (the algorithm's state beside the rest), `evaluate` (full
+    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints with the algorithm's state), `evaluate` (full
     episodes on a panel of tasks) and `create_model_card`.
 
     Args:
@@ -131,6 +128,10 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._rows: list[Row] = []
         self._padding_correction = 1.0
         self._update_began: float | None = None
+        self.step_guard = StepGuard(self)
+        self.run = Run(self)
+        self.add_callback(self.step_guard)
+        self.add_callback(self.run)
 
     @property
     def env(self) -> Environment:
@@ -147,14 +148,32 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _panel(self, args: AgentConfig) -> Sequence[Task]:
         return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, and close the environment at the end, also after an error; see `Trainer.train`.
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """
+        Train, alone in the output folder, and close the environment at the end, also after an error.
+
+        `self.run.stop_reason` then says why training ended early, if it did.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                Path of a checkpoint; `True` or `"latest"` for the newest whole one of the output folder; `"auto"` for
+                that one if there is any, and a new run if not.
+            trial (*optional*): As in `transformers.Trainer.train`.
+            ignore_keys_for_eval (*optional*): Likewise.
 
         Raises:
             TooManyFailedEpisodesError: The environment failed too often. A checkpoint has been saved.
         """
-        with self.failures.training(self):
-            return super().train(*args, **kwargs)
+        with self.run.opened(resume_from_checkpoint) as checkpoint, self.failures.training(self):
+            if self.run.is_over(checkpoint):
+                return self.run.as_it_ended(checkpoint)
+            output: TrainOutput = super().train(checkpoint, trial, ignore_keys_for_eval)
+        return output
 
     # -- one training step ---------------------------------------------------------------------------------------------
 
@@ -193,6 +212,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         with policy_loss_times(self, inputs, self._padding_correction) as scaled:
             loss: torch.Tensor = super()._compute_loss(model, scaled)
+        self.step_guard.watch(loss, inputs)
         return loss
 
     def _stop_without_signal(self) -> None:
@@ -202,7 +222,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             "1, the tasks are solved.",
             self.args.max_idle_rounds,
         )
-        self.control.should_training_stop = True
+        self.run.stop(NO_SIGNAL)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
 
@@ -221,11 +241,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
                 self._metrics["train"][name] = logged
         make_printable(self._logs["prompt"])
         make_printable(self._logs["completion"])
-        advantages = list(chain.from_iterable(gather([row.advantage for row in self._rows])))
-        table = self._logs["advantages"]
-        for _ in range(min(len(advantages), len(table))):
-            table.pop()
-        table.extend(advantages)
+        advantages = chain.from_iterable(gather([row.advantage for row in self._rows]))
+        replace_latest(self._logs["advantages"], list(advantages))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -284,24 +301,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     # -- checkpoints and model card ------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Before the rest, which may be pushed to the Hub as soon as it is there.
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        folder.mkdir(parents=True, exist_ok=True)
-        save_state(folder, self.algorithm.state_dict(), self.ranks.rank)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        loaded = load_state(Path(checkpoint), self.ranks.rank)
-        if loaded is None:
-            logger.warning("%s holds no %s and its like; history and search start afresh.", checkpoint, SHARED_FILE)
-            return
-        state, saved_by = loaded
-        with failing_together():  # the environment may have to replay the way to every waiting state
-            self.algorithm.load_state_dict(state, saved_by=saved_by)
-        gather(None)
+        with self.run.saving(trial):
+            super()._save_checkpoint(model, trial)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Create TRL's card and add to it what the model was trained in and the latest evaluation."""

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import cycle, islice
 from typing import Any
 
 import torch
-from datasets import Dataset
 
 from trl_3spo.algorithm.base import Row
-from trl_3spo.environments.base import Task
-from trl_3spo.training.agent_config import AgentConfig
+
+
+def transition_reward(transition_reward: list[float], **_: Any) -> list[float]:
+    """Pass the rows' rewards on, for TRL's logs; the advantages are the algorithm's."""
+    return transition_reward
 
 
 def pad_rows(rows: Sequence[Row], size: int) -> list[Row]:
@@ -74,16 +75,6 @@ def policy_loss_times(trainer: Any, batch: dict[str, Any], factor: float) -> Ite
         trainer.beta = beta
 
 
-def clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
-    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
-
-    Only its length matters. Which task is trained when is the algorithm's to say.
-    """
-    num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
-    ids = islice(cycle(ascii(task.id) for task in tasks), num_rows)
-    return Dataset.from_list([{"prompt": [{"role": "user", "content": task_id}]} for task_id in ids])
-
-
 def round_up(value: int, multiple: int) -> int:
-    """Return the least multiple that is not below a value."""
+    """Return the smallest multiple that is at least the value."""
     return -(-value // multiple) * multiple

@@ -59,6 +59,13 @@ def make_printable(column: deque[list[Message]]) -> None:
     column.extend(shown)
 
 
+def replace_latest(table: deque[float], values: Sequence[float]) -> None:
+    """Put values in the place of as many that were added to a table last."""
+    for _ in range(min(len(values), len(table))):
+        table.pop()
+    table.extend(values)
+
+
 def _of_row(row: Row, end_tokens: Container[int]) -> tuple[int, float, int, bool]:
     ids = row.sample.completion_ids
     return row.group, row.reward, len(ids), ids[-1] in end_tokens

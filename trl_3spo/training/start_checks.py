@@ -1,6 +1,7 @@
 """What would go wrong only after a model is loaded, or not be noticed at all: said before, with what to do."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -8,6 +9,7 @@ from trl.import_utils import is_vllm_available
 
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.option_checks import refuse_options, warn_of_options
+from trl_3spo.training.run_folder import check_writable
 
 REPLACED = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
 """GRPOTrainer's arguments that an environment takes the place of."""
@@ -51,6 +53,7 @@ def check_start(
     Raises:
         ValueError: They do not go together.
         ImportError: vLLM is asked for and not installed.
+        OSError: The output folder cannot be written to.
     """
     refuse_options(args)
     warn_of_options(args)
@@ -63,6 +66,8 @@ def check_start(
         )
     if args.use_vllm:
         _check_vllm(args)
+    if args.should_save:
+        check_writable(Path(args.output_dir))
     _check_quantization(model, args, quantization_config, peft_config)
     _check_target_modules(getattr(peft_config, "target_modules", None))
 
