@@ -34,7 +34,7 @@ from trl_3spo.training.failures import Failures
 from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.ranks import AllRanks, gather, generating_equally
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
-from trl_3spo.training.run import NO_SIGNAL, Run
+from trl_3spo.training.run import Run
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
 from trl_3spo.training.step_guard import StepGuard
@@ -197,7 +197,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         with self.sampler.collecting():
             rows = self.failures.collect(self, capacity)
         if sum(gather(len(rows))) == 0 and self.failures.error is None:
-            self._stop_without_signal()
+            self.run.stop_without_signal()
         self._log_metrics(self.sampler.metrics() | self.algorithm.metrics())
         return rows or [self.sampler.padding()]
 
@@ -214,17 +214,6 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
             loss: torch.Tensor = super()._compute_loss(model, scaled)
         self.step_guard.watch(loss, inputs)
         return loss
-
-    def _stop_without_signal(self) -> None:
-        logger.warning(
-            "Nothing that was sampled in %d rounds had rewards that differ, so there is nothing to learn from and "
-            "training ends. If the success rate is near 0, start from a better policy or easier tasks; if it is near "
-            "1, the tasks are solved.",
-            self.args.max_idle_rounds,
-        )
-        self.run.stop(NO_SIGNAL)
-        for group in self.optimizer.param_groups:
-            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
 
     # -- logging -------------------------------------------------------------------------------------------------------
 

@@ -154,6 +154,19 @@ class Run(TrainerCallback):
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 
+    def stop_without_signal(self) -> None:
+        """End training because nothing that was sampled can be learned from, and leave the weights as they are."""
+        trainer = self._trainer
+        logger.warning(
+            "Nothing that was sampled in %d rounds had rewards that differ, so there is nothing to learn from and "
+            "training ends. If the success rate is near 0, start from a better policy or easier tasks; if it is near "
+            "1, the tasks are solved.",
+            trainer.args.max_idle_rounds,
+        )
+        self.stop(NO_SIGNAL)
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+
     def stop(self, reason: str) -> None:
         """End training after this update: save, and write the reason to the trainer's log history."""
         trainer = self._trainer
