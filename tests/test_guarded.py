@@ -246,9 +246,10 @@ UNSTABLE = [
     (1, frozenset("ab")),
     {1: 2},
 ]
+UNSTABLE_IDS = [type(key).__name__ + str(i) for i, key in enumerate(UNSTABLE)]  # equal in all test processes
 
 
-@pytest.mark.parametrize("key", UNSTABLE, ids=repr)
+@pytest.mark.parametrize("key", UNSTABLE, ids=UNSTABLE_IDS)
 @pytest.mark.parametrize("which", ["state_key", "score_keys"])
 def test_keys_that_differ_between_processes_are_refused_at_the_first_reset(key, which):
     class Unstable(CorridorEnv):
@@ -260,7 +261,7 @@ def test_keys_that_differ_between_processes_are_refused_at_the_first_reset(key, 
         guarded(Unstable()).reset(CorridorEnv().tasks()[0])
 
 
-@pytest.mark.parametrize("key", UNSTABLE, ids=repr)
+@pytest.mark.parametrize("key", UNSTABLE, ids=UNSTABLE_IDS)
 @pytest.mark.parametrize("which", ["state_key", "score_keys"])
 def test_the_check_of_environments_refuses_them_too(key, which):
     class Unstable(CorridorEnv):

@@ -40,7 +40,8 @@ HOOKS = {
     "_prepare_inputs": ["self", "generation_batch"],
     "_tokenize_prompts": ["self", "prompts"],
     "_save_checkpoint": ["self", "model", "trial"],
-    "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
+    "_push_from_checkpoint": ["self", "checkpoint_folder"],
     "evaluate": ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"],
     "create_model_card": ["self", "model_name", "dataset_name", "tags"],
 }

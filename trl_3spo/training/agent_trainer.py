@@ -1,6 +1,5 @@
 """[`AgentTrainer`]: GRPOTrainer with an environment and an algorithm in place of datasets and reward functions."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -38,8 +37,6 @@ from trl_3spo.training.run import Run
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
 from trl_3spo.training.step_guard import StepGuard
-
-logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=AgentConfig)
 
@@ -130,8 +127,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._update_began: float | None = None
         self.step_guard = StepGuard(self)
         self.run = Run(self)
-        self.add_callback(self.step_guard)
-        self.add_callback(self.run)
+        for callback in (self.step_guard, self.run):
+            self.add_callback(callback)
 
     @property
     def env(self) -> Environment:
@@ -172,8 +169,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         with self.run.opened(resume_from_checkpoint) as checkpoint, self.failures.training(self):
             if self.run.is_over(checkpoint):
                 return self.run.as_it_ended(checkpoint)
-            output: TrainOutput = super().train(checkpoint, trial, ignore_keys_for_eval)
-        return output
+            return super().train(checkpoint, trial, ignore_keys_for_eval)
 
     # -- one training step ---------------------------------------------------------------------------------------------
 
@@ -298,5 +294,5 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             card = Path(self.args.output_dir) / "README.md"
-            text = card.read_text(encoding="utf-8") + environment_section(self.env, self.evaluation)
-            card.write_text(text, encoding="utf-8")
+            section = environment_section(self.env, self.evaluation)
+            card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
