@@ -18,6 +18,7 @@ from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.algorithm.walk_credit import WalkCredit
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.environments.guarded import GuardedEnvironment
 
 WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
 
@@ -136,6 +137,29 @@ def test_the_same_walks_are_drawn_after_resuming(env):
     other = ThreeSPO(env, env.tasks(), options, seed=5)
     other.load_state_dict(one.state_dict(), saved_by=0)
     assert continued(one) == continued(other)
+
+
+class Breaking(CorridorEnv):
+    """A corridor whose door to the left cannot be opened without breaking everything."""
+
+    def step(self, action):
+        if action == "open" and self.snapshot().state.place == 1:
+            raise OSError("the floor gave way")
+        return super().step(action)
+
+
+def test_walks_that_fail_are_given_up_and_credit_nothing():
+    guard = GuardedEnvironment(Breaking(length=3, max_steps=4))
+    three_spo = ThreeSPO(guard, guard.tasks(), ThreeSPOOptions(**WALKS, novelty_weight=0.0))
+    num_ended = num_rows = num_sampled = 0
+    for seed in range(10):
+        num_rows += len(three_spo.collect(Drawing(seed), capacity=200))
+        metrics = three_spo.metrics()
+        num_ended += len(metrics.get("success_rate", []))
+        num_sampled += metrics["sampled_actions"][0]
+    assert guard.counts["failed_episodes"] > 0
+    assert three_spo.history.num_episodes == num_ended > 0
+    assert 0 < num_rows < num_sampled - guard.counts["failed_episodes"]
 
 
 def test_inadmissible_actions_pay_their_penalty(env):

@@ -29,15 +29,20 @@ class BranchSearch(TreeSearch):
 
     def __init__(self, root: Visit, *, max_episodes: int, choose: Choose, rng: random.Random) -> None:
         super().__init__(root, max_episodes=max_episodes, has_backtracking=False, follows_best=False)
-        self._num_walks = max_episodes
+        self._num_left = max_episodes
         self._walks: list[Walk] = []
         self._choose = choose
         self._rng = rng
 
     def _backtrack(self) -> None:
         assert self.head is not None
-        self._walks.append(self.head.path())
-        self.head = self._choose(self._walks, self._rng) if len(self._walks) < self._num_walks else None
+        self._num_left -= 1
+        if self.head.result.is_final:  # and was not given up
+            self._walks.append(self.head.path())
+        if self._num_left == 0:
+            self.head = None
+        else:
+            self.head = self._choose(self._walks, self._rng) if self._walks else self.root
 
 
 def anywhere(walks: Sequence[Walk], rng: random.Random) -> Visit:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from trl_3spo.algorithm.base import Row, Sample
+from trl_3spo.algorithm.credit import is_sound
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Visit
 from trl_3spo.algorithm.scorer import StateScorer
@@ -44,6 +45,10 @@ class WalkReturns:
                 self._by_visit[visit][walk] = value
                 self._by_state[episode.end.root, visit.state_digest].append((walk, value))
 
+    def is_known(self, visit: Visit) -> bool:
+        """Whether any of the walks passed a visit; none did where a walk was given up."""
+        return visit in self._by_visit
+
     def of(self, visit: Visit) -> float:
         """Return G of a visit, averaged over the walks through it; at least one passed it."""
         return fmean(self._by_visit[visit].values())
@@ -72,12 +77,12 @@ class WalkCredit:
         groups: Sequence[Group],
         episodes: Sequence[Episode] | None = None,
     ) -> list[list[Row]]:
-        """Return the rows of every group.
+        """Return the rows of every group; steps of walks that were given up, whose outcome is not known, have none.
 
         Args:
             samples: For every group its n(s) samples.
             groups: What was sampled.
-            episodes: Ended walks, which pass through every transition.
+            episodes: Ended walks.
         """
         assert episodes is not None, "Options are checked: an update after every step has no walks to compare."
         options = self._options
@@ -89,6 +94,8 @@ class WalkCredit:
         rows, options = [], self._options
         for sample, transition in zip(samples, group.transitions, strict=True):
             reached = transition.visit
+            if not (is_sound(sample, reached) and returns.is_known(reached)):
+                continue
             bonus = options.novelty_weight * self._scorer.is_novel(group.origin, reached)
             bonus -= options.invalid_action_penalty * reached.is_inadmissible
             reward = options.discount * returns.of(reached) + bonus
