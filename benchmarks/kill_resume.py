@@ -31,8 +31,8 @@ from provenance import provenance
 
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.reliability.checkpoints import STAGING, newest_whole, step_of
 from trl_3spo.tiny import tiny_model, word_tokenizer
-from trl_3spo.training.checkpoints import STAGING, newest_whole, step_of
 
 # A server that has imported everything once forks the runs.
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -6,8 +6,8 @@ import torch
 from accelerate import Accelerator
 
 from trl_3spo.baselines.critic import ValueHead, last_hidden_states
+from trl_3spo.reliability.rollout_files import load_state, save_state
 from trl_3spo.tiny import tiny_model, word_tokenizer
-from trl_3spo.training.rollout_files import load_state, save_state
 
 PROMPTS = [[5, 6, 7, 8], [9], [5, 6, 7], [10, 4]]
 

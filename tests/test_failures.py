@@ -19,9 +19,9 @@ from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPO
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.failures import TooManyFailedEpisodesError, UnstableKeyError
 from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.reliability.failures import LOGGED, FailureShare
+from trl_3spo.reliability.heartbeat import Heartbeat
 from trl_3spo.training.agent_config import AgentConfig
-from trl_3spo.training.failures import LOGGED, FailureShare
-from trl_3spo.training.heartbeat import Heartbeat
 
 
 class Spoken(Breaking):

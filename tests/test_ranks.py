@@ -11,7 +11,7 @@ from rank_training import UnevenEnv, evaluate_in_shards, fail, on_ranks, resume,
 from training import corridor_trainer, tokenizer_for, untrained
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer
-from trl_3spo.training.ranks import OtherRankFailedError, failing_together, gather
+from trl_3spo.reliability.ranks import OtherRankFailedError, failing_together, gather
 
 
 def save_base(folder):

@@ -5,7 +5,7 @@ from array import array
 import numpy as np
 import pytest
 
-from trl_3spo.training.rollout_files import load_state, save_state
+from trl_3spo.reliability.rollout_files import load_state, save_state
 
 STATE = {
     "position": 7,

@@ -19,10 +19,10 @@ from trl_3spo.cli.names import ALFWORLD, Options, make_environment
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.model_shape import ModelShape
+from trl_3spo.reliability.run import NO_SIGNAL, SIGTERM
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 from trl_3spo.tiny import save_tiny_policy
-from trl_3spo.training.run import NO_SIGNAL, SIGTERM
 
 TINY = {
     "use_cpu": "true",

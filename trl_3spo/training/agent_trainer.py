@@ -18,6 +18,10 @@ from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
+from trl_3spo.reliability.failures import Failures
+from trl_3spo.reliability.ranks import AllRanks, gather, generating_equally
+from trl_3spo.reliability.run import Run
+from trl_3spo.reliability.step_guard import StepGuard
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import (
     num_padding,
@@ -29,14 +33,10 @@ from trl_3spo.training.batch import (
     with_credit,
 )
 from trl_3spo.training.clock import clock
-from trl_3spo.training.failures import Failures
 from trl_3spo.training.option_checks import warn_of_masked
-from trl_3spo.training.ranks import AllRanks, gather, generating_equally
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
-from trl_3spo.training.run import Run
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
-from trl_3spo.training.step_guard import StepGuard
 
 Config = TypeVar("Config", bound=AgentConfig)
 

@@ -15,7 +15,7 @@ from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.plain_text import encodable_messages
 from trl_3spo.evaluation.model_checks import num_positions, require_positions
-from trl_3spo.training.ranks import announce_generation, gather, generating_equally
+from trl_3spo.reliability.ranks import announce_generation, gather, generating_equally
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
@@ -58,7 +58,7 @@ class PolicySampler:
 
     @contextmanager
     def phase(self) -> Iterator[None]:
-        """Sample as often as need be while all ranks do, see [`~trl_3spo.training.ranks.generating_equally`].
+        """Sample as often as need be while all ranks do, see [`~trl_3spo.reliability.ranks.generating_equally`].
 
         Raises:
             TooManyFailedEpisodesError: On all ranks at once.

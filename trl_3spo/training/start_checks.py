@@ -7,9 +7,9 @@ from typing import Any
 from transformers import PreTrainedModel
 from trl.import_utils import is_vllm_available
 
+from trl_3spo.reliability.run_folder import check_writable
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.option_checks import refuse_options, warn_of_options
-from trl_3spo.training.run_folder import check_writable
 
 REPLACED = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
 """GRPOTrainer's arguments that an environment takes the place of."""

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from trl_3spo.training.checkpoints import checkpoints_in, newest_whole, record_of, set_aside, step_of, why_torn
+from trl_3spo.reliability.checkpoints import checkpoints_in, newest_whole, record_of, set_aside, step_of, why_torn
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import TrainerCallback
 
-from trl_3spo.training.checkpoints import last_good
-from trl_3spo.training.ranks import gather
+from trl_3spo.reliability.checkpoints import last_good
+from trl_3spo.reliability.ranks import gather
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer

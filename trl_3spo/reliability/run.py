@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer_jit_checkpoint import JITCheckpointCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
-from trl_3spo.training.checkpoints import (
+from trl_3spo.reliability.checkpoints import (
     STAGING,
     TRAINER_STATE,
     Record,
@@ -23,12 +23,12 @@ from trl_3spo.training.checkpoints import (
     remove_surplus,
     saving_to,
 )
-from trl_3spo.training.fingerprint import check_fingerprint, fingerprint
-from trl_3spo.training.loop_state import load_loop, save_loop
-from trl_3spo.training.ranks import failing_together, gather
-from trl_3spo.training.rollout_files import RANK_FILE, SHARED_FILE, load_state, save_state
-from trl_3spo.training.run_folder import check_room, checkpoint_size, make_way, resolve, warn_of_missing
-from trl_3spo.training.run_lock import RunLock
+from trl_3spo.reliability.fingerprint import check_fingerprint, fingerprint
+from trl_3spo.reliability.loop_state import load_loop, save_loop
+from trl_3spo.reliability.ranks import failing_together, gather
+from trl_3spo.reliability.rollout_files import RANK_FILE, SHARED_FILE, load_state, save_state
+from trl_3spo.reliability.run_folder import check_room, checkpoint_size, make_way, resolve, warn_of_missing
+from trl_3spo.reliability.run_lock import RunLock
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from trl_3spo.algorithm.base import Metrics, Row
 from trl_3spo.environments.failures import TooManyFailedEpisodesError
 from trl_3spo.environments.guarded import GuardedEnvironment
-from trl_3spo.training.heartbeat import Heartbeat
-from trl_3spo.training.ranks import gather
+from trl_3spo.reliability.heartbeat import Heartbeat
+from trl_3spo.reliability.ranks import gather
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
