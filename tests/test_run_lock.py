@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from resume_training import trainer_of
+from trl_3spo.reliability import run_folder, run_lock
 from trl_3spo.reliability.run_lock import LOCK, FolderInUseError, RunLock
-from trl_3spo.training import run_folder, run_lock
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from rank_training import UnevenEnv, on_ranks
 from resume_training import differences, outcome, trainer_of
 from training import SpokenCorridor
 from trl_3spo import cli
+from trl_3spo.reliability import step_guard
 from trl_3spo.reliability.checkpoints import checkpoints_in
 from trl_3spo.reliability.run import NO_SIGNAL, SIGTERM
 from trl_3spo.reliability.step_guard import NonFiniteError
-from trl_3spo.training import step_guard
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
 
