@@ -211,6 +211,7 @@ def run(
         "sampled_actions": _num_sampled(trainer.state),
         "unique_states": trainer.algorithm.tally.num_states,
         "optimizer_steps": trainer.state.global_step,
+        "stop_reason": trainer.run.stop_reason,
         "predictive_gain": predictive_gain(trainer.state.log_history),
         "curve": curve(trainer.state.log_history),
     }

@@ -156,6 +156,7 @@ def main() -> None:
         "curve": curve.points,
         "sampled_actions": curve.num_actions,
         "training_seconds": seconds,
+        "stop_reason": trainer.run.stop_reason,
         "means": means(trainer.state.log_history),
         "commit": commit(),
         "env": options.env,
