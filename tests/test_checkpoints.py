@@ -14,9 +14,9 @@ from resume_training import trainer_of
 from training import SpokenCorridor
 from trl_3spo.environments.base import Task
 from trl_3spo.reliability import checkpoints as files
+from trl_3spo.reliability import run as runs
 from trl_3spo.reliability.checkpoints import newest_whole, publish, recover, remove_surplus, why_torn
 from trl_3spo.reliability.run_folder import resolve
-from trl_3spo.training import run as runs
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
 
