@@ -187,11 +187,16 @@ def predictive_gain(log: list[dict[str, float]]) -> dict[str, float]:
     return {name: fmean(values) for name, values in gains.items()}
 
 
+def run_name(world_name: str, method: str, seed: int, changes: dict[str, Any]) -> str:
+    """Return what the file of a run is called, without its ending."""
+    return "_".join([world_name, method, *(f"{key}={value}" for key, value in changes.items()), str(seed)])
+
+
 def run(
     world_name: str, method: str, seed: int, budget: int, folder: Path, panel: str = "first", **changes: Any
 ) -> None:
     """Make a run, or finish it, unless its file is there."""
-    name = "_".join([world_name, method, *(f"{key}={value}" for key, value in changes.items()), str(seed)])
+    name = run_name(world_name, method, seed, changes)
     file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
     if file.exists():
         return

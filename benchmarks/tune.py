@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from compare import METHODS, WORLDS, run
+from compare import METHODS, WORLDS, run, run_name
 from provenance import provenance
 
 NUM_SETTINGS, NUM_KEPT = 8, 3
@@ -52,8 +52,7 @@ def area(environment: str, method: str, settings: dict[str, Any], seed: int, bud
     folder = folder / str(budget)
     folder.mkdir(parents=True, exist_ok=True)
     run(environment, method, seed, budget, folder, "development", **settings)
-    name = "_".join([environment, method, *(f"{key}={value}" for key, value in settings.items()), str(seed)])
-    curve = json.loads((folder / f"{name}.json").read_text())["curve"]
+    curve = json.loads((folder / f"{run_name(environment, method, seed, settings)}.json").read_text())["curve"]
     return float(np.trapezoid(curve["success"], curve["actions"]) / curve["actions"][-1])
 
 

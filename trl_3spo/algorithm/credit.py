@@ -15,7 +15,7 @@ and, with `advantage_scaling="batch"`, (A − mean A) / (std A + 1e-8) over all 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -38,13 +38,33 @@ GroupAdvantages = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 """Maps a group's (n,) rewards and its number of different actions to (n,) advantages."""
 
 
+def lambda_returns(
+    end: Visit, value: Callable[[Visit], float], *, discount: float, outcome_weight: float
+) -> Iterator[tuple[Visit, float]]:
+    """Yield the visits of a walk with their λ-returns, the last first.
+
+    G(s_T) = value(s_T) at the end, which is success where the task has ended, and G(s) = (1 − λ) · value(s) + λ · γ ·
+    G(s') before it (arXiv 1506.02438): between what was expected of a visit and how the walk ended.
+
+    Args:
+        end: Where the walk ended.
+        value: p of a visit, in [0, 1].
+        discount: γ in (0, 1], per step.
+        outcome_weight: λ in [0, 1].
+    """
+    outcome = value(end)
+    yield end, outcome
+    for visit in reversed(end.path()[:-1]):
+        outcome = (1.0 - outcome_weight) * value(visit) + outcome_weight * discount * outcome
+        yield visit, outcome
+
+
 def walk_outcomes(
     episodes: Sequence[Episode], value: Callable[[Visit], float], *, discount: float, outcome_weight: float
 ) -> dict[Visit, float]:
-    """Return λ-returns of all visits that walks passed, between what was expected of them and how the walk ended.
+    """Return λ-returns of all visits that walks passed, see `lambda_returns`.
 
-    G(s_T) = value(s_T) at the end, which is success where the task has ended, and G(s) = (1 − λ) · value(s) + λ · γ ·
-    G(s') before it (arXiv 1506.02438). The source knows no outcomes but through success rates (λ = 0).
+    The source knows no outcomes but through success rates (λ = 0).
 
     Args:
         episodes: Ended walks. A visit that several of them passed gets their mean.
@@ -54,10 +74,7 @@ def walk_outcomes(
     """
     outcomes: defaultdict[Visit, list[float]] = defaultdict(list)
     for episode in episodes:
-        outcome = value(episode.end)
-        outcomes[episode.end].append(outcome)
-        for visit in reversed(episode.end.path()[:-1]):
-            outcome = (1.0 - outcome_weight) * value(visit) + outcome_weight * discount * outcome
+        for visit, outcome in lambda_returns(episode.end, value, discount=discount, outcome_weight=outcome_weight):
             outcomes[visit].append(outcome)
     return {visit: fmean(found) for visit, found in outcomes.items()}
 

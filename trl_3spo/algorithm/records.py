@@ -59,6 +59,11 @@ class Visit:
         return self.keys[0] if first is self.observation.state_key else digest(self.observation.state_key)
 
     @property
+    def is_new_on_path(self) -> bool:
+        """Whether no visit before it on its path was in the same exact state."""
+        return all(self.state_digest != visit.state_digest for visit in self._ancestors())
+
+    @property
     def is_inadmissible(self) -> bool:
         """Whether the action that led here was none of the admissible ones, where the environment names any."""
         admissible = self.parent.observation.admissible_actions if self.parent else ()

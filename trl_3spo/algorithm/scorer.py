@@ -82,7 +82,7 @@ class StateScorer:
             return state != origin.state_digest
         if self._options.novelty == "training":
             return not self._history.has_seen(reached.keys[0])
-        return all(state != visit.state_digest for visit in origin.path())
+        return reached.is_new_on_path
 
     @property
     def _sharpness(self) -> float:

@@ -3,7 +3,7 @@
     A = γ · G(s') + ω · R_novel − V(s)                 less invalid_action_penalty for an action that is not admissible
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
 
-G is the λ-return of a visit (see `credit.walk_outcomes`), averaged over the walks through it; p(s) is what the history
+G is the λ-return of a visit (see `credit.lambda_returns`), averaged over the walks through it; p(s) is what the history
 expects, which counts as much as one walk. Walks through s' itself are left out of V(s): no action is compared with its
 own outcome.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from trl_3spo.algorithm.base import Row, Sample
-from trl_3spo.algorithm.credit import is_sound
+from trl_3spo.algorithm.credit import is_sound, lambda_returns
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Visit
 from trl_3spo.algorithm.scorer import StateScorer
@@ -38,12 +38,11 @@ class WalkReturns:
         self._by_visit: defaultdict[Visit, dict[int, float]] = defaultdict(dict)
         self._by_state: defaultdict[tuple[Visit, int], list[tuple[int, float]]] = defaultdict(list)
         for walk, episode in enumerate(episodes):
-            *before, end = episode.end.path()
-            value = self._by_visit[end][walk] = scorer.value(end)
-            for visit in reversed(before):
-                value = (1.0 - outcome_weight) * scorer.value(visit) + outcome_weight * discount * value
+            end = episode.end
+            for visit, value in lambda_returns(end, scorer.value, discount=discount, outcome_weight=outcome_weight):
                 self._by_visit[visit][walk] = value
-                self._by_state[episode.end.root, visit.state_digest].append((walk, value))
+                if visit is not end:
+                    self._by_state[end.root, visit.state_digest].append((walk, value))
 
     def is_known(self, visit: Visit) -> bool:
         """Whether any of the walks passed a visit; none did where a walk was given up."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -137,12 +137,8 @@ class EpisodeAlgorithm(ABC):
         return [x + bonus - mean for x, bonus in zip(advantages, bonuses, strict=True)]
 
     def _bonus(self, end: Visit) -> NDArray[np.float64]:
-        path, seen, bonus = end.path(), set(), []
-        for before, after in pairwise(path):
-            seen.add(before.state_digest)
-            is_novel = after.state_digest not in seen
-            bonus.append(self._novelty_weight * is_novel - self._invalid_action_penalty * after.is_inadmissible)
-        return np.array(bonus)
+        novelty, penalty = self._novelty_weight, self._invalid_action_penalty
+        return np.array([novelty * x.is_new_on_path - penalty * x.is_inadmissible for x in end.path()[1:]])
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
         """Play whole episodes; return where each ended, and a sample for every one of its steps."""

@@ -10,6 +10,7 @@ from trl_3spo.environments.failures import TooManyFailedEpisodesError
 from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.reliability.heartbeat import Heartbeat
 from trl_3spo.reliability.ranks import gather
+from trl_3spo.reliability.step_guard import hold_weights
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
@@ -112,8 +113,7 @@ class Failures:
         """Have a training save a checkpoint and end after this batch; `training` raises the error then."""
         self.error = error
         trainer.control.should_training_stop = trainer.control.should_save = True
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+        hold_weights(trainer.optimizer)
 
     @contextmanager
     def training(self, trainer: "AgentTrainer[Any]") -> Iterator[None]:

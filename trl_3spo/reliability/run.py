@@ -29,6 +29,7 @@ from trl_3spo.reliability.ranks import failing_together, gather
 from trl_3spo.reliability.rollout_files import RANK_FILE, SHARED_FILE, load_state, save_state
 from trl_3spo.reliability.run_folder import check_room, checkpoint_size, make_way, resolve, warn_of_missing
 from trl_3spo.reliability.run_lock import RunLock
+from trl_3spo.reliability.step_guard import hold_weights
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
@@ -164,8 +165,7 @@ class Run(TrainerCallback):
             trainer.args.max_idle_rounds,
         )
         self.stop(NO_SIGNAL)
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = 0.0  # the optimizer step of this empty batch would still move by momentum
+        hold_weights(trainer.optimizer)
 
     def stop(self, reason: str) -> None:
         """End training after this update: save, and write the reason to the trainer's log history."""

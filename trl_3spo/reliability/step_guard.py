@@ -128,6 +128,12 @@ class StepGuard(TrainerCallback):
         return last_good(Path(self._trainer.args.output_dir))
 
 
+def hold_weights(optimizer: Any) -> None:
+    """Let the next optimizer step leave the weights as they are: an empty batch would still move them by momentum."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+
+
 def not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
     """Return the name of the first tensor with a number that is not finite, and how many more there are."""
     names, flags, tensors = [], [], []
