@@ -7,6 +7,7 @@ from typing import Any
 
 from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.history import Estimate, StateHistory
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.algorithm.scorer import StateScorer
@@ -17,7 +18,7 @@ class RandomScorer(StateScorer):
     """Answers with random scores: if 3SPO does as well with these, it is not the score that helps.
 
     Args:
-        options, history, min_group_size: As in `StateScorer`.
+        options, history, min_group_size, objective: As in `StateScorer`.
         seed: Of the scores.
         in_budget_only: Whether rewards keep the real scores.
     """
@@ -30,13 +31,14 @@ class RandomScorer(StateScorer):
         seed: int,
         in_budget_only: bool = False,
         min_group_size: int = 1,
+        objective: Objective = SUCCESS,
     ) -> None:
-        super().__init__(options, history, min_group_size=min_group_size)
+        super().__init__(options, history, min_group_size=min_group_size, objective=objective)
         self._random = random.Random(seed)
         self._in_budget_only = in_budget_only
 
     def value(self, visit: Visit) -> float:
-        """Return any number in [0, 1); ended states keep theirs."""
+        """Return any number in [0, 1); ended states keep 0."""
         if self._in_budget_only or visit.result.terminated:
             return super().value(visit)
         return self._random.random()
@@ -62,12 +64,14 @@ class PartialScorer(StateScorer):
     """Judges states by some of their score keys alone.
 
     Args:
-        options, history: As in `StateScorer`.
+        options, history, objective: As in `StateScorer`.
         keys: Which of them, finest first.
     """
 
-    def __init__(self, options: ThreeSPOOptions, history: StateHistory, *, keys: slice) -> None:
-        super().__init__(options, history)
+    def __init__(
+        self, options: ThreeSPOOptions, history: StateHistory, *, keys: slice, objective: Objective = SUCCESS
+    ) -> None:
+        super().__init__(options, history, objective=objective)
         self._keys = keys
 
     def estimate(self, visit: Visit) -> Estimate:

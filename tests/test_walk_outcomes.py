@@ -33,7 +33,7 @@ def won(env):
 
 
 def value(visit):
-    return float(visit.result.success) if visit.result.terminated else 0.1 * visit.depth
+    return 0.0 if visit.result.terminated else 0.1 * visit.depth
 
 
 def test_worked(won):
@@ -47,7 +47,7 @@ def test_worked(won):
 
 def test_without_weight_nothing_but_the_end_is_known(won):
     outcomes = walk_outcomes([Episode(won)], value, discount=0.9, outcome_weight=0.0)
-    assert [outcomes[visit] for visit in won.path()] == pytest.approx([value(visit) for visit in won.path()])
+    assert [outcomes[visit] for visit in won.path()] == pytest.approx([0.0, 0.1, 0.2, 1.0])
 
 
 def test_full_weight_is_what_became_of_the_walk(won):
@@ -67,10 +67,11 @@ def test_visits_of_several_walks_are_worth_their_mean(env, won):
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4), st.floats(0.1, 1), st.floats(0, 1))
 def test_differences_to_the_values_are_generalized_advantages(won, values, discount, weight):
     """λ-returns minus values are GAE (arXiv 1506.02438), which is written down elsewhere."""
-    known = dict(zip(won.path(), [*values[:3], 1.0], strict=True))
+    known = dict(zip(won.path(), [*values[:3], 0.0], strict=True))
     outcomes = walk_outcomes([Episode(won)], known.__getitem__, discount=discount, outcome_weight=weight)
     # GAE's λ-return at s takes the first step always: G = r + γ · ((1 − λ) · V(s') + λ · G').
     path = won.path()
-    advantages = gae(np.zeros(3), [known[visit] for visit in path], discount=discount, gae_lambda=weight)
+    # The estimator takes the end's reward as the value of the state after it.
+    advantages = gae(np.zeros(3), [*values[:3], 1.0], discount=discount, gae_lambda=weight)
     for before, after, advantage in zip(path, path[1:], advantages, strict=False):
         assert discount * outcomes[after] - known[before] == pytest.approx(advantage, abs=1e-9)

@@ -28,6 +28,7 @@ class Sample:
         completion_ids: C ≥ 1 token ids of the completion.
         action: What the environment's parser read in the completion.
         logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
+        text_reward: Weighted sum of what reward functions gave the completion. It counts for this step alone.
     """
 
     prompt: list[Message]
@@ -35,6 +36,7 @@ class Sample:
     completion_ids: list[int]
     action: str
     logps: list[float] | None = None
+    text_reward: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Ranks, Row, Sample
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Transition, Visit
 from trl_3spo.algorithm.scorer import StateScorer
@@ -32,49 +33,60 @@ SIGNAL = 1e-6
 """Advantages all below this are rounding: the group carries no signal."""
 
 Outcomes = Mapping[Visit, float]
-"""What visits turned out to be worth, in [0, 1]."""
+"""What visits turned out to be worth, with what the step into them paid."""
 
 GroupAdvantages = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 """Maps a group's (n,) rewards and its number of different actions to (n,) advantages."""
 
 
 def lambda_returns(
-    end: Visit, value: Callable[[Visit], float], *, discount: float, outcome_weight: float
-) -> Iterator[tuple[Visit, float]]:
-    """Yield the visits of a walk with their λ-returns, the last first.
+    end: Visit, value: Callable[[Visit], float], objective: Objective, *, discount: float, outcome_weight: float
+) -> Iterator[tuple[Visit, float, float]]:
+    """Yield the visits of a walk, the last first: each with its λ-return G(s), and with r + G(s).
 
-    G(s_T) = value(s_T) at the end, which is success where the task has ended, and G(s) = (1 − λ) · value(s) + λ · γ ·
-    G(s') before it (arXiv 1506.02438): between what was expected of a visit and how the walk ended.
+    r is what the step into the visit paid. G(s_T) = V(s_T) at the end, which is 0 where the task has ended, and
+    G(s) = (1 − λ) · V(s) + λ · γ · (r' + G(s')) before it (arXiv 1506.02438): between what was expected of a visit and
+    how the walk went on.
 
     Args:
         end: Where the walk ended.
-        value: p of a visit, in [0, 1].
+        value: V of a visit; 0 where the task has ended.
+        objective: Says what a step pays.
         discount: γ in (0, 1], per step.
         outcome_weight: λ in [0, 1].
     """
-    outcome = value(end)
-    yield end, outcome
+    expected = value(end)
+    outcome = objective.reward(end.result) + expected
+    yield end, expected, outcome
     for visit in reversed(end.path()[:-1]):
-        outcome = (1.0 - outcome_weight) * value(visit) + outcome_weight * discount * outcome
-        yield visit, outcome
+        expected = (1.0 - outcome_weight) * value(visit) + outcome_weight * discount * outcome
+        outcome = objective.reward(visit.result) + expected
+        yield visit, expected, outcome
 
 
 def walk_outcomes(
-    episodes: Sequence[Episode], value: Callable[[Visit], float], *, discount: float, outcome_weight: float
+    episodes: Sequence[Episode],
+    value: Callable[[Visit], float],
+    objective: Objective = SUCCESS,
+    *,
+    discount: float,
+    outcome_weight: float,
 ) -> dict[Visit, float]:
-    """Return λ-returns of all visits that walks passed, see `lambda_returns`.
+    """Return r + G(s) of all visits that walks passed, see `lambda_returns`.
 
     The source knows no outcomes but through success rates (λ = 0).
 
     Args:
         episodes: Ended walks. A visit that several of them passed gets their mean.
-        value: p of a visit, in [0, 1].
+        value: V of a visit; 0 where the task has ended.
+        objective: Says what a step pays.
         discount: γ in (0, 1], per step.
         outcome_weight: λ in [0, 1].
     """
     outcomes: defaultdict[Visit, list[float]] = defaultdict(list)
+    weights = {"discount": discount, "outcome_weight": outcome_weight}
     for episode in episodes:
-        for visit, outcome in lambda_returns(episode.end, value, discount=discount, outcome_weight=outcome_weight):
+        for visit, _, outcome in lambda_returns(episode.end, value, objective, **weights):
             outcomes[visit].append(outcome)
     return {visit: fmean(found) for visit, found in outcomes.items()}
 
@@ -188,7 +200,11 @@ class Credit:
         """Return what the visits of ended walks turned out to be worth; see `walk_outcomes`."""
         options = self._options
         return walk_outcomes(
-            episodes, self._scorer.value, discount=options.discount, outcome_weight=options.outcome_weight
+            episodes,
+            self._scorer.value,
+            self._scorer.objective,
+            discount=options.discount,
+            outcome_weight=options.outcome_weight,
         )
 
     def _rows(self, number: int, samples: Sequence[Sample], group: Group, outcomes: Outcomes | None) -> list[Row]:
@@ -197,7 +213,7 @@ class Credit:
         if not kept:
             return []
         visits = [transition.visit for _, transition in kept]
-        rewards = [self._reward(group.origin, transition, outcomes) for _, transition in kept]
+        rewards = [x.text_reward + self._reward(group.origin, transition, outcomes) for x, transition in kept]
         advantages = self._advantages(np.array(rewards), len(set(visits)))
         triples = zip([sample for sample, _ in kept], rewards, advantages.tolist(), strict=True)
         return [Row(sample, reward, advantage, number) for sample, reward, advantage in triples]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from trl_3spo.algorithm.objective import ObjectiveName
+
 Novelty = Literal["episode", "changed", "training"]
 Baseline = Literal["group", "state", "both", "walks"]
 AdvantageScaling = Literal["group", "batch", "none"]
@@ -15,6 +17,7 @@ _CHOICES = {
     "advantage_scaling": get_args(AdvantageScaling),
     "update_after": get_args(UpdateAfter),
     "search": get_args(Search),
+    "objective": get_args(ObjectiveName),
 }
 _NOT_NEGATIVE = (
     "score_sharpness",
@@ -73,6 +76,9 @@ class ThreeSPOOptions:
 
         > Parameters that control the reward and the advantage
 
+        objective (`str`, *optional*, defaults to `"success"`):
+            What is maximised. `"success"`: how often tasks are solved. `"reward"`: what the environment pays, scaled by
+            its `reward_range`; p(s) is then the discounted return that is expected, as a share of the most there is.
         novelty_weight (`float`, *optional*, defaults to `0.05`):
             ω₀ in [0, 0.5], the weight of novelty in a state never visited. A little of it keeps actions that change
             nothing from paying. The paper's is 0.5.
@@ -131,6 +137,9 @@ class ThreeSPOOptions:
         default=300.0, metadata={"help": "Episodes after which a count has decayed to one half. None keeps counts."}
     )
     backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+    objective: ObjectiveName = field(
+        default="success", metadata={"help": "What is maximised: 'success' or the environment's 'reward'."}
+    )
     novelty_weight: float = field(default=0.05, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
     novelty: Novelty = field(default="episode", metadata={"help": "Sense of new: 'episode', 'changed' or 'training'."})
     outcome_weight: float = field(

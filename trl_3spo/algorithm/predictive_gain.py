@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.records import Episode
 
 MARGIN = 0.01
@@ -23,11 +24,13 @@ class PredictiveGain:
     Args:
         history: Read, never written.
         discount: γ of the worths that it observes.
+        objective: Says what a step pays.
     """
 
-    def __init__(self, history: StateHistory, discount: float) -> None:
+    def __init__(self, history: StateHistory, discount: float, objective: Objective = SUCCESS) -> None:
         self._history = history
         self._discount = discount
+        self._objective = objective
         self._num_states = 0
         self._worth = 0.0
 
@@ -40,7 +43,7 @@ class PredictiveGain:
         """
         gains: defaultdict[str, list[float]] = defaultdict(list)
         for episode in episodes:
-            worths = episode.worths(self._discount)
+            worths = episode.worths(self._discount, self._objective)
             for visit in episode.end.path()[:-1]:
                 worth = worths[visit.keys[0]]
                 base = self._worth / self._num_states if self._num_states else 0.5

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task, Turn
 from trl_3spo.environments.failures import EpisodeFailedError
 from trl_3spo.environments.way import never_begun
@@ -176,18 +177,27 @@ class Episode:
         """Environment steps from the root."""
         return self.end.depth
 
-    def worths(self, discount: float = 1.0) -> dict[int, float]:
+    @property
+    def paid(self) -> float:
+        """What the environment paid in all, in its own unit."""
+        return float(sum(visit.result.reward for visit in self.end.path()))
+
+    def worths(self, discount: float = 1.0, objective: Objective = SUCCESS) -> dict[int, float]:
         """What each state on the path turned out to be worth, by the digests of its score keys.
 
         Args:
-            discount: γ in (0, 1]: a success that took k more steps is worth γᵏ, a failure 0.
+            discount: γ in (0, 1]: what is paid k steps later counts γᵏ. A success after k steps is worth γᵏ.
+            objective: Says what a step pays. The last state is worth what the step into it paid.
 
         Returns:
-            Worths in [0, 1]; of a key met more than once that of the first time.
+            Shares in [0, 1] of the most there is; of a key met more than once that of the first time.
         """
         worths: dict[int, float] = {}
-        for visit in self.end.path():
-            worth = discount ** (self.num_steps - visit.depth) if self.success else 0.0
-            for key in visit.keys:
-                worths.setdefault(key, worth)
+        worth = objective.reward(self.end.result)
+        visit: Visit | None = self.end
+        while visit is not None:
+            worths.update(dict.fromkeys(visit.keys, objective.share(worth)))
+            reward = 0.0 if visit is self.end else objective.reward(visit.result)
+            worth = discount * (reward + worth)
+            visit = visit.parent
         return worths

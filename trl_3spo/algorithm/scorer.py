@@ -2,6 +2,7 @@
 
 from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.history import Estimate, StateHistory
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Visit
 
@@ -13,9 +14,18 @@ class StateScorer:
         options: Checked options.
         history: Completed episodes so far; read, never written.
         min_group_size: Floor on n(s), from 1 to G_max. Only pruning goes below it.
+        objective: Says what a step pays.
     """
 
-    def __init__(self, options: ThreeSPOOptions, history: StateHistory, *, min_group_size: int = 1) -> None:
+    def __init__(
+        self,
+        options: ThreeSPOOptions,
+        history: StateHistory,
+        *,
+        min_group_size: int = 1,
+        objective: Objective = SUCCESS,
+    ) -> None:
+        self.objective = objective
         self._options = options
         self._history = history
         self._min_group_size = min_group_size
@@ -25,30 +35,34 @@ class StateScorer:
         return self._history.estimate(visit.keys)
 
     def value(self, visit: Visit) -> float:
-        """Return p(s) in [0, 1]; where the task has ended, 1 or 0.
+        """Return V(s), what a state is expected to go on to return: p(s), and 0 where the task has ended.
 
-        A truncated walk has not ended its task: the state it stopped in keeps its own value.
+        A truncated walk has not ended its task: the state it stopped in keeps its own value. With rewards below zero
+        V(s) is p(s) plus the objective's floor.
         """
-        if visit.result.terminated:
-            return float(visit.result.success)
-        return self.estimate(visit).value
+        return 0.0 if visit.result.terminated else self.estimate(visit).value + self.objective.floor
+
+    def worth(self, visit: Visit) -> float:
+        """Return what arriving at a visit is worth: what the step into it paid, and V of it."""
+        return self.objective.reward(visit.result) + self.value(visit)
 
     def score(self, visit: Visit) -> float:
-        """Return S(s) in [0, 1]; where the task has ended, it is that of a state that always, or never, succeeds."""
-        return scoring.state_score(self.value(visit), self._sharpness)
+        """Return S(s) in [0, 1]; where the task has ended, it is that of a state always worth what has been paid."""
+        return self._score_of(self.worth(visit) if visit.result.terminated else self.value(visit))
+
+    def _score_of(self, worth: float) -> float:
+        return scoring.state_score(self.objective.share(worth), self._sharpness)
 
     def next_score(self, visit: Visit, outcome: float | None = None) -> float:
         """Return S(s') of a state that an action led to, one step nearer to what it is worth.
 
         Args:
             visit: The state.
-            outcome: What it turned out to be worth, in [0, 1], where a walk went on from it.
+            outcome: What it turned out to be worth to arrive there, where a walk went on from it.
         """
-        value = self.value(visit)
-        discount = self._options.discount
-        score = scoring.state_score(discount * value, self._sharpness)
-        surprise = 0.0 if outcome is None else discount * (outcome - value)
-        return scoring.corrected_score(score, surprise, self._sharpness)
+        worth, discount = self.worth(visit), self._options.discount
+        surprise = 0.0 if outcome is None else discount * (outcome - worth)
+        return scoring.corrected_score(self._score_of(discount * worth), surprise, self._sharpness)
 
     def group_size(self, visit: Visit) -> int:
         """Return n(s) in [0, G_max]; 0 prunes, which never happens to the first state of a task. Branching takes 1."""
@@ -70,7 +84,7 @@ class StateScorer:
             self.score(origin),
             self.next_score(reached, outcome),
             is_novel=weight > 0 and self.is_novel(origin, reached),
-            success=reached.result.success,
+            success=self.objective.reward(reached.result),
             novelty_weight=weight,
             success_weight=options.success_weight,
         )

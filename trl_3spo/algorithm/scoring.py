@@ -75,7 +75,7 @@ def transition_reward(
     next_score: float,
     *,
     is_novel: bool,
-    success: bool,
+    success: float,
     novelty_weight: float,
     success_weight: float = 1.0,
 ) -> float:
@@ -85,7 +85,7 @@ def transition_reward(
         score: S(s) in [0, 1] of the state the action was taken in.
         next_score: S(s') in [0, 1] of the state it led to.
         is_novel: R_novel, whether s' is new; in which sense is the caller's.
-        success: R_success, whether the transition solved the task.
+        success: R_success, 1 for the transition that solved the task and 0 for others; or what the step paid.
         novelty_weight: ω(N(s)) in [0, 0.5].
         success_weight: Factor on the last term; 1 in the source, 0 leaves success to the score of the state it ends in.
     """

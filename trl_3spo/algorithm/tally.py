@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from trl_3spo.algorithm.base import Metrics, Ranks
+from trl_3spo.algorithm.objective import SUCCESS, Objective, ReturnWatch
 from trl_3spo.algorithm.records import Episode, Visit
 
 logger = logging.getLogger(__name__)
+
+REWARD_PARTS = "reward_parts"
+"""Where the `info` of an episode's last step may say, by name, what its reward is made of."""
 
 
 class Tally:
@@ -20,13 +24,15 @@ class Tally:
 
     Args:
         ranks: Whose counts are added up.
+        objective: Which rewards should go with.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, objective: Objective = SUCCESS) -> None:
         self.counts: Counter[str] = Counter()
         self._ranks = ranks
         self._values: defaultdict[str, list[float]] = defaultdict(list)
         self._states: set[int] = set()
+        self._watch = ReturnWatch(objective)
 
     def log(self, name: str, value: float) -> None:
         """Note a value that is equal on all ranks."""
@@ -43,10 +49,12 @@ class Tally:
 
     def end(self, episodes: Sequence[Episode]) -> None:
         """Note how episodes ended, those of all ranks; void ones have not."""
-        own = [(x.success, x.num_steps) for x in episodes if not x.end.has_failed]
-        for success, num_steps in chain.from_iterable(self._ranks.gather(own)):
-            self.log("success_rate", success)
-            self.log("episode_length", num_steps)
+        own = [_ending(x) for x in episodes if not x.end.has_failed]
+        endings = list(chain.from_iterable(self._ranks.gather(own)))
+        for ending in endings:
+            for name, value in ending.items():
+                self.log(name, value)
+        self._watch.observe([x["episode_return"] for x in endings], [bool(x["success_rate"]) for x in endings])
 
     def idle(self, num_rounds: int, max_rounds: int) -> None:
         """Say that a sampling round had nothing to learn from, the so many-th in a row."""
@@ -83,3 +91,14 @@ class Tally:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a `state_dict` left off."""
         self._states = set(state["states"].tolist())
+
+
+def _ending(episode: Episode) -> dict[str, float]:
+    """Return what is logged of an ended episode."""
+    parts = episode.end.result.info.get(REWARD_PARTS, {})
+    return {
+        "success_rate": float(episode.success),
+        "episode_length": float(episode.num_steps),
+        "episode_return": episode.paid,
+        **{f"reward_parts/{name}": float(value) for name, value in parts.items()},
+    }

@@ -2,9 +2,9 @@
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
@@ -14,6 +14,7 @@ from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.predictive_gain import PredictiveGain
 from trl_3spo.algorithm.records import Episode, Visit
@@ -26,7 +27,13 @@ from trl_3spo.environments.base import Environment, Task
 
 logger = logging.getLogger(__name__)
 
-MakeScorer = Callable[[ThreeSPOOptions, StateHistory], StateScorer]
+
+class MakeScorer(Protocol):
+    """Makes what answers for the worth of states; `StateScorer` does."""
+
+    def __call__(self, options: ThreeSPOOptions, history: StateHistory, *, objective: Objective) -> StateScorer:
+        """Make a scorer from options, history and objective."""
+
 
 VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Success rates between never and always, for which group sizes are compared."""
@@ -46,7 +53,7 @@ class ThreeSPO:
         ranks: The processes of the training.
         seed: Seed of the order of tasks.
         max_idle_rounds: Sampling rounds without any signal after which `collect` returns nothing.
-        make_scorer: Makes what answers for the worth of states from options and history.
+        make_scorer: Makes what answers for the worth of states from options, history and objective.
         make_tree: Makes the search of one task from its first visit.
         advantages: Compares the rewards of a group.
         choose: Chooses where walks branch off.
@@ -72,9 +79,10 @@ class ThreeSPO:
         options.check_options()
         warn_of_equal_sizes(options)
         self.ranks = ranks or Alone()
-        self.tally = Tally(self.ranks)
+        self.objective = Objective.of(options.objective, env)
+        self.tally = Tally(self.ranks, self.objective)
         self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
-        self.scorer = make_scorer(options, self.history)
+        self.scorer = make_scorer(options, self.history, objective=self.objective)
         self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
         self.forest = Forest(
             env,
@@ -87,7 +95,7 @@ class ThreeSPO:
         self.options = options
         self._seed = seed
         self._choose = choose
-        self._gain = PredictiveGain(self.history, options.discount)
+        self._gain = PredictiveGain(self.history, options.discount, self.objective)
         is_by_walks = options.baseline == "walks"
         credit = WalkCredit(options, self.scorer) if is_by_walks else Credit(options, self.scorer, advantages)
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds)
@@ -113,7 +121,7 @@ class ThreeSPO:
         for gains in self.ranks.gather(self._gain.of(episodes)):
             for name, gain in gains.items():
                 self.tally.log(f"predictive_gain/{name}", gain)
-        observe_together(self.history, episodes, self.options.discount, self.ranks)
+        observe_together(self.history, episodes, self.options.discount, self.ranks, self.objective)
         self.tally.end(episodes)
 
     def metrics(self) -> Metrics:
@@ -147,12 +155,18 @@ class ThreeSPO:
             self.tally.load_state_dict(state)
 
 
-def observe_together(history: StateHistory, episodes: Sequence[Episode], discount: float, ranks: Ranks) -> None:
+def observe_together(
+    history: StateHistory,
+    episodes: Sequence[Episode],
+    discount: float,
+    ranks: Ranks,
+    objective: Objective = SUCCESS,
+) -> None:
     """Write ended episodes to a history: those of all ranks, in the same order everywhere.
 
     So every rank has the history of all, bit by bit, without ever sending it.
     """
-    for worths in chain.from_iterable(ranks.gather([x.worths(discount) for x in episodes])):
+    for worths in chain.from_iterable(ranks.gather([x.worths(discount, objective) for x in episodes])):
         history.observe(worths)
 
 

@@ -1,11 +1,11 @@
 """Credit by walks: what a step led to, compared with what other walks made of the state it was taken in.
 
-    A = γ · G(s') + ω · R_novel − V(s)                 less invalid_action_penalty for an action that is not admissible
+    A = γ · (r + G(s')) + ω · R_novel − V(s)           less invalid_action_penalty for an action that is not admissible
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
 
-G is the λ-return of a visit (see `credit.lambda_returns`), averaged over the walks through it; p(s) is what the history
-expects, which counts as much as one walk. Walks through s' itself are left out of V(s): no action is compared with its
-own outcome.
+r is what the step paid: 1 for the step that solves the task. G is the λ-return of a visit (see
+`credit.lambda_returns`), averaged over the walks through it; p(s) is what the history expects, which counts as much as
+one walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
 """
 
 from collections import defaultdict
@@ -27,7 +27,7 @@ class WalkReturns:
 
     Args:
         episodes: Ended walks.
-        scorer: Expects the values that returns are mixed with.
+        scorer: Knows the values that returns are mixed with, and what steps pay.
         discount: γ in (0, 1], per step.
         outcome_weight: λ in [0, 1].
     """
@@ -39,8 +39,9 @@ class WalkReturns:
         self._by_state: defaultdict[tuple[Visit, int], list[tuple[int, float]]] = defaultdict(list)
         for walk, episode in enumerate(episodes):
             end = episode.end
-            for visit, value in lambda_returns(end, scorer.value, discount=discount, outcome_weight=outcome_weight):
-                self._by_visit[visit][walk] = value
+            weights = {"discount": discount, "outcome_weight": outcome_weight}
+            for visit, value, outcome in lambda_returns(end, scorer.value, scorer.objective, **weights):
+                self._by_visit[visit][walk] = outcome
                 if visit is not end:
                     self._by_state[end.root, visit.state_digest].append((walk, value))
 
@@ -49,7 +50,7 @@ class WalkReturns:
         return visit in self._by_visit
 
     def of(self, visit: Visit) -> float:
-        """Return G of a visit, averaged over the walks through it; at least one passed it."""
+        """Return r + G of a visit, averaged over the walks through it; at least one passed it."""
         return fmean(self._by_visit[visit].values())
 
     def of_others(self, origin: Visit, reached: Visit) -> list[float]:
@@ -96,7 +97,7 @@ class WalkCredit:
             if not (is_sound(sample, reached) and returns.is_known(reached)):
                 continue
             bonus = options.novelty_weight * self._scorer.is_novel(group.origin, reached)
-            bonus -= options.invalid_action_penalty * reached.is_inadmissible
+            bonus += sample.text_reward - options.invalid_action_penalty * reached.is_inadmissible
             reward = options.discount * returns.of(reached) + bonus
             rows.append(Row(sample, reward, reward - self._expected(group.origin, reached, returns), number))
         return rows

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sample, Sampler
 from trl_3spo.algorithm.credit import has_signal, is_sound
+from trl_3spo.algorithm.objective import Objective, ObjectiveName
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
@@ -57,6 +58,7 @@ class EpisodeAlgorithm(ABC):
         novelty_weight: ω ≥ 0 of the bonus for states that are new in the episode.
         invalid_action_penalty: What an action that is not admissible costs, at least 0.
         dynamic_sampling: Whether groups without any advantage are replaced by groups of further tasks.
+        objective: What is to be maximised, `"success"` or `"reward"`.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class EpisodeAlgorithm(ABC):
         novelty_weight: float = 0.0,
         invalid_action_penalty: float = 0.0,
         dynamic_sampling: bool = False,
+        objective: ObjectiveName = "success",
     ) -> None:
         self.ranks = ranks or Alone()
-        self.tally = Tally(self.ranks)
+        self.objective = Objective.of(objective, env)
+        self.tally = Tally(self.ranks, self.objective)
         self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
         self._env = env
         self._group_size = group_size
@@ -124,21 +128,24 @@ class EpisodeAlgorithm(ABC):
             ends, steps = self._play(sampler, num_tasks)
         self.tally.end([Episode(end) for end in ends])
         groups, kept = self._without_failed(ends, steps)
-        advantages = self._with_bonus(groups, self.credit(groups, kept))
+        advantages = self._with_bonus(groups, kept, self.credit(groups, kept))
         samples, earned = iter(kept), iter(advantages)
         return [Played(x, list(islice(samples, len(x))), list(islice(earned, len(x)))) for x in groups]
 
-    def _with_bonus(self, groups: TaskEpisodes, advantages: Steps) -> Steps:
-        """Add novelty, less penalties, relative to their mean over the steps of all ranks."""
-        if self._novelty_weight == self._invalid_action_penalty == 0.0:
+    def _with_bonus(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]], advantages: Steps) -> Steps:
+        """Add what counts for a step alone, relative to its mean over the steps of all ranks."""
+        bonuses = [self._bonus(*pair) for pair in zip(all_episodes(groups), steps, strict=True)]
+        every = np.concatenate(self.ranks.gather(joined(bonuses)))
+        if not every.any():
             return advantages
-        bonuses = [self._bonus(episode.end) for episode in all_episodes(groups)]
-        mean = np.concatenate(self.ranks.gather(joined(bonuses))).mean()
+        mean = every.mean()
         return [x + bonus - mean for x, bonus in zip(advantages, bonuses, strict=True)]
 
-    def _bonus(self, end: Visit) -> NDArray[np.float64]:
+    def _bonus(self, episode: Episode, samples: Sequence[Sample]) -> NDArray[np.float64]:
+        """Return for every step novelty, less penalties, and what reward functions gave its text."""
         novelty, penalty = self._novelty_weight, self._invalid_action_penalty
-        return np.array([novelty * x.is_new_on_path - penalty * x.is_inadmissible for x in end.path()[1:]])
+        steps = zip(episode.end.path()[1:], samples, strict=True)
+        return np.array([novelty * x.is_new_on_path - penalty * x.is_inadmissible + y.text_reward for x, y in steps])
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
         """Play whole episodes; return where each ended, and a sample for every one of its steps."""
@@ -169,7 +176,9 @@ class EpisodeAlgorithm(ABC):
         earned = iter(advantages)
         for number, group in enumerate(kept):
             for episode, samples in zip(group.episodes, group.steps, strict=True):
-                credits = zip(samples, step_rewards(episode).tolist(), next(earned).tolist(), strict=True)
+                credits = zip(
+                    samples, step_rewards(episode, self.objective).tolist(), next(earned).tolist(), strict=True
+                )
                 rows += [Row(*credit, number) for credit in credits if is_sound(credit[0], episode.end)]
         return rows
 
@@ -203,7 +212,7 @@ class EpisodeGRPO(EpisodeAlgorithm):
 
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
         """Give every step of an episode the episode's advantage."""
-        return grpo(groups, is_scaled=self._is_scaled)
+        return grpo(groups, is_scaled=self._is_scaled, objective=self.objective)
 
 
 class GiGPO(EpisodeAlgorithm):
@@ -224,7 +233,7 @@ class GiGPO(EpisodeAlgorithm):
 
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
         """Add to the episode's advantage the step's among those from equal states."""
-        return gigpo(groups, **self._settings)
+        return gigpo(groups, **self._settings, objective=self.objective)
 
 
 def all_episodes(groups: TaskEpisodes) -> list[Episode]:

@@ -8,6 +8,7 @@ import numpy as np
 from trl_3spo.algorithm.base import Metrics, Ranks, Sample
 from trl_3spo.algorithm.credit import whiten
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.records import Episode
 from trl_3spo.algorithm.three_spo import observe_together
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, group_values, history_values, step_po
@@ -35,14 +36,16 @@ class GroupValues:
 
     Args:
         discount: γ in [0, 1], per step.
+        objective: Says what a step pays.
     """
 
-    def __init__(self, discount: float) -> None:
+    def __init__(self, discount: float, objective: Objective = SUCCESS) -> None:
         self._discount = discount
+        self._objective = objective
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
         """Return the mean return that the others went on to earn."""
-        return group_values(groups, discount=self._discount)
+        return group_values(groups, discount=self._discount, objective=self._objective)
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
         """Learn nothing."""
@@ -62,19 +65,21 @@ class HistoryValues:
     Args:
         history: The history, which is written here.
         discount: γ in [0, 1], per step.
+        objective: Says what a step pays.
     """
 
-    def __init__(self, history: StateHistory, discount: float) -> None:
+    def __init__(self, history: StateHistory, discount: float, objective: Objective = SUCCESS) -> None:
         self.history = history
         self._discount = discount
+        self._objective = objective
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
         """Return what states were worth in the episodes before these: none is judged by its own outcome."""
-        return history_values(groups, self.history)
+        return history_values(groups, self.history, self._objective)
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
         """Write the episodes to the history of all ranks."""
-        observe_together(self.history, episodes, self._discount, ranks)
+        observe_together(self.history, episodes, self._discount, ranks, self._objective)
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,7 +126,7 @@ class StepPO(EpisodeAlgorithm):
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
         """Return generalized advantages, and let the values learn."""
         values = self.values.of(groups, steps)
-        advantages = step_po(groups, values, **self._settings)
+        advantages = step_po(groups, values, **self._settings, objective=self.objective)
         returns = [a + v[:-1] for a, v in zip(advantages, values, strict=True)]
         for name, logged in self.values.learn(all_episodes(groups), returns, self.ranks).items():
             for value in logged:

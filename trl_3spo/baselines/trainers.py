@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.objective import Objective
 from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
 from trl_3spo.baselines.critic import CriticValues, ValueHead, last_hidden_states
 from trl_3spo.baselines.episodes import EpisodeGRPO, GiGPO
@@ -107,11 +108,12 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
 
     def _values(self) -> Values:
         args = self.args
+        objective = Objective.of(args.objective, self.guard)
         if args.value_source == "group":
-            return GroupValues(args.discount)
+            return GroupValues(args.discount, objective)
         if args.value_source == "history":
             history = StateHistory(half_life=args.history_half_life, backoff_strength=args.backoff_strength)
-            return HistoryValues(history, args.discount)
+            return HistoryValues(history, args.discount, objective)
         hidden_size = self.model.config.get_text_config().hidden_size
         head = ValueHead(hidden_size, args.critic_learning_rate, self.accelerator)
         return CriticValues(head, self.guard, self.sampler.cut_prompt_ids, self._hidden_states)
@@ -137,4 +139,5 @@ def _episodes(trainer: AgentTrainer[Any]) -> dict[str, Any]:
         "novelty_weight": args.novelty_weight,
         "invalid_action_penalty": args.invalid_action_penalty,
         "dynamic_sampling": args.dynamic_sampling,
+        "objective": args.objective,
     }

@@ -65,7 +65,8 @@ class StepResult:
 
     Args:
         observation: The state the action led to.
-        reward: Reward of this transition, in the environment's own unit; logged, not trained on.
+        reward: Reward of this transition, in the environment's own unit. It is trained on with `objective="reward"`,
+            and logged in any case.
         terminated: The task itself has ended here, won or lost.
         truncated: A limit from outside the task, such as a number of steps, has ended the episode.
         success: The task is solved. Only a terminated step can be a success.
@@ -145,7 +146,13 @@ class Environment(abc.ABC):
     One instance serves many search trees at once: a snapshot may be restored at any time, after any other task, any
     number of times, and the same action then gives the same result. `prompt` and `parse_action` have defaults that suit
     a plain text world; override them where a benchmark has its own form. As a context manager it closes itself.
+
+    Attributes:
+        reward_range: The least and the most that an episode can pay in all, undiscounted. `objective="reward"` scales
+            returns by it.
     """
+
+    reward_range: tuple[float, float] = (0.0, 1.0)
 
     @abc.abstractmethod
     def tasks(self, split: str | None = None) -> Sequence[Task]:

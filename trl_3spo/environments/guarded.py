@@ -47,6 +47,11 @@ class GuardedEnvironment(Environment):
         """The environment in use."""
         return self.tries.env
 
+    @property
+    def reward_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """The environment's reward range."""
+        return self.env.reward_range
+
     # -- the contract --------------------------------------------------------------------------------------------------
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:

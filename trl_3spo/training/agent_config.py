@@ -1,9 +1,11 @@
 """Configuration that all trainers of agents share, whatever their algorithm."""
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 
+from trl_3spo.algorithm.objective import ObjectiveName
 from trl_3spo.algorithm.options import AdvantageScaling
 from trl_3spo.environments.failures import (
     MAX_EPISODE_STEPS,
@@ -36,6 +38,9 @@ class AgentConfig(PrefixSharingConfig):
         invalid_action_penalty (`float`, *optional*, defaults to `0.0`):
             What an action that is not admissible costs, at least 0: taken off its reward in 3SPO, off its advantage in
             the baselines.
+        objective (`str`, *optional*, defaults to `"success"`):
+            What is maximised. `"success"`: how often tasks are solved. `"reward"`: what the environment pays, scaled by
+            its `reward_range`.
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
@@ -79,6 +84,9 @@ class AgentConfig(PrefixSharingConfig):
     )
     invalid_action_penalty: float = field(
         default=0.0, metadata={"help": "What an action that is not admissible costs."}
+    )
+    objective: ObjectiveName = field(
+        default="success", metadata={"help": "What is maximised: 'success' or the environment's 'reward'."}
     )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
@@ -125,6 +133,8 @@ class AgentConfig(PrefixSharingConfig):
         for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.objective not in get_args(ObjectiveName):
+            raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
         if self.invalid_action_penalty < 0:
             raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
         if self.vllm_sync_steps > 1 and not self.vllm_importance_sampling_correction:
