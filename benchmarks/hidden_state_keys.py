@@ -120,11 +120,11 @@ def main() -> None:
             trainer.save_model(folder)
             measured = {}
             for policy, path in {"before": str(world.warm_start), "after": folder}.items():
-                generate = load_policy(
-                    path, temperature=1.0, max_completion_length=world.options["max_completion_length"]
-                )
+                model = load_policy(path, temperature=1.0, max_completion_length=world.options["max_completion_length"])
                 torch.manual_seed(0)
-                episodes = play(generate, tasks.env, tasks.train[: arguments.episodes], batch_size=128)
+                episodes = play(
+                    model.answering(tasks.env), tasks.env, tasks.train[: arguments.episodes], batch_size=128
+                )
                 measured[policy] = measure(tasks.env, episodes, path)
                 print(name, policy, json.dumps(measured[policy], indent=1), flush=True)
         record["environments"][name] = measured

@@ -24,10 +24,9 @@ from faulty import Faults, FaultyEnvironment
 from provenance import provenance
 from soak_updates import train
 
-from trl_3spo.algorithm.base import Sample
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visit
+from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visit
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.base import Environment, Task

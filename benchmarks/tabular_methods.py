@@ -8,10 +8,10 @@ from typing import Any
 from controls import Control, controls
 from tabular_worlds import TablePolicy, TabularEnv
 
-from trl_3spo.algorithm.base import Algorithm, Row, Sample
+from trl_3spo.algorithm.base import Algorithm, Row
 from trl_3spo.algorithm.credit import group_relative
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.records import Sample, Visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.baselines.episodes import EpisodeGRPO, GiGPO

@@ -95,7 +95,7 @@ def corrections(lessons: Lessons, phase: Phase, share: float, folder: str) -> Da
     env = lessons.make_env(round(phase.num_tasks * share), phase.seed)
     policy = load_policy(folder, temperature=1.0, max_completion_length=lessons.max_completion_length)
     rows = []
-    for episode in play(policy, env, env.tasks(), batch_size=256):
+    for episode in play(policy.answering(env), env, env.tasks(), batch_size=256):
         visits = episode.end.path()
         expert = lessons.new_expert(visits[0].observation, phase.seed)
         for visit in visits[:-1]:

@@ -7,7 +7,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from trl_3spo.algorithm.base import Sample
+from trl_3spo.algorithm.records import Sample
 from trl_3spo.environments.corridor import CorridorEnv
 
 

@@ -67,9 +67,9 @@ def test_environment_shows_the_last_turns(history_length: int, shown: list[str])
     [
         ("<think>hm</think><action>go to fridge 1</action>", "go to fridge 1"),
         ("<think>hm</think>\n<action> Go to  Fridge 1. </action> and more", "go to fridge 1"),
-        ("<action>look</action><action>'take cup 1 from desk 2'</action>", "take cup 1 from desk 2"),
+        ("<action>'take cup 1 from desk 2'</action><action>look</action>", "take cup 1 from desk 2"),
         ("<think>hm</think> **inventory**", "inventory"),
-        ("<action>go to fridge 1", "go to fridge 1"),
+        ("<action>go to fridge 1", ""),
         ("", ""),
     ],
 )

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_3spo.algorithm.base import Sample
 from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.options import ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Group, Transition, first_visit, next_visit
+from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, first_visit, next_visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.algorithm.walk_credit import WalkCredit

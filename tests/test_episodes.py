@@ -5,8 +5,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from trl_3spo.algorithm.base import Sample
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.algorithm.records import Sample
 from trl_3spo.baselines.episodes import EpisodeAlgorithm, EpisodeGRPO, GiGPO
 from trl_3spo.baselines.step_po import GroupValues, HistoryValues, StepPO
 from trl_3spo.environments.corridor import CorridorEnv

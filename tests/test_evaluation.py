@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation import EpisodeResult, evaluate_policy, panel_hash, play_panel, summarize, wilson_interval
+from trl_3spo.evaluation.panel import answering
 
 
 def always(action):
@@ -46,7 +47,7 @@ def test_an_agent_that_stands_still():
 def test_results_keep_the_order_of_the_tasks_and_repetitions_count():
     env = CorridorEnv(length=5, max_steps=6)
     tasks = [*env.tasks(), *env.tasks()]
-    results = play_panel(walk, env, tasks, batch_size=2)
+    results = play_panel(answering(walk, env), env, tasks, batch_size=2)
     assert [result.task for result in results] == [task.id for task in tasks]
 
 

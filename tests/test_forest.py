@@ -6,10 +6,9 @@ from functools import partial
 
 import pytest
 
-from trl_3spo.algorithm.base import Sample
 from trl_3spo.algorithm.credit import Credit
 from trl_3spo.algorithm.options import ThreeSPOOptions
-from trl_3spo.algorithm.records import digest
+from trl_3spo.algorithm.records import Sample, digest
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
@@ -24,6 +23,11 @@ class Rank:
 
     def __init__(self, rank):
         self.rank = rank
+
+
+def answers(actions):
+    """Return samples that name these actions."""
+    return [[Sample([], [], [0], action) for action in group] for group in actions]
 
 
 def rollout(env=None, *, max_group_size=8, tasks=None, ranks=None, min_group_size=1, **options):
@@ -42,7 +46,7 @@ def advance(collecting, capacity, rng_actions=("left", "right", "open")):
     """Take one round with actions in rotation, and write its episodes back."""
     plan = collecting.forest.plan(capacity)
     actions = [[rng_actions[i % len(rng_actions)] for i in range(expansion.num_samples)] for expansion in plan]
-    groups = collecting.forest.record(plan, actions)
+    groups = collecting.forest.record(plan, answers(actions))
     observe(collecting)
     return plan, groups
 
@@ -105,11 +109,11 @@ def test_groups_are_judged_by_the_history_before_their_round(baseline):
     collecting = rollout(env, tasks=env.tasks()[:1], baseline=baseline, advantage_scaling="none")
     plan = collecting.forest.plan(8)
     (door,) = {expansion.visit.task.kind for expansion in plan}
-    collecting.forest.record(plan, [[door] * 8])
+    collecting.forest.record(plan, answers([[door] * 8]))
     observe(collecting)
     plan = collecting.forest.plan(8)
     before = collecting.history.num_episodes
-    (group,) = collecting.forest.record(plan, [["open"] * 4 + ["dance"] * 4])
+    (group,) = collecting.forest.record(plan, answers([["open"] * 4 + ["dance"] * 4]))
     assert collecting.history.num_episodes == before
     won, lost = group.transitions[0], group.transitions[-1]
     # S(s) = 1 for the unseen state; 0.05 + 0.45 · (1 − e^(−2 · 0.95)) for the way out, 0.45 · (1 − 1) for staying.
@@ -128,7 +132,7 @@ def test_groups_are_judged_by_the_history_before_their_round(baseline):
 def test_equal_actions_share_their_consequence():
     collecting = rollout()
     plan = collecting.forest.plan(8)
-    (group,) = collecting.forest.record(plan, [["left"] * 4 + ["right"] * 4])
+    (group,) = collecting.forest.record(plan, answers([["left"] * 4 + ["right"] * 4]))
     assert len({id(transition.visit) for transition in group.transitions}) == 2
 
 
@@ -142,7 +146,9 @@ def walk(collecting, num_trees, actions=("left", "right", "open")):
     collecting.forest.start(num_trees)
     groups = []
     while plan := collecting.forest.plan_living():
-        groups += collecting.forest.record(plan, [[actions[i % 3] for i in range(x.num_samples)] for x in plan])
+        groups += collecting.forest.record(
+            plan, answers([[actions[i % 3] for i in range(x.num_samples)] for x in plan])
+        )
     return groups, collecting.forest.take_ended()
 
 
@@ -164,7 +170,7 @@ def test_judged_groups_know_what_became_of_their_walks():
     groups = []
     for first, second in (("right", "left"), ("open", "right")):
         plan = collecting.forest.plan_living()
-        groups += collecting.forest.record(plan, [[first, second]])
+        groups += collecting.forest.record(plan, answers([[first, second]]))
     episodes = collecting.forest.take_ended()
     assert [episode.success for episode in episodes] == [True]
     assert [x.reward for x in groups[0].transitions] == [0.0, 0.0]
@@ -214,9 +220,9 @@ def test_senses_of_novelty(novelty):
     options = {"novelty": novelty, "novelty_weight": 0.5, "novelty_decay_rate": 0.0}
     collecting = rollout(env, tasks=tasks, max_episodes_per_tree=1, **options)
     plan = collecting.forest.plan(8)
-    collecting.forest.record(plan, [["left"] * 8])
+    collecting.forest.record(plan, answers([["left"] * 8]))
     plan = collecting.forest.plan(8)
-    (group,) = collecting.forest.record(plan, [["right"] * 4 + ["dance"] * 4])
+    (group,) = collecting.forest.record(plan, answers([["right"] * 4 + ["dance"] * 4]))
     back, stayed = group.transitions[0].reward, group.transitions[-1].reward
     # Going back is a change, but the place has been on this path; no episode has ended, so all is new in training.
     expected = {"episode": (0.0, 0.0), "changed": (0.5, 0.0), "training": (0.5, 0.5)}

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from training import SpokenCorridor, baseline_trainer, config_for, tokenizer_for, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
-from trl_3spo.algorithm.base import Alone, Sample
+from trl_3spo.algorithm.base import Alone
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.objective import NUM_EPISODES, SUCCESS, Objective, ReturnWatch
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Visit, digest, first_visit, next_visit
+from trl_3spo.algorithm.records import Episode, Sample, Visit, digest, first_visit, next_visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.three_spo import ThreeSPO

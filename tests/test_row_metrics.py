@@ -3,7 +3,8 @@
 import pytest
 
 from training import SpokenCorridor, corridor_trainer
-from trl_3spo.algorithm.base import Alone, Row, Sample
+from trl_3spo.algorithm.base import Alone, Row
+from trl_3spo.algorithm.records import Sample
 from trl_3spo.training.row_metrics import row_metrics
 
 END = 9

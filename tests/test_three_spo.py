@@ -7,8 +7,8 @@ from itertools import chain
 
 import pytest
 
-from trl_3spo.algorithm.base import Sample
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
+from trl_3spo.algorithm.records import Sample
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
 

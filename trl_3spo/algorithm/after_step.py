@@ -43,7 +43,7 @@ class AfterStep(Loop):
         with sampler.phase():
             plan = self.forest.plan(capacity)
             samples = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
-            groups = self.forest.record(plan, [[x.action for x in group] for group in samples])
+            groups = self.forest.record(plan, samples)
         credited = with_signal(self.credit.rows(samples, groups))
         self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
         self.observe(self.forest.take_ended())

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
-from trl_3spo.algorithm.base import Ranks, Row, Sample, Sampler
+from trl_3spo.algorithm.base import Ranks, Row, Sampler
 from trl_3spo.algorithm.credit import Credit, with_signal
 from trl_3spo.algorithm.forest import Forest
-from trl_3spo.algorithm.records import Episode, Group
+from trl_3spo.algorithm.records import Episode, Group, Sample
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.walk_credit import WalkCredit
 
@@ -78,7 +78,7 @@ class AfterWalks(Loop):
         groups: list[Group] = []
         while plan := self.forest.plan_living():
             sampled = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
-            groups += self.forest.record(plan, [[x.action for x in group] for group in sampled])
+            groups += self.forest.record(plan, sampled)
             samples += sampled
         return samples, groups
 

@@ -1,6 +1,6 @@
 """What the policy is asked in a state, and what it answered: here a guarded environment may fail as well."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.base import Environment, Message
@@ -29,31 +29,29 @@ def ask(env: Environment, visit: Visit, num_turns: int | None = None) -> Prompt 
         return NoAction(str(error), is_failure=True)
 
 
-def ask_briefly(env: Environment, visit: Visit, fits: Callable[[Prompt], bool]) -> Prompt | NoAction:
+def ask_briefly(
+    env: Environment, visit: Visit, fits: Callable[[Prompt], bool], num_turns: int | None = None
+) -> Prompt | NoAction:
     """Return the prompt of a state with as many of the latest turns as fit, or why there is none.
 
     Args:
         env: Writes it.
-        visit: A state whose prompt with all turns does not fit.
+        visit: A state whose prompt does not fit.
         fits: Says of a prompt whether it fits.
+        num_turns: Number of past turns that it was written with; `None` is all of them.
     """
     found: Prompt | NoAction = NoAction(PROMPT_OVERFLOW, is_failure=False)
-    fewest, most = 0, visit.depth - 1
+    fewest, most = 0, min(visit.depth, visit.depth if num_turns is None else num_turns) - 1
     while fewest <= most:
-        num_turns = (fewest + most) // 2
-        prompt = ask(env, visit, num_turns)
+        middle = (fewest + most) // 2
+        prompt = ask(env, visit, middle)
         if isinstance(prompt, NoAction):
             return prompt
         if fits(prompt):
-            found, fewest = prompt, num_turns + 1
+            found, fewest = prompt, middle + 1
         else:
-            most = num_turns - 1
+            most = middle - 1
     return found
-
-
-def ask_each(env: Environment, visits: Sequence[Visit]) -> list[Prompt | NoAction]:
-    """Return the prompt of every state, or why there is none."""
-    return [ask(env, visit) for visit in visits]
 
 
 def parse(env: Environment, completion: str) -> str:

@@ -9,34 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from trl_3spo.algorithm.records import Visit
-from trl_3spo.environments.base import Message
+from trl_3spo.algorithm.records import Sample, Visit
 
 T = TypeVar("T")
 
 Metrics = dict[str, list[float]]
 """Values by the name they are logged under. Every value counts once in the mean of a logging window."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One action that the policy sampled.
-
-    Args:
-        prompt: The chat messages that asked for it.
-        prompt_ids: P token ids of the prompt.
-        completion_ids: C ≥ 1 token ids of the completion.
-        action: What the environment's parser read in the completion.
-        logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
-        text_reward: Weighted sum of what reward functions gave the completion. It counts for this step alone.
-    """
-
-    prompt: list[Message]
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    action: str
-    logps: list[float] | None = None
-    text_reward: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from trl_3spo.algorithm.base import Ranks, Row, Sample
+from trl_3spo.algorithm.base import Ranks, Row
 from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Group, Transition, Visit
+from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, Visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.environments.failures import NoAction
 

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from trl_3spo.algorithm.records import Episode, Group, Transition, Visit, first_visit, next_visit, next_visits
+from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, Visit, first_visit, next_visit, next_visits
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 from trl_3spo.algorithm.tally import Tally
@@ -137,19 +137,20 @@ class Forest:
             self._ended += tree.prune()
         return 0
 
-    def record(self, plan: Sequence[Expansion], actions: Sequence[Sequence[str]]) -> list[Group]:
+    def record(self, plan: Sequence[Expansion], samples: Sequence[Sequence[Sample]]) -> list[Group]:
         """Take the sampled actions in the environment, rank where they led, and advance the trees.
 
         Args:
             plan: What `plan` returned, or a part of it.
-            actions: For every expansion its n(s) actions, in sampling order.
+            samples: For every expansion its n(s) samples, in sampling order.
 
         Returns:
             One group for every expansion, in the plan's order, void transitions included. Trees do not see these. A
             walk whose next state is unknown, because all were void, is given up.
         """
-        pairs = list(zip(plan, actions, strict=True))
-        reached = iter(next_visits(self._env, [(x.visit, action) for x, sampled in pairs for action in sampled]))
+        pairs = list(zip(plan, samples, strict=True))
+        moves = [(x.visit, sample.action) for x, sampled in pairs for sample in sampled]
+        reached = iter(next_visits(self._env, moves, list(chain.from_iterable(samples))))
         groups = []
         for expansion, sampled in pairs:
             group = self._group(expansion.visit, list(islice(reached, len(sampled))))

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from trl_3spo.algorithm.objective import SUCCESS, Objective
-from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task, Turn
+from trl_3spo.environments.answers import Malformed
+from trl_3spo.environments.base import Environment, Key, Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.failures import EpisodeFailedError
 from trl_3spo.environments.way import never_begun
 
@@ -16,6 +17,29 @@ from trl_3spo.environments.way import never_begun
 def digest(key: Key) -> int:
     """Name a key by 64 bits that are the same in every process (a million keys collide with probability 3e-8)."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One action that the policy sampled.
+
+    Args:
+        prompt: The chat messages that asked for it.
+        prompt_ids: P token ids of the prompt.
+        completion_ids: C ≥ 1 token ids of the completion.
+        action: What the environment's parser read in the completion.
+        text: The completion as text.
+        logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
+        text_reward: Weighted sum of what reward functions gave the completion. It counts for this step alone.
+    """
+
+    prompt: list[Message]
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    action: str
+    text: str = ""
+    logps: list[float] | None = None
+    text_reward: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +53,7 @@ class Visit:
         parent: The visit before, None at the root.
         action: The action that led here, None at the root.
         depth: Environment steps since the root.
+        sample: The answer that led here, where it is known: neither at the root nor after a resume.
     """
 
     task: Task
@@ -37,6 +62,7 @@ class Visit:
     parent: "Visit | None" = None
     action: str | None = None
     depth: int = 0
+    sample: Sample | None = None
 
     @property
     def observation(self) -> Observation:
@@ -65,10 +91,15 @@ class Visit:
         return all(self.state_digest != visit.state_digest for visit in self._ancestors())
 
     @property
+    def is_malformed(self) -> bool:
+        """Whether the answer that led here named no action."""
+        return isinstance(self.action, Malformed)
+
+    @property
     def is_inadmissible(self) -> bool:
-        """Whether the action that led here was none of the admissible ones, where the environment names any."""
+        """Whether the answer that led here named no action, or none of those that the environment admits."""
         admissible = self.parent.observation.admissible_actions if self.parent else ()
-        return bool(admissible) and self.action not in admissible
+        return self.is_malformed or (bool(admissible) and self.action not in admissible)
 
     def path(self) -> "list[Visit]":
         """All visits from the root to this one."""
@@ -89,7 +120,7 @@ class Visit:
 
     def turns(self) -> list[Turn]:
         """The episode so far as the policy saw it, oldest first, without the present observation."""
-        return [Turn(before.observation.text, after.action or "") for before, after in pairwise(self.path())]
+        return [_turn(before, after) for before, after in pairwise(self.path())]
 
     def _ancestors(self) -> "Iterator[Visit]":
         visit = self.parent
@@ -106,15 +137,31 @@ def first_visit(env: Environment, task: Task) -> Visit:
         return Visit(task, StepResult(never_begun(task), truncated=True, failure=str(error)), None)
 
 
-def next_visits(env: Environment, moves: Sequence[tuple[Visit, str]]) -> list[Visit]:
+def _turn(before: Visit, after: Visit) -> Turn:
+    shown, answer = before.observation, after.sample.text if after.sample else ""
+    return Turn(shown.text, after.action or "", answer, shown.messages)
+
+
+def next_visits(
+    env: Environment, moves: Sequence[tuple[Visit, str]], samples: Sequence[Sample] | None = None
+) -> list[Visit]:
     """Put the environment back to each of some visits and take an action there; return where they led.
 
-    Environments are deterministic, so equal moves share one step and one visit.
+    Environments are deterministic, so equal moves share one step and one visit: the first one's.
+
+    Args:
+        env: The environment.
+        moves: Visits and actions.
+        samples: For every move the answer that named its action.
     """
     distinct = list(dict.fromkeys(moves))
     steps = env.step_each([(origin.snapshot, action) for origin, action in distinct])
+    # The last one under a key stays, so the first one's has to come last.
+    answers = dict(zip(reversed(moves), reversed(samples), strict=True)) if samples else {}
     reached = {
-        (origin, action): Visit(origin.task, result, snapshot, origin, action, origin.depth + 1)
+        (origin, action): Visit(
+            origin.task, result, snapshot, origin, action, origin.depth + 1, answers.get((origin, action))
+        )
         for (origin, action), (result, snapshot) in zip(distinct, steps, strict=True)
     }
     return [reached[move] for move in moves]

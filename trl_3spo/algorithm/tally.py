@@ -44,6 +44,7 @@ class Tally:
         reached = [visit.state_digest for visit in sampled if not visit.has_failed]
         self.counts["sampled_actions"] += len(sampled)
         self.counts["inadmissible"] += sum(visit.is_inadmissible for visit in sampled)
+        self.counts["malformed"] += sum(visit.is_malformed for visit in sampled)
         self.counts["revisits"] += sum(state in self._states for state in reached)
         self._states.update(reached)
 
@@ -74,6 +75,7 @@ class Tally:
         num_actions = max(total["sampled_actions"], 1)
         self.log("frac_states_revisited", total["revisits"] / num_actions)
         self.log("inadmissible_share", total["inadmissible"] / num_actions)
+        self.log("malformed_share", total["malformed"] / num_actions)
         self.log("unique_states", sum(self._ranks.gather(self.num_states)))
         return total
 

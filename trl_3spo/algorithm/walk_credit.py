@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from trl_3spo.algorithm.base import Row, Sample
+from trl_3spo.algorithm.base import Row
 from trl_3spo.algorithm.credit import is_sound, lambda_returns
 from trl_3spo.algorithm.options import ThreeSPOOptions
-from trl_3spo.algorithm.records import Episode, Group, Visit
+from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
 from trl_3spo.algorithm.scorer import StateScorer
 
 PRIOR_WALKS = 1.0

@@ -11,13 +11,10 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trl_3spo.algorithm.asking import ask
-from trl_3spo.algorithm.base import Metrics, Ranks, Sample
-from trl_3spo.algorithm.records import Episode
+from trl_3spo.algorithm.base import Metrics, Ranks
+from trl_3spo.algorithm.records import Episode, Sample, Visit
 from trl_3spo.baselines.credit import Steps, TaskEpisodes
 from trl_3spo.baselines.episodes import joined
-from trl_3spo.environments.base import Environment, Message
-from trl_3spo.environments.failures import NoAction
 
 logger = logging.getLogger(__name__)
 
@@ -100,21 +97,18 @@ class CriticValues:
 
     Args:
         head: The critic.
-        env: Asks for the next action where an episode was cut off.
-        prompt_ids: Tokenizes prompts.
+        prompt_ids_at: Returns the tokens of what would be asked where an episode was cut off, if anything.
         hidden_states: Reads the policy.
     """
 
     def __init__(
         self,
         head: ValueHead,
-        env: Environment,
-        prompt_ids: Callable[[list[list[Message]]], list[list[int]]],
+        prompt_ids_at: Callable[[Visit], list[int] | None],
         hidden_states: HiddenStates,
     ) -> None:
         self.head = head
-        self._env = env
-        self._prompt_ids = prompt_ids
+        self._prompt_ids_at = prompt_ids_at
         self._hidden_states = hidden_states
         self._features: list[Tensor] = []
 
@@ -148,8 +142,7 @@ class CriticValues:
         return list(torch.split(states, [len(samples) + 1 for samples in steps]))
 
     def _next_prompt(self, episode: Episode, latest: list[int]) -> list[int]:
-        prompt = ask(self._env, episode.end)
-        return latest if isinstance(prompt, NoAction) else self._prompt_ids([prompt])[0]
+        return self._prompt_ids_at(episode.end) or latest
 
     def state_dict(self) -> dict[str, Any]:
         """Return the critic's weights and moments."""

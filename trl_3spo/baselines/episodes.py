@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sample, Sampler
+from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sampler
 from trl_3spo.algorithm.credit import has_signal, is_sound
 from trl_3spo.algorithm.objective import Objective, ObjectiveName
-from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
+from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visits
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rewards
@@ -155,7 +155,7 @@ class EpisodeAlgorithm(ABC):
         while waiting := [i for i, head in enumerate(heads) if not head.result.is_final]:
             sampled = sampler.sample([heads[i] for i in waiting], [1] * len(waiting))
             moves = [(heads[i], sample.action) for i, (sample,) in zip(waiting, sampled, strict=True)]
-            reached = next_visits(self._env, moves)
+            reached = next_visits(self._env, moves, [sample for (sample,) in sampled])
             self.tally.reach(reached)
             for i, (sample,), visit in zip(waiting, sampled, reached, strict=True):
                 steps[i].append(sample)

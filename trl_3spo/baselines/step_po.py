@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trl_3spo.algorithm.base import Metrics, Ranks, Sample
+from trl_3spo.algorithm.base import Metrics, Ranks
 from trl_3spo.algorithm.credit import whiten
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.objective import SUCCESS, Objective
-from trl_3spo.algorithm.records import Episode
+from trl_3spo.algorithm.records import Episode, Sample
 from trl_3spo.algorithm.three_spo import observe_together
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, group_values, history_values, step_po
 from trl_3spo.baselines.episodes import EpisodeAlgorithm, all_episodes

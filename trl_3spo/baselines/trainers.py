@@ -116,7 +116,7 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
             return HistoryValues(history, args.discount, objective)
         hidden_size = self.model.config.get_text_config().hidden_size
         head = ValueHead(hidden_size, args.critic_learning_rate, self.accelerator)
-        return CriticValues(head, self.guard, self.sampler.cut_prompt_ids, self._hidden_states)
+        return CriticValues(head, self.sampler.prompt_ids_at, self._hidden_states)
 
     def _hidden_states(self, prompt_ids: list[list[int]]) -> Tensor:
         with self.sampler.timed("critic"), self.accelerator.autocast():

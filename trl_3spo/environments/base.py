@@ -4,18 +4,23 @@
 """
 
 import abc
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
+
+from trl_3spo.environments.answers import action_in
 
 Key = str | bytes | int | float | bool | tuple[Any, ...] | None
 """A hashable built of strings, bytes, numbers, booleans, None and tuples of these, so that its `repr` is the same in
 every process: histories are saved under it."""
 
 Message = dict[str, str]
-"""One chat message with the keys `role` and `content`."""
+"""One chat message with the keys `role` and `content`, and `name` where a tool speaks."""
+
+Tool = Callable[..., Any] | dict[str, Any]
+"""Something the policy may call: a function with type hints and a docstring that says what its arguments are, or the
+JSON schema of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +46,19 @@ class Observation:
         text: What the policy reads.
         state_key: Exact identity of the state, task included: two observations have equal keys if and only if the same
             actions have the same consequences in both. Step counters and the past do not belong in it.
-        admissible_actions: The actions that do something here; empty means free text.
+        admissible_actions: The actions that mean something here; empty means free text. One of them may still have no
+            effect, such as a step into a wall.
         score_keys: Names of the state from fine to coarse; the history of success backs off along them. They should
             hold the time, such as the number of steps taken: what a state is worth falls with every step of a limited
             episode. The default, the state key alone, holds none. `LimitedEnvironment` adds it.
+        messages: The same as `text` in chat messages, where it is no single message of the user: what tools answered.
     """
 
     text: str
     state_key: Key
     admissible_actions: tuple[str, ...] = ()
     score_keys: tuple[Key, ...] = ()
+    messages: tuple[Message, ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         if not self.score_keys:
@@ -133,11 +141,23 @@ class StepResult:
         return self.terminated or self.truncated
 
 
+PromptStyle = Literal["window", "conversation"]
+
+
 class Turn(NamedTuple):
-    """One past step as the policy saw it: the observation's text and the action taken on it."""
+    """One past step as the policy saw it.
+
+    Args:
+        observation: Text of the observation.
+        action: The action taken on it.
+        answer: The whole answer that named the action, where it is known: a thought as well.
+        messages: The observation in chat messages, where it has such.
+    """
 
     observation: str
     action: str
+    answer: str = ""
+    messages: tuple[Message, ...] = ()
 
 
 class Environment(abc.ABC):
@@ -150,9 +170,17 @@ class Environment(abc.ABC):
     Attributes:
         reward_range: The least and the most that an episode can pay in all, undiscounted. `objective="reward"` scales
             returns by it.
+        max_action_characters: The longest action there is, for the default `parse_action`; `None` sets no limit.
+        prompt_style: What the default `prompt` is. `"window"`: one message with the last four turns and the
+            observation. `"conversation"`: all turns, each text and each answer a message of its own; admissible actions
+            are not listed there, so the text should say what can be done.
+        system_prompt: A message of the system that comes before either; empty is none.
     """
 
     reward_range: tuple[float, float] = (0.0, 1.0)
+    max_action_characters: int | None = None
+    prompt_style: PromptStyle = "window"
+    system_prompt: str = ""
 
     @abc.abstractmethod
     def tasks(self, split: str | None = None) -> Sequence[Task]:
@@ -227,34 +255,45 @@ class Environment(abc.ABC):
             observation: The present one.
             turns: The episode so far, oldest first.
         """
+        opening = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        if self.prompt_style == "conversation":
+            return conversation(opening, observation, turns)
         lines = [f"{turn.observation}\n> {turn.action}" for turn in turns[-4:]]
         lines.append(observation.text)
         if observation.admissible_actions:
             lines.append("Admissible actions: " + ", ".join(observation.admissible_actions))
-        return [{"role": "user", "content": "\n".join(lines)}]
+        return [*opening, {"role": "user", "content": "\n".join(lines)}]
+
+    def tools(self, task: Task) -> Sequence[Tool]:
+        """Return what the policy may call in a task; the chat template writes it into the prompt."""
+        return ()
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names. Total: any text gives some string, it never raises.
 
-        The default reads `<action>…</action>` (the last one, closed or cut off) and otherwise takes the whole text.
+        The default takes the first `<action>…</action>` after the thought, and without tags all that follows it; see
+        `trl_3spo.environments.answers.action_in`. An answer that names no action gives `Malformed`, which is the
+        empty string and counted in the logs.
         """
-        return parse_action(completion)
+        return action_in(completion, max_characters=self.max_action_characters)
 
 
-MAX_ACTION_CHARACTERS = 1000
-"""Longer actions are cut: no environment here has an admissible one of a tenth of this."""
+def conversation(opening: Sequence[Message], observation: Observation, turns: Sequence[Turn]) -> list[Message]:
+    """Return an episode as chat messages: what was seen as the user's or the tools', answers as the assistant's.
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
+    Each prompt then begins with the one before it and the answer to that, whose tokens are kept as they were sampled.
+
+    Args:
+        opening: Messages before the first observation, such as the task.
+        observation: The present one.
+        turns: The episode so far, oldest first, or its end: the conversation then begins with what was seen there.
+    """
+    messages = list(opening)
+    for turn in turns:
+        messages += _shown(turn.observation, turn.messages)
+        messages.append({"role": "assistant", "content": turn.answer or turn.action})
+    return [*messages, *_shown(observation.text, observation.messages)]
 
 
-def action_text(completion: str) -> str:
-    """Return the part of a completion that is meant as its action, cut but otherwise as it stands there."""
-    # The last tag counts: a thought may speak of the tags.
-    _, tag, tail = completion.rpartition("<action>")
-    text = tail.partition("</action>")[0] if tag else completion.rpartition("</think>")[2]
-    return text[:MAX_ACTION_CHARACTERS]
-
-
-def parse_action(completion: str) -> str:
-    """Read an action out of a completion; see `Environment.parse_action`."""
-    return _UNPRINTABLE.sub(" ", action_text(completion)).strip()
+def _shown(text: str, messages: Sequence[Message]) -> list[Message]:
+    return list(messages) or ([{"role": "user", "content": text}] if text else [])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Tool, Turn
 from trl_3spo.environments.contract import observation_problem, prompt_problem
 from trl_3spo.environments.deadline import time_limit
 from trl_3spo.environments.failures import EnvironmentAnswerError, EpisodeFailedError, FailurePolicy, NoAction
@@ -130,6 +130,10 @@ class GuardedEnvironment(Environment):
             return messages
 
         return self.tries.twice(ask, "prompt()", Way.before(task))
+
+    def tools(self, task: Task) -> Sequence[Tool]:
+        """Return the environment's tools."""
+        return self.env.tools(task)
 
     def parse_action(self, completion: str) -> str:
         """Return the action that the environment reads in a completion.

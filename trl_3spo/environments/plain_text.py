@@ -28,8 +28,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def printable_messages(messages: list[Message]) -> list[Message]:
-    """Return chat messages whose contents are printable."""
-    return [{name: printable(value) for name, value in message.items()} for message in messages]
+    """Return chat messages that are printable. A parser of answers may have put calls of tools there."""
+    return [{name: printable(str(value)) for name, value in message.items()} for message in messages]
 
 
 def encodable(text: str) -> str:

@@ -1,8 +1,11 @@
-"""What the prompts of the benchmarks have in common: two formats, a few past turns, and how an answer is read."""
+"""What the prompts of the benchmarks have in common: two formats and a few past turns."""
 
 from collections.abc import Callable, Sequence
 
 from trl_3spo.environments.base import Message, Turn
+
+MAX_ACTION_CHARACTERS = 1000
+"""Longer answers name no action: no benchmark has one of a tenth of this."""
 
 PROMPT_FORMATS = ("think", "action")
 """`think` asks for `<think>…</think><action>…</action>`, `action` for an action alone in few tokens."""
@@ -84,14 +87,3 @@ def fill_action(
     if options is not None:
         lines.append(f"Actions: {options}")
     return "\n".join([*lines, "Answer with one action."])
-
-
-def answer_in(completion: str, prompt_format: str) -> str:
-    """Return the part of a completion that holds its action.
-
-    Where an action alone is asked for, that is the first line that is not empty: what follows is no part of the answer.
-    Tags for the action overrule this.
-    """
-    if prompt_format == "action" and "<action>" not in completion:
-        return next((line for line in completion.splitlines() if line.strip()), "")
-    return completion

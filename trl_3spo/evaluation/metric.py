@@ -15,7 +15,7 @@ from datasets import Features, Value
 
 from trl_3spo.evaluation.panel import EpisodeResult, Evaluation, summarize
 
-_TYPES = {str: "string", bool: "bool", int: "int64"}
+_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
 COLUMNS = {field.name: _TYPES[field.type] for field in fields(EpisodeResult) if isinstance(field.type, type)}
 
 

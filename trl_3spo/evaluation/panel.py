@@ -5,12 +5,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from trl_3spo.algorithm.asking import Prompt, ask_each, parse
-from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visits
+from trl_3spo.algorithm.asking import ask, parse
+from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.guarded import GuardedEnvironment
@@ -19,8 +18,8 @@ from trl_3spo.environments.plain_text import printable
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
 
-Ask = Callable[[Sequence[Visit]], list[Prompt | NoAction]]
-"""Writes the prompt of every visit, or says why there is none."""
+Answer = Callable[[Sequence[Visit]], list[Sample]]
+"""A policy that is asked at visits: one sample for each."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,9 @@ class EpisodeResult:
         kind: Its type.
         success: Whether it was solved.
         num_steps: Environment steps taken.
-        num_inadmissible: Steps whose action was not among the admissible ones (0 where the environment names none).
+        num_inadmissible: Steps whose answer named no action, or none that the environment admits.
+        num_malformed: Steps whose answer named no action.
+        paid: What the environment paid in all, in its own unit.
     """
 
     task: str
@@ -40,6 +41,8 @@ class EpisodeResult:
     success: bool
     num_steps: int
     num_inadmissible: int
+    num_malformed: int = 0
+    paid: float = 0.0
 
 
 class FailedEpisodeResult(EpisodeResult):
@@ -74,7 +77,9 @@ class Evaluation:
         success: Over all episodes.
         success_by_kind: By task type.
         mean_steps: Environment steps per episode.
-        inadmissible_share: Share of actions that were not admissible, in [0, 1].
+        inadmissible_share: Share of answers that named no admissible action, in [0, 1].
+        malformed_share: Share of answers that named no action at all, in [0, 1].
+        mean_return: Mean of what the environment paid for an episode, in its own unit.
         panel: `panel_hash` of the tasks, however often each was played.
         num_failed: Episodes that ended because the environment failed. They count as not solved.
     """
@@ -83,6 +88,8 @@ class Evaluation:
     success_by_kind: dict[str, Interval] = field(default_factory=dict)
     mean_steps: float = 0.0
     inadmissible_share: float = 0.0
+    malformed_share: float = 0.0
+    mean_return: float = 0.0
     panel: str = ""
     num_failed: int = 0
 
@@ -95,6 +102,8 @@ class Evaluation:
             "success_rate_high": self.success.high,
             "mean_steps": self.mean_steps,
             "inadmissible_share": self.inadmissible_share,
+            "malformed_share": self.malformed_share,
+            "episode_return": self.mean_return,
             "failed_episodes": float(self.num_failed),
             **by_kind,
         }
@@ -104,17 +113,40 @@ class Evaluation:
         return asdict(self)
 
 
-def play(
-    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64, ask: Ask | None = None
-) -> list[Episode]:
+@runtime_checkable
+class Policy(Protocol):
+    """A policy that asks in its own way: with tools, keeping the tokens of a conversation, within its own limits."""
+
+    def answering(self, env: Environment) -> Answer:
+        """Return what answers at visits of an environment."""
+
+
+def answering(generate: Generate, env: Environment) -> Answer:
+    """Return a policy that is asked at visits, made of one that completes prompts."""
+
+    def answer(visits: Sequence[Visit]) -> list[Sample]:
+        prompts = [ask(env, visit) for visit in visits]
+        texts = iter(generate([prompt for prompt in prompts if not isinstance(prompt, NoAction)]))
+        return [_unasked(x) if isinstance(x, NoAction) else _answered(x, next(texts)) for x in prompts]
+
+    def _answered(prompt: list[Message], text: str) -> Sample:
+        return Sample(prompt, [], [], parse(env, text), text)
+
+    return answer
+
+
+def _unasked(why: NoAction) -> Sample:
+    return Sample([], [], [], why)
+
+
+def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
     """Play every task once with a policy, many at a time on one environment.
 
     Args:
-        generate: The policy.
+        answer: The policy.
         env: Must end its episodes itself.
         tasks: To play.
         batch_size: Number of episodes that are advanced together.
-        ask: Writes the prompts; by default the environment does.
 
     Returns:
         One episode per task, in the order of the tasks.
@@ -127,21 +159,16 @@ def play(
             index, task = waiting.pop()
             playing[index] = first_visit(env, task)
         going = {index: visit for index, visit in playing.items() if not visit.has_failed}
-        actions = _actions(generate, env, list(going.values()), ask or partial(ask_each, env))
-        playing |= zip(going, next_visits(env, list(zip(going.values(), actions, strict=True))), strict=True)
+        samples = answer(list(going.values()))
+        moves = [(visit, sample.action) for visit, sample in zip(going.values(), samples, strict=True)]
+        playing |= zip(going, next_visits(env, moves, samples), strict=True)
         ends |= {index: visit for index, visit in playing.items() if visit.result.is_final}
         playing = {index: visit for index, visit in playing.items() if not visit.result.is_final}
     return [Episode(ends[index]) for index in range(len(tasks))]
 
 
-def _actions(generate: Generate, env: Environment, visits: Sequence[Visit], ask: Ask) -> list[str]:
-    prompts = ask(visits)
-    completions = iter(generate([prompt for prompt in prompts if not isinstance(prompt, NoAction)]))
-    return [prompt if isinstance(prompt, NoAction) else parse(env, next(completions)) for prompt in prompts]
-
-
 def evaluate_policy(
-    generate: Generate,
+    generate: Generate | Policy,
     env: Environment,
     tasks: Sequence[Task],
     *,
@@ -165,20 +192,20 @@ def evaluate_policy(
     if not tasks or num_episodes < 1:
         raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
     guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
-    return summarize(play_panel(generate, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+    answer = generate.answering(guard) if isinstance(generate, Policy) else answering(generate, guard)
+    return summarize(play_panel(answer, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
 
 
-def play_panel(
-    generate: Generate, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64, ask: Ask | None = None
-) -> list[EpisodeResult]:
+def play_panel(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[EpisodeResult]:
     """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
-    return [_result(episode) for episode in play(generate, env, tasks, batch_size=batch_size, ask=ask)]
+    return [_result(episode) for episode in play(answer, env, tasks, batch_size=batch_size)]
 
 
 def _result(episode: Episode) -> EpisodeResult:
     task, path = episode.end.task, episode.end.path()
     kind = FailedEpisodeResult if episode.end.has_failed else EpisodeResult
-    return kind(task.id, task.kind, episode.success, episode.num_steps, sum(x.is_inadmissible for x in path))
+    num_inadmissible, num_malformed = sum(x.is_inadmissible for x in path), sum(x.is_malformed for x in path)
+    return kind(task.id, task.kind, episode.success, episode.num_steps, num_inadmissible, num_malformed, episode.paid)
 
 
 def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
@@ -198,6 +225,8 @@ def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
         success_by_kind={kind: wilson_interval(by_kind[kind]) for kind in sorted(by_kind)},
         mean_steps=num_steps / len(results),
         inadmissible_share=sum(result.num_inadmissible for result in results) / max(num_steps, 1),
+        malformed_share=sum(result.num_malformed for result in results) / max(num_steps, 1),
+        mean_return=sum(result.paid for result in results) / len(results),
         num_failed=sum(isinstance(result, FailedEpisodeResult) for result in results),
         panel=panel_hash(dict.fromkeys(result.task for result in results)),
     )

@@ -14,10 +14,13 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from trl_3spo.algorithm.records import Sample, Visit
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.environments.plain_text import encodable_messages
-from trl_3spo.evaluation.model_checks import require_chat_template, require_positions
-from trl_3spo.evaluation.panel import Evaluation, Generate, evaluate_policy
+from trl_3spo.environments.failures import NoAction
+from trl_3spo.evaluation.asker import Asker
+from trl_3spo.evaluation.chat import Chat
+from trl_3spo.evaluation.model_checks import num_positions, require_chat_template, require_positions
+from trl_3spo.evaluation.panel import Answer, Evaluation, evaluate_policy
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -60,8 +63,82 @@ def evaluate_checkpoint(
         return evaluate_policy(generate, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
 
 
-def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: int = 512) -> Generate:
-    """Load a checkpoint onto the GPU, if there is one, as a function from chat messages to completions.
+class CheckpointPolicy:
+    """A model and its tokenizer as a policy. As a function it completes chat messages.
+
+    Args:
+        network: The model, with its settings of generation.
+        tokenizer: Has a chat template, and pads on the left.
+        options: Further arguments of the chat template.
+    """
+
+    def __init__(self, network: Any, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._options = options or {}
+        self._chat = self._chat_for(has_tools=False)
+
+    def _chat_for(self, *, has_tools: bool) -> Chat:
+        ends = self._network.generation_config.eos_token_id or []
+        return Chat(self._tokenizer, self._options, end_tokens=ends, has_tools=has_tools)
+
+    def __call__(self, prompts: list[list[Message]]) -> list[str]:
+        """Complete chat messages.
+
+        Raises:
+            ValueError: A prompt does not fit the model.
+        """
+        ids = self._chat.prompt_ids(prompts)
+        return [self._chat.text_of(x, prompt) for x, prompt in zip(self._complete(ids), ids, strict=True)]
+
+    def answering(self, env: Environment) -> Answer:
+        """Return what answers at visits of an environment, with its tools, within the model's positions."""
+        asker: Asker | None = None
+
+        def answer(visits: Sequence[Visit]) -> list[Sample]:
+            nonlocal asker
+            if asker is None:
+                has_tools = any(env.tools(visit.task) for visit in visits)
+                asker = Asker(env, self._chat_for(has_tools=has_tools), self._room, refuse=self._refuse)
+            asked = asker.ask(visits)
+            rows = [x for x in asked if not isinstance(x, NoAction)]
+            completions = self._complete([x.ids for x in rows]) if rows else []
+            answers = iter([asker.read(x, ids) for x, ids in zip(rows, completions, strict=True)])
+            return [Sample([], [], [], x) if isinstance(x, NoAction) else next(answers) for x in asked]
+
+        return answer
+
+    def _room(self) -> int:
+        limit, size = num_positions(self._network), self._network.generation_config.max_new_tokens
+        return max(limit - size, 1) if limit else 0
+
+    def _refuse(self, size: int) -> None:
+        require_positions(self._network, size, self._network.generation_config.max_new_tokens)
+
+    def _complete(self, prompt_ids: list[list[int]]) -> list[list[int]]:
+        inputs = self._tokenizer.pad({"input_ids": prompt_ids}, return_tensors="pt").to(self._network.device)
+        prompt_size = inputs["input_ids"].size(1)
+        self._refuse(prompt_size)
+        with torch.inference_mode():
+            sequences = self._network.generate(**inputs)
+        ends = set(self._network.generation_config.eos_token_id or ())
+        return [_until_end(ids, ends) for ids in sequences[:, prompt_size:].tolist()]
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    """Return a completion with the token that ends it, without what pads it."""
+    last = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
+    return ids[: last + 1]
+
+
+def load_policy(
+    model: str,
+    *,
+    temperature: float = 0.0,
+    max_completion_length: int = 512,
+    chat_template_kwargs: dict[str, Any] | None = None,
+) -> CheckpointPolicy:
+    """Load a checkpoint onto the GPU, if there is one, as a policy.
 
     Its own settings of generation are put aside, but for the tokens that end an answer. See `evaluate_checkpoint`.
     """
@@ -80,26 +157,16 @@ def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: 
     network = AutoModelForCausalLM.from_pretrained(model, dtype="auto", device_map=device_map).eval()
     tokenizer = load_tokenizer(model)
     require_chat_template(tokenizer, model)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     network.generation_config = GenerationConfig(
         **sampling,
         max_new_tokens=max_completion_length,
-        pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        pad_token_id=tokenizer.pad_token_id,
         eos_token_id=_end_tokens(network, tokenizer),
     )
-
-    def complete(prompts: list[list[Message]]) -> list[str]:
-        texts = list(map(encodable_messages, prompts))
-        inputs = tokenizer.apply_chat_template(
-            texts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True
-        ).to(network.device)
-        prompt_size = inputs["input_ids"].size(1)
-        require_positions(network, prompt_size, max_completion_length)
-        with torch.inference_mode():
-            sequences = network.generate(**inputs)
-        return list(tokenizer.batch_decode(sequences[:, prompt_size:], skip_special_tokens=True))
-
-    return complete
+    return CheckpointPolicy(network, tokenizer, chat_template_kwargs)
 
 
 def merge_adapter(adapter: str | Path, output: str | Path) -> None:

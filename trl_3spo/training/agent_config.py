@@ -41,6 +41,12 @@ class AgentConfig(PrefixSharingConfig):
         objective (`str`, *optional*, defaults to `"success"`):
             What is maximised. `"success"`: how often tasks are solved. `"reward"`: what the environment pays, scaled by
             its `reward_range`.
+        max_turns (`int`, *optional*):
+            Number of past turns, the latest, that the environment writes a prompt with; `None` is all of them. A prompt
+            that does not begin with the one before it is tokenized anew.
+        max_prompt_tokens (`int`, *optional*):
+            Tokens of a prompt; `None` is as many as the model has positions for beside an answer. The oldest turns of a
+            longer one are left out, and if that does not help the episode ends there.
         max_idle_rounds (`int`, *optional*, defaults to `100`):
             Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
             these tasks, or never succeeds.
@@ -88,6 +94,10 @@ class AgentConfig(PrefixSharingConfig):
     objective: ObjectiveName = field(
         default="success", metadata={"help": "What is maximised: 'success' or the environment's 'reward'."}
     )
+    max_turns: int | None = field(default=None, metadata={"help": "Past turns that prompts are written with."})
+    max_prompt_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens of a prompt; the oldest turns of a longer one are left out."}
+    )
     max_idle_rounds: int = field(
         default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
     )
@@ -130,13 +140,7 @@ class AgentConfig(PrefixSharingConfig):
                 "completions of one prompt. Leave it out, and set advantage_scaling to 'group', 'batch' or 'none'."
             )
         refuse_options(self)
-        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
-        if self.objective not in get_args(ObjectiveName):
-            raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
-        if self.invalid_action_penalty < 0:
-            raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
+        self._check_ranges()
         if self.vllm_sync_steps > 1 and not self.vllm_importance_sampling_correction:
             raise ValueError(
                 f"vllm_sync_steps is {self.vllm_sync_steps} and vllm_importance_sampling_correction is off, so that "
@@ -144,6 +148,18 @@ class AgentConfig(PrefixSharingConfig):
                 "vllm_sync_steps=1."
             )
         _ = self.failures  # checks them
+
+    def _check_ranges(self) -> None:
+        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
+        for name in ("max_turns", "max_prompt_tokens"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1, or None for no limit.")
+        if self.objective not in get_args(ObjectiveName):
+            raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
+        if self.invalid_action_penalty < 0:
+            raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
         if self.eval_temperature < 0:

@@ -274,11 +274,10 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         ):
             torch.manual_seed(self.args.seed + rank)
             results = play_panel(
-                self.sampler.complete,
+                self.sampler.answer,
                 self.guard,
                 tasks[rank::num_ranks],
                 batch_size=self.args.per_device_eval_batch_size,
-                ask=self.sampler.ask,
             )
         shares = gather(results)
         return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])

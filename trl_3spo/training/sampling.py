@@ -1,6 +1,5 @@
 """The trainer's model as an algorithm sees it: visits in, samples out."""
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,21 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import GenerationConfig
 
-from trl_3spo.algorithm.asking import Prompt, ask_briefly, ask_each, parse
-from trl_3spo.algorithm.base import Metrics, Row, Sample
-from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.base import Metrics, Row
+from trl_3spo.algorithm.records import Sample, Visit
 from trl_3spo.environments.failures import NoAction
-from trl_3spo.environments.plain_text import encodable_messages
+from trl_3spo.evaluation.asker import Asked, Asker
+from trl_3spo.evaluation.chat import Chat
 from trl_3spo.evaluation.model_checks import num_positions, require_positions
 from trl_3spo.reliability.ranks import announce_generation, gather, generating_equally
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
-
-logger = logging.getLogger(__name__)
-
-Asked = tuple[Prompt, list[int]]
-"""A prompt and its token ids."""
 
 
 class PolicySampler:
@@ -38,8 +32,13 @@ class PolicySampler:
         self._trainer = trainer
         self._synced_step: int | None = None
         self._num_tokens = 0
-        self._num_shortened = 0
-        self._warned: set[bool] = set()
+        has_tools = any(trainer.guard.tools(task) for task in trainer.train_tasks)
+        chat = Chat(
+            trainer._tokenizer, trainer.chat_template_kwargs, end_tokens=trainer.eos_token_ids, has_tools=has_tools
+        )
+        self.asker = Asker(
+            trainer.guard, chat, self._room, max_turns=trainer.args.max_turns, refuse=self._require_positions
+        )
         self._phase: str | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase
 
@@ -48,7 +47,7 @@ class PolicySampler:
     def sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Sample]]:
         """Sample so many actions at every visit, within `phase`; where nothing can be asked they are `NoAction`s."""
         with self.timed("generation"):
-            asked = self._ask(visits)
+            asked = self.asker.ask(visits)
         pairs = list(zip(asked, num_samples, strict=True))
         rows = [x for x, count in pairs for _ in range(count) if not isinstance(x, NoAction)]
         answers = iter(self._answers(rows) if rows else ())
@@ -88,8 +87,8 @@ class PolicySampler:
 
     def metrics(self) -> Metrics:
         """Return what is logged of the sampling since the last call; a collective."""
-        own = (self._num_tokens, self._num_shortened)
-        self._num_tokens = self._num_shortened = 0
+        own = (self._num_tokens, self.asker.num_shortened)
+        self._num_tokens = self.asker.num_shortened = 0
         num_tokens, num_shortened = map(sum, zip(*gather(own), strict=True))
         metrics = {"sampled_tokens": [float(num_tokens)]} | self._trainer.failures.metrics()
         if num_shortened:
@@ -102,18 +101,14 @@ class PolicySampler:
 
     # -- what an evaluation calls --------------------------------------------------------------------------------------
 
-    def complete(self, prompts: list[Prompt]) -> list[str]:
-        """Answer prompts, within `generating_equally`; nothing of it is counted."""
-        if not prompts:
-            return []
-        prompt_ids = self.prompt_ids(prompts)
-        announce_generation()
-        completions, _ = self._generate(prompt_ids)
-        return self._decode(completions)
-
-    def ask(self, visits: Sequence[Visit]) -> list[Prompt | NoAction]:
-        """Return for every visit a prompt that fits the model, or why there is none."""
-        return [x if isinstance(x, NoAction) else x[0] for x in self._ask(visits)]
+    def answer(self, visits: Sequence[Visit]) -> list[Sample]:
+        """Answer once at every visit, within `generating_equally`; nothing of it is counted."""
+        asked = self.asker.ask(visits)
+        rows = [x for x in asked if not isinstance(x, NoAction)]
+        if rows:
+            announce_generation()
+        answers = iter(self._read(rows) if rows else ())
+        return [self.unasked(x) if isinstance(x, NoAction) else next(answers) for x in asked]
 
     def idle(self) -> None:
         """Take part in a generation that only other ranks need; engines are each rank's own."""
@@ -156,72 +151,34 @@ class PolicySampler:
 
     # -- the model -----------------------------------------------------------------------------------------------------
 
-    def cut_prompt_ids(self, prompts: list[Prompt]) -> list[list[int]]:
-        """Tokenize prompts, without the beginning of those that do not fit the model."""
-        room = self._room
-        return [ids[-room:] if room else ids for ids in self.prompt_ids(prompts)]
+    def prompt_ids_at(self, visit: Visit) -> list[int] | None:
+        """Return the tokens of what would be asked at a visit, or None if nothing can be."""
+        (asked,) = self.asker.ask([visit])
+        return None if isinstance(asked, NoAction) else asked.ids
 
-    @property
     def _room(self) -> int:
-        """Tokens that a prompt may have beside its answer; 0 where there is no limit."""
-        limit = num_positions(self._trainer.model)
-        return max(limit - int(self._trainer.max_completion_length), 1) if limit else 0
+        """Return how many tokens a prompt may have; 0 where there is no limit."""
+        args, limit = self._trainer.args, num_positions(self._trainer.model)
+        rooms = [args.max_prompt_tokens, limit and max(limit - int(args.max_completion_length), 1)]
+        return min((room for room in rooms if room), default=0)
 
-    def prompt_ids(self, prompts: list[Prompt]) -> list[list[int]]:
-        """Tokenize prompts."""
-        prompt_ids: list[list[int]] = self._trainer._tokenize_prompts(list(map(encodable_messages, prompts)))[0]
-        return prompt_ids
-
-    def _ask(self, visits: Sequence[Visit]) -> list[Asked | NoAction]:
-        """Return for every visit a prompt that fits the model and its tokens, or why there is none."""
-        prompts = ask_each(self._trainer.guard, visits)
-        written = [prompt for prompt in prompts if not isinstance(prompt, NoAction)]
-        ids, room = iter(self.prompt_ids(written) if written else ()), self._room
-        asked: list[Asked | NoAction] = []
-        for visit, prompt in zip(visits, prompts, strict=True):
-            if isinstance(prompt, NoAction):
-                asked.append(prompt)
-                continue
-            prompt_ids = next(ids)
-            is_short = not room or len(prompt_ids) <= room
-            asked.append((prompt, prompt_ids) if is_short else self._ask_briefly(visit, len(prompt_ids), room))
-        return asked
-
-    def _ask_briefly(self, visit: Visit, size: int, room: int) -> Asked | NoAction:
-        """Ask without the oldest turns, or say that this does not help either."""
-        if visit.depth == 0 and self.latest is None:  # not one prompt has fitted so far
-            require_positions(self._trainer.model, size, self._trainer.max_completion_length)
-        prompt = ask_briefly(self._trainer.guard, visit, lambda prompt: len(self.prompt_ids([prompt])[0]) <= room)
-        if (is_over := isinstance(prompt, NoAction)) not in self._warned:
-            self._warned.add(is_over)
-            logger.warning(
-                "The prompt of task %r after %d steps has %d tokens; the model has room for %d beside an answer. %s "
-                "This is said once; overflowing_prompts and shortened_prompts count it.",
-                visit.task.id,
-                visit.depth,
-                size,
-                room,
-                "Its episode ends here." if is_over else "Its oldest turns are left out.",
-            )
-        if isinstance(prompt, NoAction):
-            return prompt
-        self._num_shortened += 1
-        return prompt, self.prompt_ids([prompt])[0]
+    def _require_positions(self, size: int) -> None:
+        require_positions(self._trainer.model, size, self._trainer.max_completion_length)
 
     def _answers(self, asked: list[Asked]) -> list[Sample]:
         with self.timed("waiting"):
             announce_generation()
         with self.timed("generation"):
-            completions, logps = self._generate([prompt_ids for _, prompt_ids in asked])
-            texts = self._decode(completions)
-        samples = []
-        for row, (prompt, prompt_ids) in enumerate(asked):
-            action = parse(self._trainer.guard, texts[row])
-            row_logps = None if logps is None else logps[row]
-            samples.append(Sample(prompt, prompt_ids, completions[row], action, row_logps))
-            self._num_tokens += len(prompt_ids) + len(completions[row])
+            samples = self._read(asked)
+        self._num_tokens += sum(len(x.prompt_ids) + len(x.completion_ids) for x in samples)
         self.latest = samples[-1]
         return samples
+
+    def _read(self, asked: list[Asked]) -> list[Sample]:
+        completions, logps = self._generate([x.ids for x in asked])
+        return [
+            self.asker.read(x, completions[row], None if logps is None else logps[row]) for row, x in enumerate(asked)
+        ]
 
     def unasked(self, why: NoAction) -> Sample:
         """Return what stands for a sample of a policy that was not asked."""
@@ -247,9 +204,6 @@ class PolicySampler:
         generated: tuple[list[list[int]], list[list[float]] | None]
         generated = self._trainer._generate_single_turn(prompt_ids, None, {}, 1)
         return generated
-
-    def _decode(self, completions: list[list[int]]) -> list[str]:
-        return list(self._trainer.processing_class.batch_decode(completions, skip_special_tokens=True))
 
     def _keep_engine_weights(self) -> None:
         """Count vLLM's weights as up to date, so that GRPOTrainer leaves them, while `vllm_sync_steps` allows it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Tool, Turn
 from trl_3spo.environments.limited import NO_EPISODE
 
 
@@ -101,6 +101,16 @@ class ReplayEnvironment(Environment):
         """Return the world's own prompt where it has one."""
         messages: list[Message] = getattr(self._env, "prompt", super().prompt)(task, observation, turns)
         return messages
+
+    def tools(self, task: Task) -> Sequence[Tool]:
+        """Return the world's tools where it has any."""
+        tools: Sequence[Tool] = getattr(self._env, "tools", super().tools)(task)
+        return tools
+
+    @property
+    def reward_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """The world's reward range where it has one."""
+        return getattr(self._env, "reward_range", Environment.reward_range)
 
     def parse_action(self, completion: str) -> str:
         """Parse as the world does where it does."""

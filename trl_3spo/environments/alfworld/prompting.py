@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from trl_3spo.environments import base
 from trl_3spo.environments.alfworld.simulator.text import HELP, without_introduction
+from trl_3spo.environments.answers import Malformed, action_in, one_line
 from trl_3spo.environments.base import Turn
-from trl_3spo.environments.prompting import Writer, answer_in, fill_action, fill_think
+from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
 
 _THINK = """\
 You are an agent in a household that is described to you in words, and you act by short commands.
@@ -66,4 +66,5 @@ def parse_action(completion: str, prompt_format: str) -> str:
     Case, surrounding quotes and punctuation, and repeated blanks are evened out. Where an action alone is asked for,
     the first line that is not empty is the action: what follows it is no part of the answer.
     """
-    return base.parse_action(answer_in(completion, prompt_format)).lower().strip(_DECORATION)
+    action = action_in(completion, is_line=prompt_format == "action", max_characters=MAX_ACTION_CHARACTERS)
+    return one_line(action).lower().strip(_DECORATION) or Malformed()

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from trl_3spo.environments import base
+from trl_3spo.environments.answers import Malformed, action_in, one_line
 from trl_3spo.environments.base import Turn
-from trl_3spo.environments.prompting import Writer, answer_in, fill_action, fill_think
+from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
 from trl_3spo.environments.webshop.state import read_action
 
 _THINK = """\
@@ -76,11 +76,14 @@ def _shorten(observation: str, instruction: str) -> str:
 def parse_action(completion: str, prompt_format: str) -> str:
     """Return the action a completion names, as far as possible in the shop's spelling. Total: it never raises.
 
-    The last `search[…]` or `click[…]` is taken out of whatever surrounds it, in lower case and without blanks at the
+    The first `search[…]` or `click[…]` is taken out of whatever surrounds it, in lower case and without blanks at the
     brackets. Where an action alone is asked for, the first line that is not empty is the action.
     """
-    text = base.action_text(answer_in(completion, prompt_format)).strip().lower()
+    text = action_in(completion, is_line=prompt_format == "action", max_characters=MAX_ACTION_CHARACTERS)
+    if isinstance(text, Malformed):
+        return text
+    text = text.strip().lower()
     # An action by itself may have brackets within its brackets, by the shop's own rule.
     action = read_action(text) if text.endswith("]") else None
     found = [action] if action else _ACTION.findall(text)
-    return f"{found[-1][0]}[{found[-1][1].strip()}]" if found else base.parse_action(text)
+    return f"{found[0][0]}[{found[0][1].strip()}]" if found else one_line(text) or Malformed()
