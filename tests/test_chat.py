@@ -2,42 +2,18 @@
 
 import json
 import logging
-from pathlib import Path
 
 import pytest
-import trl
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
+from byte_tokenizer import PLAIN, TEMPLATES, byte_tokenizer
 from trl_3spo.environments.answers import Malformed
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation.chat import Chat, described
 
-TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 CONTROL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
-PLAIN = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
-
-
-def byte_tokenizer(template=PLAIN, special=()):
-    """Return a tokenizer with a token for every byte, and the control tokens of Qwen."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({x: i for i, x in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|im_end|>",
-        additional_special_tokens=["<|im_start|>", "<|endoftext|>", *special],
-        padding_side="left",
-        chat_template=template,
-    )
 
 
 def user(text):
@@ -107,7 +83,7 @@ def test_a_template_without_tools_is_told_them_in_words(caplog):
         {"role": "assistant", "content": "?"},
         {"role": "tool", "name": "multiply", "content": "6"},
     ]
-    told = user(f"How much?\n\n{described([multiply])}") + [prompt[1]] + user("multiply: 6")
+    told = [*user(f"How much?\n\n{described([multiply])}"), prompt[1], *user("multiply: 6")]
     assert chat.prompt_ids([prompt], [[multiply]]) == chat.prompt_ids([told])
     assert "multiply(a: integer, b: integer): Multiply two numbers." in described([multiply])
     assert "  a: The first." in described([multiply])
@@ -137,8 +113,6 @@ def test_what_follows_an_answer_is_what_the_template_writes_after_it(template, r
     if template == "glm4moe":
         tokenizer.eos_token = "<|user|>"
     chat = Chat(tokenizer, has_tools=True)
-    prompt = user("How much?")
-    (ids,) = chat.prompt_ids([prompt], [[multiply]])
     text = (
         '<tool_call>\n{"name": "multiply", "arguments": {"a": 2, "b": 3}}\n</tool_call>' if reply != "user" else "left"
     )

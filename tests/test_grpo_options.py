@@ -31,7 +31,6 @@ PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 OPTIONS = {field.name: field for field in fields(GRPOConfig)}
 CONFIGS = (AgentConfig, EpisodeGRPOConfig, GiGPOConfig, StepPOConfig)
 HARMFUL = {
-    "reward_weights": [0.5],
     "multi_objective_aggregation": "normalize_then_sum",
     "data_seed": 1,
     "label_smoothing_factor": 0.1,

@@ -1,13 +1,15 @@
 import itertools
 import random
 import warnings
+from random import Random
 
 import pytest
 
-from trl_3spo.environments.base import Observation, StepResult, Task
+from trl_3spo.environments.base import Environment, Observation, StepResult, Task
 from trl_3spo.environments.corridor import CorridorEnv, CorridorState
 from trl_3spo.testing import JUNK_ACTIONS, ContractReport, EnvironmentContractError, check_environment
-from trl_3spo.testing.remarks import NO_TIME, ONLY_EXACT
+from trl_3spo.testing.remarks import NO_REWARD, NO_TIME, ONLY_EXACT, remarks_on_ends
+from trl_3spo.testing.walk import walk
 
 
 class Wrapped(CorridorEnv):
@@ -154,11 +156,6 @@ class RepeatedAction(Wrapped):
         return changed(observation, admissible_actions=(*observation.admissible_actions, "right", "right"))
 
 
-class IdleAction(Wrapped):
-    def show(self, observation):
-        return changed(observation, admissible_actions=("dance",))
-
-
 class StrictActions(CorridorEnv):
     def step(self, action):
         if action not in ("left", "right", "open"):
@@ -277,7 +274,6 @@ SENTENCES = {
     TextOfBytes: "an Observation with a text of type str",
     ListOfActions: "admissible_actions is a tuple of strings",
     RepeatedAction: "each action is listed once",
-    IdleAction: "'dance' is admissible and does the same as",
     StrictActions: "raised KeyError",
     LoosedByJunk: "The state key changes with",
     SpoiledByJunk: "after restore() gives another reward",
@@ -412,7 +408,7 @@ def test_time_that_counts_in_spans_of_steps_is_time():
         def time(self, observation):
             return self._span(observation.score_keys[0][2])
 
-    assert check_environment(Spans(max_steps=80)).remarks == ()
+    assert check_environment(Spans(max_steps=80), steps=80).remarks == ()
 
 
 def test_where_no_action_means_nothing_time_is_not_missed():
@@ -429,3 +425,70 @@ def test_where_no_action_means_nothing_time_is_not_missed():
             return changed(observation, admissible_actions=(), score_keys=(observation.score_keys[1],))
 
     assert check_environment(Restless(), actions=["left", "right", "open"]).remarks == ()
+
+
+class Walled(Wrapped):
+    """Every state lists an action that has no effect there."""
+
+    def show(self, observation):
+        return changed(observation, admissible_actions=(*observation.admissible_actions, "dance"))
+
+
+def test_an_admissible_action_may_have_no_effect():
+    assert check_environment(Walled(), tasks=4).num_steps > 0
+
+
+class Endless(Environment):
+    """Goes on for ever and pays nothing."""
+
+    def tasks(self, split=None):
+        if split is not None:
+            raise ValueError(split)
+        return [Task("walk"), Task("run")]
+
+    def reset(self, task):
+        if task not in self.tasks():
+            raise ValueError(task.id)
+        return self.restore((task.id, 0))
+
+    def restore(self, snapshot):
+        self._now = snapshot
+        return Observation("on", self._now, ("on",), ((self._now[0], self._now[1] % 5), (self._now[1] % 5,)))
+
+    def snapshot(self):
+        return self._now
+
+    def step(self, action):
+        name, place = self._now
+        return StepResult.going_on(self.restore((name, place + (action == "on"))))
+
+
+class Barren(Endless):
+    """Ends at once, and pays nothing."""
+
+    def step(self, action):
+        if self._now[1]:
+            raise RuntimeError("over")
+        return StepResult.ended(self.restore((self._now[0], 1)), success=False) if action == "on" else super().step("")
+
+
+def test_walks_that_never_end_are_spoken_of():
+    with pytest.warns(UserWarning, match=r"No walk ended within 30 steps.*LimitedEnvironment"):
+        report = check_environment(Endless())
+    assert report.num_ends == 0
+
+
+def test_score_keys_that_no_two_tasks_share_are_spoken_of():
+    class Apart(Endless):
+        def restore(self, snapshot):
+            observation = super().restore(snapshot)
+            return changed(observation, score_keys=(observation.score_keys[0], (self._now[0], "any")))
+
+    with pytest.warns(UserWarning, match="No score key of one task is met in another"):
+        check_environment(Apart())
+
+
+def test_walks_that_never_earn_anything_are_spoken_of():
+    visits = [visit for _ in range(3) for task in Barren().tasks() for visit in walk(Barren(), task, 3, (), Random(0))]
+    assert remarks_on_ends(visits, 3) == (NO_REWARD.format(6),)
+    assert remarks_on_ends(visits[:4], 3) == ()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from trl_3spo.algorithm.records import Visit
-from trl_3spo.environments.base import Environment, Message
+from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import EpisodeFailedError, NoAction
 
 PROMPT_OVERFLOW = "prompt_overflow"
@@ -54,9 +54,9 @@ def ask_briefly(
     return found
 
 
-def parse(env: Environment, completion: str) -> str:
+def parse(env: Environment, task: Task, completion: str) -> str:
     """Return the action that an environment reads in a completion, or why there is none."""
     try:
-        return env.parse_action(completion)
+        return env.parse_answer(task, completion)
     except EpisodeFailedError as error:
         return NoAction(str(error), is_failure=True)

@@ -138,7 +138,7 @@ def first_visit(env: Environment, task: Task) -> Visit:
 
 
 def _turn(before: Visit, after: Visit) -> Turn:
-    shown, answer = before.observation, after.sample.text if after.sample else ""
+    shown, answer = before.observation, after.sample.text if after.sample else None
     return Turn(shown.text, after.action or "", answer, shown.messages)
 
 

@@ -98,7 +98,9 @@ class Tally:
 def _ending(episode: Episode) -> dict[str, float]:
     """Return what is logged of an ended episode."""
     parts = episode.end.result.info.get(REWARD_PARTS, {})
+    environment, slash, _ = episode.end.task.kind.partition("/")
     return {
+        **({f"success_rate/{environment}": float(episode.success)} if slash else {}),
         "success_rate": float(episode.success),
         "episode_length": float(episode.num_steps),
         "episode_return": episode.paid,

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from trl_3spo.environments.answers import action_in
+from trl_3spo.environments.conversation import conversation
 
 Key = str | bytes | int | float | bool | tuple[Any, ...] | None
 """A hashable built of strings, bytes, numbers, booleans, None and tuples of these, so that its `repr` is the same in
@@ -150,13 +151,13 @@ class Turn(NamedTuple):
     Args:
         observation: Text of the observation.
         action: The action taken on it.
-        answer: The whole answer that named the action, where it is known: a thought as well.
+        answer: The whole answer that named the action, a thought as well; `None` where it is not known.
         messages: The observation in chat messages, where it has such.
     """
 
     observation: str
     action: str
-    answer: str = ""
+    answer: str | None = None
     messages: tuple[Message, ...] = ()
 
 
@@ -189,6 +190,10 @@ class Environment(abc.ABC):
         Raises:
             ValueError: There is no such split.
         """
+
+    def training_tasks(self, split: str | None = None) -> Sequence[Task]:
+        """Return the tasks of a split to train on; one that is to be trained on more often occurs more often."""
+        return self.tasks(split)
 
     @abc.abstractmethod
     def reset(self, task: Task) -> Observation:
@@ -277,23 +282,6 @@ class Environment(abc.ABC):
         """
         return action_in(completion, max_characters=self.max_action_characters)
 
-
-def conversation(opening: Sequence[Message], observation: Observation, turns: Sequence[Turn]) -> list[Message]:
-    """Return an episode as chat messages: what was seen as the user's or the tools', answers as the assistant's.
-
-    Each prompt then begins with the one before it and the answer to that, whose tokens are kept as they were sampled.
-
-    Args:
-        opening: Messages before the first observation, such as the task.
-        observation: The present one.
-        turns: The episode so far, oldest first, or its end: the conversation then begins with what was seen there.
-    """
-    messages = list(opening)
-    for turn in turns:
-        messages += _shown(turn.observation, turn.messages)
-        messages.append({"role": "assistant", "content": turn.answer or turn.action})
-    return [*messages, *_shown(observation.text, observation.messages)]
-
-
-def _shown(text: str, messages: Sequence[Message]) -> list[Message]:
-    return list(messages) or ([{"role": "user", "content": text}] if text else [])
+    def parse_answer(self, task: Task, completion: str) -> str:
+        """Return the action a completion names in a task; by default the same in all tasks."""
+        return self.parse_action(completion)

@@ -135,7 +135,11 @@ class GuardedEnvironment(Environment):
         """Return the environment's tools."""
         return self.env.tools(task)
 
-    def parse_action(self, completion: str) -> str:
+    def training_tasks(self, split: str | None = None) -> Sequence[Task]:
+        """Return the environment's tasks to train on."""
+        return self.env.training_tasks(split)
+
+    def parse_answer(self, task: Task, completion: str) -> str:
         """Return the action that the environment reads in a completion.
 
         Raises:
@@ -145,7 +149,7 @@ class GuardedEnvironment(Environment):
         def parse() -> str:
             env = self.env
             with time_limit(self.policy.step_timeout):
-                action = env.parse_action(completion)
+                action = env.parse_answer(task, completion)
             require(None if isinstance(action, str) else f"parse_action() returned {action!r}; a str is required.")
             return action
 

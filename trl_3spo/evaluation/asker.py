@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trl_3spo.algorithm.asking import Prompt, ask, ask_briefly, parse
 from trl_3spo.algorithm.records import Sample, Visit
-from trl_3spo.environments.base import Environment, Tool
+from trl_3spo.environments.base import Environment, Task, Tool
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.evaluation.chat import Chat, calls_as_text
 
@@ -19,12 +19,14 @@ class Asked(NamedTuple):
     Args:
         messages: The chat messages.
         ids: P token ids.
+        task: The episode's task.
         tools: What may be called.
     """
 
     messages: Prompt
     ids: list[int]
-    tools: Sequence[Tool] = ()
+    task: Task
+    tools: Sequence[Tool]
 
 
 class Asker:
@@ -74,12 +76,13 @@ class Asker:
             asked.append(prompt if isinstance(prompt, NoAction) else self._continued(visit, prompt))
         pairs = zip(visits, prompts, asked, strict=True)
         new = [(x, prompt) for x, prompt, known in pairs if known is None and not isinstance(prompt, NoAction)]
-        written = iter(self._write([prompt for _, prompt in new], [self._env.tools(x.task) for x, _ in new]))
+        written = iter(self._write([prompt for _, prompt in new], [x.task for x, _ in new]))
         return [next(written) if known is None else known for known in asked]
 
-    def _write(self, prompts: Sequence[Prompt], tools: Sequence[Sequence[Tool]]) -> list[Asked]:
+    def _write(self, prompts: Sequence[Prompt], tasks: Sequence[Task]) -> list[Asked]:
+        tools = [self._env.tools(task) for task in tasks]
         ids = self._chat.prompt_ids(prompts, tools) if prompts else []
-        return [Asked(*each) for each in zip(prompts, ids, tools, strict=True)]
+        return [Asked(*each) for each in zip(prompts, ids, tasks, tools, strict=True)]
 
     def _continued(self, visit: Visit, prompt: Prompt) -> Asked | None:
         """Return a prompt that keeps the tokens of the one before it, or None if it does not begin with that."""
@@ -93,24 +96,24 @@ class Asker:
         ids = self._chat.ids_after(sample.completion_ids, further)
         if ids is None:
             return None
-        return Asked(prompt, [*sample.prompt_ids, *sample.completion_ids, *ids], self._env.tools(visit.task))
+        kept = [*sample.prompt_ids, *sample.completion_ids, *ids]
+        return Asked(prompt, kept, visit.task, self._env.tools(visit.task))
 
     def _fit(self, visit: Visit, asked: Asked | NoAction, room: int) -> Asked | NoAction:
         if isinstance(asked, NoAction) or not room or len(asked.ids) <= room:
             return asked
         if visit.depth == 0 and not self._has_fitted:
             self._refuse(len(asked.ids))
-        tools = self._env.tools(visit.task)
 
         def fits(prompt: Prompt) -> bool:
-            return len(self._write([prompt], [tools])[0].ids) <= room
+            return len(self._write([prompt], [visit.task])[0].ids) <= room
 
         prompt = ask_briefly(self._env, visit, fits, self._max_turns)
         self._say(visit, len(asked.ids), room, is_over=isinstance(prompt, NoAction))
         if isinstance(prompt, NoAction):
             return prompt
         self.num_shortened += 1
-        return self._write([prompt], [tools])[0]
+        return self._write([prompt], [visit.task])[0]
 
     def _say(self, visit: Visit, size: int, room: int, *, is_over: bool) -> None:
         if is_over in self._warned:
@@ -130,5 +133,5 @@ class Asker:
         """Return the answer to a prompt, with the action that it names."""
         text = self._chat.text_of(completion_ids, asked.ids)
         calls = self._chat.calls_in(completion_ids, asked.ids, asked.tools) if asked.tools else []
-        action = parse(self._env, calls_as_text(calls) if calls else text)
+        action = parse(self._env, asked.task, calls_as_text(calls) if calls else text)
         return Sample(asked.messages, asked.ids, completion_ids, action, text, logps)

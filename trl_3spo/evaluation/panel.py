@@ -127,10 +127,13 @@ def answering(generate: Generate, env: Environment) -> Answer:
     def answer(visits: Sequence[Visit]) -> list[Sample]:
         prompts = [ask(env, visit) for visit in visits]
         texts = iter(generate([prompt for prompt in prompts if not isinstance(prompt, NoAction)]))
-        return [_unasked(x) if isinstance(x, NoAction) else _answered(x, next(texts)) for x in prompts]
+        return [
+            _unasked(prompt) if isinstance(prompt, NoAction) else answered(visit.task, prompt, next(texts))
+            for visit, prompt in zip(visits, prompts, strict=True)
+        ]
 
-    def _answered(prompt: list[Message], text: str) -> Sample:
-        return Sample(prompt, [], [], parse(env, text), text)
+    def answered(task: Task, prompt: list[Message], text: str) -> Sample:
+        return Sample(prompt, [], [], parse(env, task, text), text)
 
     return answer
 
@@ -218,7 +221,8 @@ def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
         raise ValueError("There are no episodes to summarize; the panel must hold at least one task.")
     by_kind: dict[str, list[bool]] = defaultdict(list)
     for result in results:
-        by_kind[result.kind].append(result.success)
+        for kind in kinds_of(result.kind):
+            by_kind[kind].append(result.success)
     num_steps = sum(result.num_steps for result in results)
     return Evaluation(
         success=wilson_interval([result.success for result in results]),
@@ -230,6 +234,12 @@ def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
         num_failed=sum(isinstance(result, FailedEpisodeResult) for result in results),
         panel=panel_hash(dict.fromkeys(result.task for result in results)),
     )
+
+
+def kinds_of(kind: str) -> list[str]:
+    """Return a kind and those it belongs to: `shop` and `shop/shoes` for `shop/shoes`."""
+    parts = kind.rstrip("/").split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def wilson_interval(successes: Sequence[bool], z: float = 1.959964) -> Interval:

@@ -17,7 +17,7 @@ from trl_3spo.testing.checks import (
     check_tasks,
     check_unknown_task,
 )
-from trl_3spo.testing.remarks import remarks_on_score_keys
+from trl_3spo.testing.remarks import remarks_on_ends, remarks_on_score_keys
 from trl_3spo.testing.walk import JUNK_ACTIONS, EnvironmentContractError, walk
 
 __all__ = ["JUNK_ACTIONS", "ContractReport", "EnvironmentContractError", "check_environment"]
@@ -50,8 +50,8 @@ def check_environment(
 
     Goes back to every state of every walk in a random order, takes the same action again and expects the same. That two
     state keys are equal where they should be is seen at revisits and at actions that mean nothing; that a key is finer
-    than the behaviour behind it cannot be seen otherwise. Warns of score keys that a policy learns badly with: such as
-    hold no time, or nothing but the exact state.
+    than the behaviour behind it cannot be seen otherwise. Warns of score keys that a policy learns badly with, and of
+    walks that never end or never earn anything.
 
     Args:
         env: The environment. It is left in some state, not closed.
@@ -84,7 +84,7 @@ def check_environment(
     check_parser(env, visits)
     results = [visit.result for visit in visits if visit.result is not None]
     num_ends, num_successes = sum(result.is_final for result in results), sum(result.success for result in results)
-    remarks = remarks_on_score_keys(env, visits)
+    remarks = (*remarks_on_score_keys(env, visits), *remarks_on_ends(visits, steps))
     for remark in remarks:
         warnings.warn(f"{type(env).__name__}: {remark}", stacklevel=2)
     return ContractReport(len(chosen), len(results), num_ends, num_successes, num_revisits, remarks)

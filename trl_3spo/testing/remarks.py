@@ -15,6 +15,24 @@ ONLY_EXACT = (
     "such as the kind of place and how far the task has come, each with the time."
 )
 
+NEVER_RECURRING = (
+    "No score key of one task is met in another: what is learnt in one task tells nothing of the next. Add a key "
+    "without the task, such as its kind and the number of steps taken."
+)
+
+NO_END = (
+    "No walk ended within {} steps. If episodes are that long, walk further with steps=…. If nothing bounds them, "
+    "derive the class from LimitedEnvironment: what never ends is cut off only after max_episode_steps."
+)
+
+NO_REWARD = (
+    "None of {} ended walks was a success or paid anything. Random walks may never succeed; make sure that some action "
+    "does, or every reward is 0."
+)
+
+MIN_ENDS = 5
+"""Ended walks before anything is said of how they ended."""
+
 MAX_IDLE_STEPS = 100
 """Steps after which keys that have not changed are taken to hold no time: time may count in spans of steps."""
 
@@ -29,7 +47,34 @@ def remarks_on_score_keys(env: Environment, visits: Sequence[Visit]) -> tuple[st
     remarks = [NO_TIME] if _is_timeless(env, visits[0]) else []
     if all(_is_exact(visit.observation) for visit in visits):
         remarks.append(ONLY_EXACT)
+    elif _never_recur(visits):
+        remarks.append(NEVER_RECURRING)
     return tuple(remarks)
+
+
+def remarks_on_ends(visits: Sequence[Visit], steps: int) -> tuple[str, ...]:
+    """Return what is to be said of how walks ended.
+
+    Args:
+        visits: All states on the walks.
+        steps: Steps after which walks were given up.
+    """
+    results = [visit.result for visit in visits if visit.result is not None]
+    ends = [result for result in results if result.is_final]
+    if not ends:
+        return (NO_END.format(steps),)
+    is_barren = len(ends) >= MIN_ENDS and not any(result.success or result.reward for result in results)
+    return (NO_REWARD.format(len(ends)),) if is_barren else ()
+
+
+def _never_recur(visits: Sequence[Visit]) -> bool:
+    """Return whether no score key is shared by two tasks."""
+    tasks_by_key: dict[Key, set[str]] = {}
+    for visit in visits:
+        for key in visit.observation.score_keys:
+            tasks_by_key.setdefault(key, set()).add(visit.task.id)
+    num_tasks = len({visit.task.id for visit in visits})
+    return num_tasks > 1 and all(len(tasks) == 1 for tasks in tasks_by_key.values())
 
 
 def _is_timeless(env: Environment, visit: Visit) -> bool:

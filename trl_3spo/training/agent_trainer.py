@@ -1,7 +1,7 @@
 """[`AgentTrainer`]: GRPOTrainer with an environment and an algorithm in place of datasets and reward functions."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,13 +13,12 @@ from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
-from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
+from trl_3spo.evaluation.panel import Evaluation
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.reliability.failures import Failures
-from trl_3spo.reliability.ranks import AllRanks, gather, generating_equally
+from trl_3spo.reliability.ranks import AllRanks, gather
 from trl_3spo.reliability.run import Run
 from trl_3spo.reliability.step_guard import StepGuard
 from trl_3spo.training.agent_config import AgentConfig
@@ -33,10 +32,13 @@ from trl_3spo.training.batch import (
     with_credit,
 )
 from trl_3spo.training.clock import clock
+from trl_3spo.training.evaluating import play_together
 from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
 from trl_3spo.training.sampling import PolicySampler
-from trl_3spo.training.start_checks import check_start, model_name, refuse_replaced
+from trl_3spo.training.start_checks import check_start, environment_and_args, guarded, model_name, refuse_replaced
+from trl_3spo.training.task_choice import Tasks, panels, training_tasks
+from trl_3spo.training.text_rewards import RewardFunction, TextRewards, without_weights
 
 Config = TypeVar("Config", bound=AgentConfig)
 
@@ -59,19 +61,24 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
             As in GRPOTrainer. With `beta` above 0 pass a name or path, from which the reference model is loaded.
-        env ([`~trl_3spo.environments.base.Environment`] or callable without arguments that makes one):
-            The environment to train in. One instance serves all episodes of a process.
+        env ([`~trl_3spo.environments.base.Environment`], callable without arguments that makes one, or dictionary):
+            The environment to train in. One instance serves all episodes of a process. Several by name become a
+            [`~trl_3spo.environments.mixed.MixedEnvironment`].
         args (configuration, *optional*):
             Configuration of the method.
-        train_tasks, eval_tasks (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
-            In place of the environment's own tasks of `args.train_split` and `args.eval_split`.
+        train_tasks, eval_tasks (tasks, their ids, or rows of a dataset with a column `id`, *optional*):
+            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may be
+            several panels by name, such as `{"seen": …, "unseen": …}`, which then stands in the metrics' names.
+        reward_funcs (function or list of functions, *optional*):
+            Rewards of answers by their text, with GRPOTrainer's signature and `args.reward_weights`, see
+            [`~trl_3spo.training.text_rewards.TextRewards`]. Each counts for its own step alone.
         algorithm ([`~trl_3spo.algorithm.base.Algorithm`], *optional*):
             In place of the one that the trainer makes itself. It must have been made for the same tasks.
         processing_class, callbacks, optimizers, quantization_config, peft_config (*optional*):
             As in GRPOTrainer.
         refused:
-            What the environment takes the place of: `reward_funcs`, `train_dataset`, `eval_dataset`, `rollout_func`,
-            `tools`, `environment_factory`. They raise a TypeError that says so.
+            What the environment takes the place of: `train_dataset`, `eval_dataset`, `rollout_func`, `tools`,
+            `environment_factory`. They raise a TypeError that says so.
     """
 
     _config_class: type[AgentConfig] = AgentConfig
@@ -84,11 +91,12 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def __init__(
         self,
         model: str | PreTrainedModel,
-        env: Environment | Callable[[], Environment],
+        env: Environment | Callable[[], Environment] | Mapping[str, Environment],
         args: Config | None = None,
         *,
-        train_tasks: Sequence[Task] | None = None,
-        eval_tasks: Sequence[Task] | None = None,
+        train_tasks: Tasks | None = None,
+        eval_tasks: Tasks | Mapping[str, Tasks] | None = None,
+        reward_funcs: RewardFunction | Sequence[RewardFunction] | None = None,
         algorithm: Algorithm | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -98,25 +106,30 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         **refused: Any,
     ) -> None:
         refuse_replaced(refused, type(self).__name__)
-        args = args or self._default_config(model)
-        self.guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env, args.failures)
+        env, given = environment_and_args(env, args, self._config_class, type(self).__name__)
+        args = given or self._default_config(model)
+        self.text_rewards = TextRewards(
+            reward_funcs, args.reward_weights, state=lambda: self.state, log_metric=self._log_metric
+        )
+        self.guard = guarded(env, args)
         self.failures = Failures(self.guard)
-        self.train_tasks = self.env.tasks(args.train_split) if train_tasks is None else train_tasks
-        self.eval_tasks = self._panel(args) if eval_tasks is None else eval_tasks
+        self.train_tasks = training_tasks(self.guard, train_tasks, args)
+        self.panels = panels(self.guard, eval_tasks, args)
         self.evaluation: Evaluation | None = None
         adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
-        super().__init__(
-            model,
-            transition_reward,
-            args=args,
-            train_dataset=clock(self.train_tasks, args),
-            eval_dataset=clock(self.eval_tasks, args),
-            processing_class=processing_class,
-            callbacks=callbacks,
-            optimizers=optimizers,
-            **adaptation,
-        )
+        with without_weights(args):
+            super().__init__(
+                model,
+                transition_reward,
+                args=args,
+                train_dataset=clock(self.train_tasks, args),
+                eval_dataset=clock(self.eval_tasks, args),
+                processing_class=processing_class,
+                callbacks=callbacks,
+                optimizers=optimizers,
+                **adaptation,
+            )
         require_chat_template(self._tokenizer, model_name(model))
         self.rollout_func = self._rows_for_trl
         self.ranks = AllRanks(self.accelerator)
@@ -142,8 +155,10 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _default_config(self, model: str | PreTrainedModel) -> Any:
         return self._config_class(f"{model_name(model)}-{self._tag_names[-1].upper()}")
 
-    def _panel(self, args: AgentConfig) -> Sequence[Task]:
-        return list(self.env.tasks(args.eval_split))[: args.num_eval_tasks]
+    @property
+    def eval_tasks(self) -> list[Task]:
+        """The tasks of all panels."""
+        return list(chain.from_iterable(self.panels.values()))
 
     def train(
         self,
@@ -233,7 +248,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
 
     def evaluate(
         self,
-        eval_dataset: Sequence[Task] | None = None,
+        eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
@@ -241,15 +256,19 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         Play the evaluation panel and return its metrics: success rate with a 95 % interval, also by task type.
 
         Args:
-            eval_dataset (sequence of [`~trl_3spo.environments.base.Task`], *optional*):
-                In place of the trainer's panel.
+            eval_dataset (as `eval_tasks`, *optional*):
+                In place of the trainer's panels.
             ignore_keys (`list[str]`, *optional*):
                 Accepted for compatibility; nothing is ignored.
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
                 Prefix of the metrics' names.
         """
-        self.evaluation = self.evaluate_tasks(self.eval_tasks if eval_dataset is None else eval_dataset)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.evaluation.metrics().items()}
+        chosen = self.panels if eval_dataset is None else panels(self.guard, eval_dataset, self.args)
+        metrics: dict[str, float] = {}
+        for name, tasks in chosen.items():
+            self.evaluation = self.evaluate_tasks(tasks)
+            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+            metrics |= {f"{prefix}_{metric}": value for metric, value in self.evaluation.metrics().items()}
         was_training = self.model.training
         self.model.eval()  # GRPOTrainer logs by the model's mode
         self.log(metrics)
@@ -263,24 +282,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
         were, so that evaluating does not change the training that follows.
         """
-        tasks = list(tasks) * (self.args.num_generations_eval or 1)
-        rank, num_ranks = self.ranks.rank, self.ranks.num_ranks
-        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with (
-            torch.random.fork_rng(devices),
-            self.guard.uncounted(),
-            self.sampler.evaluating(self.args.eval_temperature),
-            generating_equally(self.sampler.idle),
-        ):
-            torch.manual_seed(self.args.seed + rank)
-            results = play_panel(
-                self.sampler.answer,
-                self.guard,
-                tasks[rank::num_ranks],
-                batch_size=self.args.per_device_eval_batch_size,
-            )
-        shares = gather(results)
-        return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
+        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1))
 
     # -- checkpoints and model card ------------------------------------------------------------------------------------
 

@@ -23,11 +23,12 @@ class Rule(NamedTuple):
 
 
 _RATIO = "samples would be of another distribution than the one that the importance ratio compares with"
-_ONE_REWARD = "there is one reward, the environment's"
 
 REFUSED: dict[str, Rule] = {
-    "reward_weights": Rule((None,), f"It weighs reward functions, and {_ONE_REWARD}."),
-    "multi_objective_aggregation": Rule(("sum_then_normalize",), f"It adds up reward functions, and {_ONE_REWARD}."),
+    "multi_objective_aggregation": Rule(
+        ("sum_then_normalize",),
+        "It adds up reward functions before advantages are made, and these are the algorithm's.",
+    ),
     "data_seed": Rule((None,), "It orders a dataset, and the order of tasks is the algorithm's: set seed."),
     "label_smoothing_factor": Rule((0.0,), "It smooths labels, and samples are no labels."),
     "repetition_penalty": Rule((None, 1.0), f"With it {_RATIO}."),
@@ -141,6 +142,7 @@ NOT_WARNED_OF = frozenset({"do_train", "do_eval", "do_predict", "local_rank", "d
 
 NOTES: dict[str, str] = {
     "num_generations": "Means the most actions of a state (3SPO) or the episodes of a task.",
+    "reward_weights": "Weighs the trainer's `reward_funcs`, which reward answers by their text.",
     "num_generations_eval": "Means episodes of every task in an evaluation; 1 by default.",
     "per_device_train_batch_size": "Counts sampled actions (3SPO) or episodes; see each method's configuration.",
     "per_device_eval_batch_size": "Episodes that are played together.",

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from transformers import GenerationConfig
@@ -51,9 +52,12 @@ class PolicySampler:
         pairs = list(zip(asked, num_samples, strict=True))
         rows = [x for x, count in pairs for _ in range(count) if not isinstance(x, NoAction)]
         answers = iter(self._answers(rows) if rows else ())
-        return [
-            [self.unasked(x) if isinstance(x, NoAction) else next(answers) for _ in range(count)] for x, count in pairs
+        sampled = [
+            self.unasked(x) if isinstance(x, NoAction) else next(answers) for x, count in pairs for _ in range(count)
         ]
+        places = [visit for visit, count in zip(visits, num_samples, strict=True) for _ in range(count)]
+        rewarded = iter(self._trainer.text_rewards.rewarded(places, sampled))
+        return [list(islice(rewarded, count)) for count in num_samples]
 
     @contextmanager
     def phase(self) -> Iterator[None]:
@@ -91,6 +95,9 @@ class PolicySampler:
         self._num_tokens = self.asker.num_shortened = 0
         num_tokens, num_shortened = map(sum, zip(*gather(own), strict=True))
         metrics = {"sampled_tokens": [float(num_tokens)]} | self._trainer.failures.metrics()
+        if self._trainer.text_rewards:
+            for values in gather(self._trainer.text_rewards.metrics()):
+                metrics |= {name: metrics.get(name, []) + rewards for name, rewards in values.items()}
         if num_shortened:
             metrics["shortened_prompts"] = [float(num_shortened)]
         metrics |= {f"seconds/{phase}": [seconds] for phase, seconds in self._seconds.items()}

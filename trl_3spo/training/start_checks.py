@@ -1,17 +1,21 @@
 """What would go wrong only after a model is loaded, or not be noticed at all: said before, with what to do."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 from trl.import_utils import is_vllm_available
 
+from trl_3spo.environments.base import Environment
+from trl_3spo.environments.guarded import GuardedEnvironment
+from trl_3spo.environments.mixed import MixedEnvironment
 from trl_3spo.reliability.run_folder import check_writable
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.option_checks import refuse_options, warn_of_options
 
-REPLACED = {"reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
+REPLACED = {"train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
 """GRPOTrainer's arguments that an environment takes the place of."""
 
 
@@ -30,12 +34,47 @@ def refuse_replaced(arguments: dict[str, Any], trainer: str) -> None:
     replaced = sorted(REPLACED & arguments.keys())
     if replaced:
         raise TypeError(
-            f"{trainer} does not take {', '.join(replaced)}: tasks, observations and rewards come from the "
+            f"{trainer} does not take {', '.join(replaced)}: tasks, observations and tools come from the "
             "environment. Pass train_tasks and eval_tasks to choose tasks, and wrap a class written for TRL's "
             "environment_factory with trl_3spo.environments.adapters.tool_environment."
         )
     if arguments:
         raise TypeError(f"{trainer} got an unexpected keyword argument {next(iter(arguments))!r}.")
+
+
+def guarded(env: Any, args: AgentConfig) -> GuardedEnvironment:
+    """Return an environment, or what makes one, as one whose failures end an episode and not the training."""
+    return env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env, args.failures)
+
+
+def environment_and_args(env: Any, args: Any, config_class: type[AgentConfig], trainer: str) -> tuple[Any, Any]:
+    """Return an environment, or what makes one, and a configuration or None, whichever way they were passed.
+
+    Args:
+        env: An environment, a callable that makes one, or several by name.
+        args: The configuration.
+        config_class: What it has to be.
+        trainer: Name of the trainer's class.
+
+    Raises:
+        TypeError: One of them is something else.
+    """
+    if isinstance(env, TrainingArguments):  # the other way round
+        env, args = args, env
+    if args is not None and not isinstance(args, config_class):
+        raise TypeError(
+            f"{trainer} got a {type(args).__name__} as args; a {config_class.__name__} is required. It takes the same "
+            f"options as GRPOConfig: {config_class.__name__}(output_dir=…, learning_rate=…)."
+        )
+    if isinstance(env, Mapping):
+        return MixedEnvironment(env), args
+    if not (isinstance(env, Environment) or callable(env)):
+        raise TypeError(
+            f"{trainer} got {env!r} as env; an environment is required, a callable that makes one, or several by name: "
+            "such as AlfworldEnv(…) from trl_3spo.environments.alfworld, or ToolEnvironment(…) around a class for "
+            "TRL's environment_factory."
+        )
+    return env, args
 
 
 def check_start(

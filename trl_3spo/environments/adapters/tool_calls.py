@@ -52,7 +52,7 @@ def calls_in(text: str, parameters: Parameters | None = None) -> list[Call]:
     text = text[:MAX_CHARACTERS].strip()
     try:
         calls = list(_found(text, parameters or {}))
-    except (NotACallError, ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+    except (NotACallError, ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):
         return []
     return calls if all(_is_plain(call.arguments) for call in calls) else []
 

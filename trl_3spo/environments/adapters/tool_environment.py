@@ -15,7 +15,8 @@ from trl_3spo.environments.adapters.episode_rewards import EpisodeRewards, Rewar
 from trl_3spo.environments.adapters.plain_keys import plain_key, told
 from trl_3spo.environments.adapters.tool_calls import Call, as_text, calls_in, fitted
 from trl_3spo.environments.answers import action_in
-from trl_3spo.environments.base import Key, Message, Observation, StepResult, Task, Tool, Turn, conversation
+from trl_3spo.environments.base import Key, Message, Observation, StepResult, Task, Tool, Turn
+from trl_3spo.environments.conversation import conversation
 from trl_3spo.environments.limited import Snapshot
 
 MALFORMED_ROW = "The prompt is {!r}: a string is required, or a list of messages with text."
