@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 
-from trl_3spo.environments.adapters.tool_environment import ToolEnvironment
 from trl_3spo.environments.base import Observation, StepResult, Task
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 from trl_3spo.testing import check_environment
@@ -66,40 +65,6 @@ def test_an_end_of_the_task_itself_takes_precedence():
     assert (last.terminated, last.truncated, last.success) == (True, False, True)
     with pytest.raises(RuntimeError, match="ended"):
         env.step("4")
-
-
-def test_score_keys_that_are_left_out_hold_the_time(env):
-    assert env.restore(env.snapshot()).score_keys == ((("three", 0), 0), (0,))
-    assert env.step("jump").observation.score_keys == ((("three", 0), 1), (1,))
-    assert env.step("jump").observation.score_keys == ((("three", 0), 2), (2,))
-    assert env.step("1").observation.score_keys == ((("three", 1), 3), (3,))
-
-
-def test_score_keys_that_are_named_stay_as_they_are():
-    class Named(Counting):
-        def observe(self, task, state):
-            return Observation("", (task.id, state), score_keys=((task.id, state), state))
-
-    env = Named()
-    assert env.reset(env.tasks()[0]).score_keys == (("three", 0), 0)
-    assert env.step("look").observation.score_keys == (("three", 0), 0)
-
-
-def test_adapters_hold_the_time():
-    class World:
-        def reset(self, **row):
-            self.said = ""
-
-        def say(self, word: str) -> str:
-            self.said = word
-            return word
-
-    env = ToolEnvironment(World, {"train": [{}]}, max_steps=3)
-    start = env.reset(env.tasks()[0])
-    assert start.score_keys == ((start.state_key, 0), (0,))
-    said = env.step("say('a')").observation
-    assert said.score_keys == ((said.state_key, 1), (1,))
-    assert env.step("say('a')").observation.score_keys == ((said.state_key, 2), (2,))
 
 
 def test_snapshots_are_values(env):

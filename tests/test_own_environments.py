@@ -1,6 +1,7 @@
 """What users bring: environments, tasks and reward functions in the forms they have them in."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from trl import GRPOConfig
 
 from training import SpokenCorridor, WordsEnv, config_for, tokenizer_for, untrained
 from trl_3spo import EpisodeGRPOConfig, EpisodeGRPOTrainer, ThreeSPOTrainer
+from trl_3spo.algorithm.records import digest, first_visit, next_visit
 from trl_3spo.environments.answers import Malformed
 from trl_3spo.environments.base import Observation, StepResult, Task, Turn
 from trl_3spo.environments.conversation import conversation
@@ -29,6 +31,26 @@ def trainer_in(env, folder, trainer_class=ThreeSPOTrainer, *, known=None, argume
 
 def parameters(trainer):
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+# -- score keys --------------------------------------------------------------------------------------------------------
+
+
+def test_an_environment_without_score_keys_is_scored_by_state_kind_and_time():
+    class Plain(CorridorEnv):
+        def _observe(self, state, num_steps):
+            return replace(super()._observe(state, num_steps), score_keys=())
+
+    env = Plain(length=4)
+    task = env.tasks()[0]
+    first = first_visit(env, task)
+    second = next_visit(env, next_visit(env, first, "dance"), "dance")
+    key = first.observation.state_key
+    assert first.keys == tuple(map(digest, ((key, 0), (task.kind, 0), (0,))))
+    assert second.keys == tuple(map(digest, ((key, 2), (task.kind, 2), (2,))))
+    assert first.state_digest == second.state_digest == digest(key)
+    plain = first_visit(WordsEnv(), WordsEnv().tasks()[0])
+    assert plain.keys == tuple(map(digest, ((plain.observation.state_key, 0), (0,))))
 
 
 # -- reward functions --------------------------------------------------------------------------------------------------
@@ -79,8 +101,6 @@ def test_a_text_can_be_taught_where_the_environment_pays_nothing(trainer_class, 
 
 
 def _first(trainer):
-    from trl_3spo.algorithm.records import first_visit
-
     return first_visit(trainer.guard, trainer.train_tasks[0])
 
 

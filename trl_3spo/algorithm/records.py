@@ -77,13 +77,16 @@ class Visit:
     @cached_property
     def keys(self) -> tuple[int, ...]:
         """Digests of the score keys, finest first: the state's names in the history."""
-        return tuple(digest(key) for key in self.observation.score_keys)
+        return tuple(digest(key) for key in self.observation.score_keys or self._default_keys())
+
+    def _default_keys(self) -> tuple[Key, ...]:
+        keys = ((self.observation.state_key, self.depth), (self.task.kind, self.depth), (self.depth,))
+        return keys if self.task.kind else (keys[0], keys[2])
 
     @cached_property
     def state_digest(self) -> int:
         """Digest of the exact state."""
-        first = self.observation.score_keys[0]
-        return self.keys[0] if first is self.observation.state_key else digest(self.observation.state_key)
+        return digest(self.observation.state_key)
 
     @property
     def is_new_on_path(self) -> bool:

@@ -51,7 +51,7 @@ class Observation:
             effect, such as a step into a wall.
         score_keys: Names of the state from fine to coarse; the history of success backs off along them. They should
             hold the time, such as the number of steps taken: what a state is worth falls with every step of a limited
-            episode. The default, the state key alone, holds none. `LimitedEnvironment` adds it.
+            episode. Without any they are the state key, the kind of the task and nothing more, each with the time.
         messages: The same as `text` in chat messages, where it is no single message of the user: what tools answered.
     """
 
@@ -60,10 +60,6 @@ class Observation:
     admissible_actions: tuple[str, ...] = ()
     score_keys: tuple[Key, ...] = ()
     messages: tuple[Message, ...] = field(default=(), hash=False)
-
-    def __post_init__(self) -> None:
-        if not self.score_keys:
-            object.__setattr__(self, "score_keys", (self.state_key,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""One clock for the episodes of any environment: a limit on steps, and the time in the score keys."""
+"""One clock for the episodes of any environment: a limit on steps."""
 
 import abc
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-from trl_3spo.environments.base import Environment, Key, Observation, StepResult, Task
+from trl_3spo.environments.base import Environment, Observation, StepResult, Task
 
 State = TypeVar("State")
 
@@ -40,8 +40,7 @@ class LimitedEnvironment(Environment, Generic[State]):
     episode themselves: its state is a value, which `_act` replaces and never changes. Snapshots can be pickled if
     states can.
 
-    Score keys that are left out become the state key with the time, then the time alone. The time is the number of
-    steps taken. An environment that names its own score keys has to put the time into them.
+    An environment that names its own score keys has to put the time into them: `now.num_steps + 1` of the next moment.
 
     Args:
         max_steps: Steps after which an episode is truncated, at least 1. Actions that mean nothing count.
@@ -80,7 +79,7 @@ class LimitedEnvironment(Environment, Generic[State]):
             ValueError: The task is not one of this environment's.
         """
         state, observation = self._begin(task)
-        self._now = Snapshot(task, state, _timed(observation, 0))
+        self._now = Snapshot(task, state, observation)
         return self._now.observation
 
     def step(self, action: str) -> StepResult:
@@ -94,11 +93,9 @@ class LimitedEnvironment(Environment, Generic[State]):
             raise RuntimeError(NO_EPISODE)
         num_steps = now.num_steps + 1
         state, result = self._act(now, action)
-        observation = _timed(result.observation, num_steps)
-        is_cut_off = num_steps >= self.max_steps and not result.is_final
-        if is_cut_off or observation is not result.observation:
-            result = replace(result, observation=observation, truncated=result.truncated or is_cut_off)
-        self._now = Snapshot(now.task, state, observation, num_steps, result.is_final)
+        if num_steps >= self.max_steps and not result.is_final:
+            result = replace(result, truncated=True)
+        self._now = Snapshot(now.task, state, result.observation, num_steps, result.is_final)
         return result
 
     def snapshot(self) -> Snapshot[State]:
@@ -119,16 +116,3 @@ class LimitedEnvironment(Environment, Generic[State]):
     def _span(self, num_steps: int) -> int:
         """Return the time in spans of the episode, 0 to `TIMES_PER_EPISODE`."""
         return num_steps * TIMES_PER_EPISODE // self.max_steps
-
-
-def _timed(observation: Observation, num_steps: int) -> Observation:
-    """Return an observation with the time in its score keys, unless the environment has named them."""
-    key, named = observation.state_key, observation.score_keys
-    # Where nothing happened, what was shown before may be shown again, with the time of then.
-    if named not in ((key,), _time_keys(key, num_steps - 1)):
-        return observation
-    return replace(observation, score_keys=_time_keys(key, num_steps))
-
-
-def _time_keys(key: Key, num_steps: int) -> tuple[Key, ...]:
-    return (key, num_steps), (num_steps,)

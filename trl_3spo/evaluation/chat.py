@@ -61,6 +61,7 @@ class Chat:
         self._silent = self._ends | (edges - {None}) | set(_control_ids(tokenizer))
         self._control = _control_pattern(tokenizer)
         self._template: str | None = None
+        self._has_warned = False
         self._writes_system = self._shows_system()
         self._writes_tools = False
         if has_tools:
@@ -129,7 +130,20 @@ class Chat:
             messages = _with_description(messages, tools)
         if not self._writes_tools:
             messages = [_as_user(message) if message["role"] == "tool" else message for message in messages]
-        return messages if self._writes_system else _without_system(messages)
+        return messages if self._writes_system else self._without_system(messages)
+
+    def _without_system(self, messages: list[Message]) -> list[Message]:
+        """Return messages with those of the system at the head of the first other one."""
+        said = [message["content"] for message in messages if message["role"] == "system"]
+        if not said:
+            return messages
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "The chat template has no messages of the system: they are put before the first other message."
+            )
+        first, *rest = [message for message in messages if message["role"] != "system"]
+        return [first | {"content": "\n\n".join([*said, first["content"]])}, *rest]
 
     def _plain(self, text: str) -> str:
         while match := self._control.search(text):
@@ -228,16 +242,6 @@ def described(tools: Sequence[Tool]) -> str:
 def _as_user(message: Message) -> Message:
     name = message.get("name")
     return {"role": "user", "content": f"{name}: {message['content']}" if name else message["content"]}
-
-
-def _without_system(messages: list[Message]) -> list[Message]:
-    """Return messages with those of the system at the head of the first other one."""
-    said = [message["content"] for message in messages if message["role"] == "system"]
-    others = [message for message in messages if message["role"] != "system"]
-    if not said:
-        return others
-    first, *rest = others or [{"role": "user", "content": ""}]
-    return [first | {"content": "\n\n".join([*said, first["content"]])}, *rest]
 
 
 def calls_as_text(calls: Sequence[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from trl_3spo.testing.walk import JUNK_ACTIONS, Visit, restored_step, step
 
 NO_TIME = (
     "Score keys hold no time: a state keeps its keys while steps pass. A state is worth less the later it is met in a "
-    "limited episode. Put the number of steps taken into every key, or derive the class from LimitedEnvironment."
+    "limited episode. Put the number of steps taken into every key, or leave score_keys out."
 )
 
 ONLY_EXACT = (
@@ -44,6 +44,8 @@ def remarks_on_score_keys(env: Environment, visits: Sequence[Visit]) -> tuple[st
         env: The environment, left in some state.
         visits: States on walks through it; the first one begins an episode.
     """
+    if not all(visit.observation.score_keys for visit in visits):
+        return ()  # the default ones hold the time and get coarser
     remarks = [NO_TIME] if _is_timeless(env, visits[0]) else []
     if all(_is_exact(visit.observation) for visit in visits):
         remarks.append(ONLY_EXACT)
