@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     demos.add_argument("--output", type=Path, required=True, help="file to write, .parquet or .jsonl")
     demos.add_argument("--noise", type=float, default=0.0, help="share of steps at which a random action is taken")
     demos.add_argument("--demonstrate-noise", action="store_true", help="demonstrate these, not the expert's")
+    demos.add_argument("--keep-lost", action="store_true", help="demonstrate episodes that do not succeed as well")
     demos.set_defaults(run=_write_demonstrations)
 
     train = commands.add_parser("train", add_help=False, help="train with 3SPO, by options or a YAML file")
@@ -110,8 +111,10 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     env = make_environment(options.env, options.env_options)
     demonstrate = resolve_expert(options.expert)
-    noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
-    dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **noise, seed=options.seed)))
+    play = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise, "keeps_lost": options.keep_lost}
+    dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **play, seed=options.seed)))
+    if not len(dataset):
+        raise ValueError("No episode succeeded, so there is nothing to write. --keep-lost writes episodes as they are.")
     write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json
     write(str(options.output))
     print(f"{len(dataset)} steps in {options.output}")
