@@ -2,9 +2,10 @@
 
     python benchmarks/alfworld_expert.py --games FOLDER --json benchmarks/results/alfworld_expert.json
 
-Plays released games, by their split, and generated ones of their size in six situations: the last two are those of
-demonstrations whose every choice a prompt supports (`plays_by_prompt`), with the default two past turns. Games that nobody could win any more when the
-expert takes over, as the oracle tells, are left out and counted. Prints the tables of docs/environments.md.
+Plays released games, by their split, and generated ones of their size in six situations. The last two are those of
+demonstrations whose every choice a prompt supports (`plays_by_prompt`), with the default two past turns. Games that
+nobody could win any more when the expert takes over, as the oracle tells, are left out and counted. Prints the tables
+of docs/environments.md.
 """
 
 import argparse

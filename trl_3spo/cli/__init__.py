@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     evaluate.add_argument("--max-completion-length", type=_positive, default=512, help="tokens")
     evaluate.add_argument("--batch-size", type=_positive, default=64, help="episodes advanced together")
+    evaluate.add_argument(
+        "--chat-template-kwargs", type=json.loads, metavar="JSON", help="""such as '{"enable_thinking": false}'"""
+    )
     evaluate.add_argument("--json", type=Path, help="file to write the result to as well")
     evaluate.set_defaults(run=_evaluate)
 
@@ -92,6 +95,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             temperature=options.temperature,
             max_completion_length=options.max_completion_length,
             batch_size=options.batch_size,
+            chat_template_kwargs=options.chat_template_kwargs,
             seed=options.seed,
         )
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}

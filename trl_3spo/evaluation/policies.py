@@ -16,7 +16,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.plain_text import encodable_messages
-from trl_3spo.evaluation.model_checks import require_chat_template, require_positions
+from trl_3spo.evaluation.model_checks import check_prompt, require_chat_template, require_positions
 from trl_3spo.evaluation.panel import Evaluation, Generate, evaluate_policy
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -31,6 +31,7 @@ def evaluate_checkpoint(
     temperature: float = 0.0,
     max_completion_length: int = 512,
     batch_size: int = 64,
+    chat_template_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Play a panel with a saved model and return success rates, overall and by task type.
@@ -46,6 +47,7 @@ def evaluate_checkpoint(
         temperature: At least 0; 0 is greedy.
         max_completion_length: Tokens of a completion, at least 1.
         batch_size: Number of episodes that are advanced together.
+        chat_template_kwargs: Arguments of the chat template, those of the training's configuration.
         seed: Of the sampling.
 
     Raises:
@@ -53,14 +55,25 @@ def evaluate_checkpoint(
         ValueError: There are no tasks, an option is out of its range, the tokenizer has no chat template, or a prompt
             does not fit the model.
     """
-    generate = load_policy(model, temperature=temperature, max_completion_length=max_completion_length)
+    generate = load_policy(
+        model,
+        temperature=temperature,
+        max_completion_length=max_completion_length,
+        chat_template_kwargs=chat_template_kwargs,
+    )
     tasks = env.tasks() if tasks is None else tasks
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return evaluate_policy(generate, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
 
 
-def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: int = 512) -> Generate:
+def load_policy(
+    model: str,
+    *,
+    temperature: float = 0.0,
+    max_completion_length: int = 512,
+    chat_template_kwargs: dict[str, Any] | None = None,
+) -> Generate:
     """Load a checkpoint onto the GPU, if there is one, as a function from chat messages to completions.
 
     Its own settings of generation are put aside, but for the tokens that end an answer. See `evaluate_checkpoint`.
@@ -88,10 +101,17 @@ def load_policy(model: str, *, temperature: float = 0.0, max_completion_length: 
         eos_token_id=_end_tokens(network, tokenizer),
     )
 
+    has_checked_template = False
+    template_kwargs = chat_template_kwargs or {}
+
     def complete(prompts: list[list[Message]]) -> list[str]:
+        nonlocal has_checked_template
         texts = list(map(encodable_messages, prompts))
+        if texts and not has_checked_template:
+            has_checked_template = True
+            check_prompt(tokenizer, texts[0], model, template_kwargs)
         inputs = tokenizer.apply_chat_template(
-            texts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True
+            texts, add_generation_prompt=True, return_dict=True, return_tensors="pt", padding=True, **template_kwargs
         ).to(network.device)
         prompt_size = inputs["input_ids"].size(1)
         require_positions(network, prompt_size, max_completion_length)

@@ -14,8 +14,9 @@ from trl_3spo.algorithm.base import Metrics, Row, Sample
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.plain_text import encodable_messages
-from trl_3spo.evaluation.model_checks import num_positions, require_positions
+from trl_3spo.evaluation.model_checks import check_prompt, num_positions, require_positions
 from trl_3spo.reliability.ranks import announce_generation, gather, generating_equally
+from trl_3spo.training.start_checks import model_name
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
@@ -40,6 +41,7 @@ class PolicySampler:
         self._num_tokens = 0
         self._num_shortened = 0
         self._warned: set[bool] = set()
+        self._has_checked_template = False
         self._phase: str | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase
 
@@ -168,9 +170,18 @@ class PolicySampler:
         return max(limit - int(self._trainer.max_completion_length), 1) if limit else 0
 
     def prompt_ids(self, prompts: list[Prompt]) -> list[list[int]]:
-        """Tokenize prompts."""
+        """Tokenize prompts; the first of all is checked against the chat template."""
+        if not self._has_checked_template:
+            self._has_checked_template = True
+            self._check_template(prompts[0])
         prompt_ids: list[list[int]] = self._trainer._tokenize_prompts(list(map(encodable_messages, prompts)))[0]
         return prompt_ids
+
+    def _check_template(self, prompt: Prompt) -> None:
+        trainer = self._trainer
+        name = model_name(trainer.accelerator.unwrap_model(trainer.model))
+        template = {"chat_template": trainer.chat_template, "template_kwargs": trainer.chat_template_kwargs}
+        check_prompt(trainer._tokenizer, encodable_messages(prompt), name, **template)
 
     def _ask(self, visits: Sequence[Visit]) -> list[Asked | NoAction]:
         """Return for every visit a prompt that fits the model and its tokens, or why there is none."""

@@ -185,8 +185,13 @@ class SearchExpert:
         return place and (self._approach(place) or f"move {thing} to {place}")
 
     def _meeting_place(self) -> str:
-        """Return where two targets are to be brought together: where one is already, or else the nearest place."""
+        """Return where two targets are to be brought together: where one is already, or else the nearest place.
+
+        A prompt may not show any more where one is, so whoever plays by it always takes the same place.
+        """
         places = self._of_type(self._goal.destination)
+        if self._latest is not None:
+            return min(places, key=self._preference, default="")
         return min(places, key=lambda place: (-self._num_placed(place), self._effort(place)), default="")
 
     def _num_placed(self, place: str) -> int:
