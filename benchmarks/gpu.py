@@ -224,9 +224,6 @@ def train_for(is_tiny: bool, seconds: float, **changes: Any) -> dict[str, Any]:
             "save_strategy": "no",
             "report_to": "none",
             "disable_tqdm": True,
-            "search": "branch",
-            "baseline": "walks",
-            "max_episodes_per_tree": 4,
         }
         config = ThreeSPOConfig(**(options | HARDWARE | changes))
         trainer = ThreeSPOTrainer(folder, env, config, processing_class=tokenizer, callbacks=[limit])

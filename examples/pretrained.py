@@ -25,7 +25,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from pretrained_model import NAME, smollm2
 from pretrained_worlds import WORLDS, World
-from transformers import TrainerCallback
+from transformers import AutoConfig, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -77,13 +77,13 @@ class Piece(TrainerCallback):
     """
 
     def __init__(self, ends_at: float, num_actions: int | None = None) -> None:
-        self.ends_at = ends_at
+        self._ends_at = ends_at
         self._num_actions = num_actions
 
-    def check(self) -> None:
-        """Raise TimeIsUpError when it is."""
-        if time.monotonic() >= self.ends_at:
-            raise TimeIsUpError
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._ends_at
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
         if self._num_actions is not None:
@@ -91,7 +91,7 @@ class Piece(TrainerCallback):
                 group["lr"] = group["initial_lr"] * max(1.0 - num_sampled(state) / self._num_actions, 0.0)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() >= self.ends_at:
+        if self.is_over:
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -107,9 +107,10 @@ def num_sampled(state) -> float:
     return sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
 
 
-def adapter() -> LoraConfig:
-    """Return LoRA on the upper half of the layers: gradients need not go back through the lower one."""
-    return LoraConfig(r=16, lora_alpha=32, target_modules=LINEAR, layers_to_transform=list(range(15, 30)))
+def adapter(model: Path) -> LoraConfig:
+    """Return LoRA on the upper half of a model's layers: gradients need not go back through the lower one."""
+    size = AutoConfig.from_pretrained(model).num_hidden_layers
+    return LoraConfig(r=16, lora_alpha=32, target_modules=LINEAR, layers_to_transform=list(range(size // 2, size)))
 
 
 def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes: int, seed: int) -> Path:
@@ -137,7 +138,7 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
         config,
         train_dataset=Dataset.from_list(rows),
         processing_class=load_tokenizer(str(model)),
-        peft_config=adapter(),
+        peft_config=adapter(model),
         callbacks=[piece],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder / "imitation"))
@@ -176,7 +177,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         train_tasks=world.train,
         eval_tasks=world.unseen,
         processing_class=load_tokenizer(str(model)),
-        peft_config=adapter(),
+        peft_config=adapter(model),
         callbacks=[piece],
     )
     trainer.train(resume_from_checkpoint="auto")
@@ -194,8 +195,10 @@ def evaluate(model: Path, world: World, file: Path, piece: Piece, prompt_format:
     """Play the unseen tasks once each at temperature 1, a few at a time, and return success with its interval."""
     parts = json.loads(file.read_text()) if file.exists() else []
     generate = load_policy(str(model), temperature=1.0, max_completion_length=MAX_COMPLETION_LENGTH[prompt_format])
-    for first in range(len(parts) * TASKS_AT_ONCE, len(world.unseen), TASKS_AT_ONCE):
-        piece.check()
+    starts = range(len(parts) * TASKS_AT_ONCE, len(world.unseen), TASKS_AT_ONCE)
+    for first in starts:
+        if piece.is_over and first != starts[0]:
+            raise TimeIsUpError
         torch.manual_seed(seed + first)
         result = evaluate_policy(generate, world.env, world.unseen[first : first + TASKS_AT_ONCE])
         parts.append(
