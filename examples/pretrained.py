@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from demo import commit
 from peft import LoraConfig
 from pretrained_model import NAME, smollm2
 from pretrained_worlds import WORLDS, World
@@ -161,6 +162,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         learning_rate=options.learning_rate,
         lr_scheduler_type="constant",
         max_completion_length=MAX_COMPLETION_LENGTH[options.prompt_format],
+        temperature=options.temperature,
         prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU as much as half the layers
         logging_steps=1,
         save_steps=1,
@@ -191,15 +193,16 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
     return trained
 
 
-def evaluate(model: Path, world: World, file: Path, piece: Piece, prompt_format: str, seed: int) -> dict[str, Any]:
-    """Play the unseen tasks once each at temperature 1, a few at a time, and return success with its interval."""
+def evaluate(model: Path, world: World, file: Path, piece: Piece, options: argparse.Namespace) -> dict[str, Any]:
+    """Play the unseen tasks once each, as in training, a few at a time, and return success with its interval."""
     parts = json.loads(file.read_text()) if file.exists() else []
-    generate = load_policy(str(model), temperature=1.0, max_completion_length=MAX_COMPLETION_LENGTH[prompt_format])
+    size = MAX_COMPLETION_LENGTH[options.prompt_format]
+    generate = load_policy(str(model), temperature=options.temperature, max_completion_length=size)
     starts = range(len(parts) * TASKS_AT_ONCE, len(world.unseen), TASKS_AT_ONCE)
     for first in starts:
         if piece.is_over and first != starts[0]:
             raise TimeIsUpError
-        torch.manual_seed(seed + first)
+        torch.manual_seed(options.seed + first)
         result = evaluate_policy(generate, world.env, world.unseen[first : first + TASKS_AT_ONCE])
         parts.append(
             {
@@ -254,13 +257,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     world = WORLDS[options.world](options.prompt_format, options.unseen)
     ends_at = time.monotonic() + 60 * options.minutes
     piece, shared, own = Piece(ends_at), Clock(folder / "seconds.json"), Clock(method_folder / "seconds.json")
-    playing = (piece, options.prompt_format, options.seed)
     model = shared.timed("model", smollm2, options.cache)
     imitated = shared.timed("imitation", imitate, model, world, folder, piece, options.demonstrations, options.seed)
-    before = shared.timed("before", evaluate, imitated, world, folder / "before.json", *playing)
+    before = shared.timed("before", evaluate, imitated, world, folder / "before.json", piece, options)
     budget = Piece(ends_at, options.actions)
     trained = own.timed("training", reinforce, imitated, world, method_folder, budget, options)
-    after = own.timed("after", evaluate, trained, world, method_folder / "after.json", *playing)
+    after = own.timed("after", evaluate, trained, world, method_folder / "after.json", piece, options)
     training = json.loads((method_folder / "training.json").read_text())
     seconds = shared.seconds | own.seconds
     return {
@@ -288,6 +290,7 @@ def main() -> None:
     parser.add_argument("--demonstrations", type=int, default=24, help="episodes to imitate")
     parser.add_argument("--unseen", type=int, default=64, help="tasks of the evaluations")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--temperature", type=float, default=0.5, help="of training and evaluations")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="length of this piece; default: to the end")
     parser.add_argument("--output-dir", type=Path, help="default: runs/pretrained_WORLD_FORMAT")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "trl_3spo", help="for the model")
@@ -300,10 +303,11 @@ def main() -> None:
     except TimeIsUpError:
         print(f"The {options.minutes:g} minutes are over and all is saved. The same command goes on from here.")
         return
-    settings = {name: getattr(options, name) for name in ("demonstrations", "learning_rate", "prompt_format", "seed")}
+    names = ("demonstrations", "learning_rate", "prompt_format", "seed", "temperature")
+    settings = {name: getattr(options, name) for name in names}
     packages = ("torch", "transformers", "trl", "peft")
     versions = {name: version(name) for name in packages} | {"trl_3spo": __version__}
-    result |= settings | {"versions": versions | {"python": platform.python_version()}}
+    result |= settings | {"commit": commit(), "versions": versions | {"python": platform.python_version()}}
     print(json.dumps(result, indent=1))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
