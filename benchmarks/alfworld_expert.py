@@ -2,8 +2,10 @@
 
     python benchmarks/alfworld_expert.py --games FOLDER --json benchmarks/results/alfworld_expert.json
 
-Plays released games and generated ones of their size in four situations. Games that nobody could win any more when the
-expert takes over, as the oracle tells, are left out and counted. Prints the tables of docs/environments.md.
+Plays released games, by their split, and generated ones of their size in six situations. The last two are those of
+demonstrations whose every choice a prompt supports (`plays_by_prompt`), with the default two past turns. Games that
+nobody could win any more when the expert takes over, as the oracle tells, are left out and counted. Prints the tables
+of docs/environments.md.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alfworld_speed import provenance
+from provenance import provenance
 
 from trl_3spo.environments.alfworld.assignment import SLICED_SENTENCES
 from trl_3spo.environments.alfworld.data.files import source_from_path
@@ -24,6 +26,7 @@ from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.evaluation import EpisodeResult, Interval, summarize
 
 MAX_STEPS = 50
+SPLITS = ("valid_seen", "valid_unseen", "train")
 
 
 class Situation(NamedTuple):
@@ -33,11 +36,13 @@ class Situation(NamedTuple):
         num_random: Random actions before.
         is_told: Whether it reads what these were answered.
         noise: Share of random actions from then on, which count as steps.
+        history_length: Past turns by which it plays; `None` for all.
     """
 
     num_random: int = 0
     is_told: bool = True
     noise: float = 0.0
+    history_length: int | None = None
 
 
 SITUATIONS = {
@@ -45,6 +50,8 @@ SITUATIONS = {
     "after 15 random actions it has read": Situation(num_random=15),
     "after 15 random actions it has not read": Situation(num_random=15, is_told=False),
     "with 20 % random actions": Situation(noise=0.2),
+    "from the start, by the prompt alone": Situation(history_length=2),
+    "the same, with 20 % random actions": Situation(noise=0.2, history_length=2),
 }
 
 
@@ -52,15 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", type=Path, required=True, help="folder searched for released game.tw-pddl files")
     parser.add_argument("--generated", type=int, default=1200, help="number of games to generate")
-    parser.add_argument("--repeats", type=int, default=20, help="seeds for each of the released games")
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
     options = parser.parse_args()
-    released = [source_from_path(path).load() for path in sorted(options.games.rglob("game.tw-pddl"))]
-    if not released:
-        parser.error(f"there are no games below {options.games}")
-    sets = {
-        f"{len(released)} released, {options.repeats} seeds each": released * options.repeats,
+    released = {split: load(options.games, split) for split in SPLITS}
+    if not any(released.values()):
+        parser.error(f"there are no games of {', '.join(SPLITS)} below {options.games}")
+    sets = {f"{len(games)} released, {split}": games for split, games in released.items() if games} | {
         f"{options.generated} generated": generate(options.generated, options.seed),
         f"{options.generated // 4} generated, sliced targets": generate(
             options.generated // 4, options.seed, kinds=list(SLICED_SENTENCES), sliced_share=1.0
@@ -73,6 +78,11 @@ def main() -> None:
     record = {"results": results, "max_steps": MAX_STEPS, "seed": options.seed} | provenance()
     options.json.write_text(json.dumps(record, indent=1) + "\n")
     print(table(results))
+
+
+def load(folder: Path, split: str) -> list[Game]:
+    paths = sorted(path for path in folder.rglob("game.tw-pddl") if split in path.parts)
+    return [source_from_path(path).load() for path in paths]
 
 
 def generate(count: int, seed: int, **changes: Any) -> list[Game]:
@@ -90,7 +100,7 @@ def measure(games: Sequence[Game], situation: Situation) -> dict[str, Any]:
 def play(game: Game, situation: Situation, seed: int) -> EpisodeResult | None:
     """Return what became of a game; nothing if it was won or lost before the expert took over."""
     rng = random.Random(seed)
-    expert = SearchExpert(assignment_of(game), seed)
+    expert = SearchExpert(assignment_of(game), seed, history_length=situation.history_length)
     state, text = game.initial, game.introduction()
     for _ in range(situation.num_random):
         if situation.is_told:
@@ -115,9 +125,14 @@ def table(results: dict[str, Any]) -> str:
     for name, situations in results.items():
         for situation, result in situations.items():
             lines.append(f"| {name} | {situation} | {cells(result['success'])} | {result['mean_steps']:.1f} |")
-    lines += ["", "| games, from the start | task type | episodes | success | 95 % interval |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| games, by the prompt alone | task type | episodes | success | 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    by_prompt = "from the start, by the prompt alone"
     for name, situations in results.items():
-        for kind, interval in situations["from the start"]["success_by_kind"].items():
+        for kind, interval in situations[by_prompt]["success_by_kind"].items():
             lines.append(f"| {name} | {kind} | {cells(interval)} |")
     return "\n".join(lines)
 

@@ -46,6 +46,7 @@ from trl_3spo.tiny import word_tokenizer
 SIZES = ("prompt_tokens", "completion_tokens", "group_size")
 MODELS = {
     "small": (256, 1024, 4, 4, 2, 2048),
+    "smollm2-135m": (576, 1536, 30, 9, 3, 49152),
     "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151936),
     "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151936),
 }

@@ -85,6 +85,7 @@ def demonstrations(lessons: Lessons, phase: Phase, share: float) -> Dataset:
         noise=phase.noise,
         demonstrates_noise=phase.demonstrates_noise,
         ignored_actions=lessons.ignored_actions,
+        keeps_lost=True,  # to hesitate is to lose now and then
         seed=phase.seed,
     )
     return Dataset.from_list(list(steps))

@@ -52,7 +52,8 @@ def pretrained_trainer(world: World, options: argparse.Namespace) -> ThreeSPOTra
 def tiny_trainer(world: World, options: argparse.Namespace) -> ThreeSPOTrainer:
     """Return the trainer of a small model that has seen the expert shop."""
     env = WebShopEnv(world, prompt_format="action", history_length=0, max_steps=8)
-    rows = list(demonstrate(env, env.tasks()[:NUM_DEMONSTRATED], noise=0.5, demonstrates_noise=True, seed=options.seed))
+    hesitant = {"noise": 0.5, "demonstrates_noise": True, "keeps_lost": True}
+    rows = list(demonstrate(env, env.tasks()[:NUM_DEMONSTRATED], **hesitant, seed=options.seed))
     tokenizer = word_tokenizer(row["prompt"][0]["content"] + row["completion"][0]["content"] for row in rows)
     model = tiny_model(tokenizer, seed=options.seed)
     shared = {

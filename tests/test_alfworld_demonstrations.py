@@ -50,11 +50,23 @@ def test_noise_is_taken_but_not_demonstrated(env):
 
 
 def test_noise_may_be_demonstrated(env):
-    steps = list(demonstrate(env, env.tasks(), noise=1.0, demonstrates_noise=True))
+    steps = list(demonstrate(env, env.tasks(), noise=1.0, demonstrates_noise=True, keeps_lost=True))
     assert len(steps) > 6 * len(env.tasks())
     assert {"look", "inventory"} <= {step["completion"][0]["content"] for step in steps}
     for task in env.tasks():
-        assert play_back(env, task, list(demonstrate(env, [task], noise=0.5, demonstrates_noise=True))) is not None
+        assert (
+            play_back(env, task, list(demonstrate(env, [task], noise=0.5, demonstrates_noise=True, keeps_lost=True)))
+            is not None
+        )
+
+
+def test_lost_episodes_are_left_out_unless_wanted(env, caplog):
+    kept = [list(demonstrate(env, [task], noise=0.9, keeps_lost=True)) for task in env.tasks()]
+    is_lost = [len(steps) == env.max_steps for steps in kept]  # none is won by the last of 50 actions
+    assert 2 <= sum(is_lost) <= 10
+    won = [list(demonstrate(env, [task], noise=0.9)) for task in env.tasks()]
+    assert won == [[] if lost else steps for lost, steps in zip(is_lost, kept, strict=True)]
+    assert caplog.messages == ["1 of 1 demonstrated episodes did not succeed and were left out."] * sum(is_lost)
 
 
 def num_prompts_answered_in_two_ways(env, **options):
@@ -93,7 +105,7 @@ def test_where_a_thought_is_asked_for_one_is_given_and_the_answer_is_read_back()
 
 def test_a_random_action_is_demonstrated_without_a_reason():
     env = AlfworldEnv(generated=6, seed=3, num_receptacles=(4, 8), num_objects=(4, 10), prompt_format="think")
-    steps = list(demonstrate(env, env.tasks(), noise=1.0, demonstrates_noise=True))
+    steps = list(demonstrate(env, env.tasks(), noise=1.0, demonstrates_noise=True, keeps_lost=True))
     assert sum(step["completion"][0]["content"].startswith("<think></think>") for step in steps) > 0.7 * len(steps)
 
 

@@ -230,7 +230,7 @@ def test_the_critic_reads_the_prompt_of_each_step_and_of_where_an_episode_was_cu
         path = episodes[i].end.path()
         asked = path if i in cut_off else path[:-1]
         prompts = [trainer.env.prompt(x.task, x.observation, x.turns()) for x in asked]
-        ids = trainer.sampler.prompt_ids(prompts)
+        ids = trainer.sampler.chat.prompt_ids(prompts)
         expected = last_hidden_states(trainer.model, ids, pad_id=trainer._tokenizer.pad_token_id, batch_size=1)
         assert (trainer.algorithm.values.features(groups, steps)[i][: len(asked)] - expected).abs().max() < 1e-5
 

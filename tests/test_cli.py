@@ -117,7 +117,10 @@ def test_an_environment_and_its_expert_may_be_in_a_file_here(tmp_path, monkeypat
         "    return demonstrations.demonstrate(env, tasks, lambda observation, seed: left, **options)\n"
     )
     mine = ["--env", "my_world:MyEnv", "--expert", "my_world:demonstrate", "--env-options", "max_steps=2"]
-    run("demos", *mine, "--output", "demos.jsonl")
+    with pytest.raises(SystemExit, match="1"):
+        run("demos", *mine, "--output", "demos.jsonl")
+    assert "--keep-lost writes episodes as they are" in capsys.readouterr().err
+    run("demos", *mine, "--keep-lost", "--output", "demos.jsonl")
     steps = [json.loads(line) for line in (tmp_path / "demos.jsonl").read_text().splitlines()]
     assert {step["completion"][0]["content"] for step in steps} == {"left"}
     assert capsys.readouterr().out == f"{len(steps)} steps in demos.jsonl\n"

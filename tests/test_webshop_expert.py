@@ -230,7 +230,7 @@ def play_back(env, task, steps):
 def test_demonstrations_are_purchases_in_the_environments_own_words(world, prompt_format):
     env = WebShopEnv(world, prompt_format=prompt_format)
     for task in env.tasks()[:40]:
-        steps = list(demonstrate(env, [task]))
+        steps = list(demonstrate(env, [task], keeps_lost=True))
         assert play_back(env, task, steps).terminated
         assert [message["role"] for step in steps for message in step["completion"]] == ["assistant"] * len(steps)
         bought = {"think": "<think></think><action>click[buy now]</action>", "action": "click[buy now]"}
@@ -240,9 +240,10 @@ def test_demonstrations_are_purchases_in_the_environments_own_words(world, promp
 def test_noise_is_taken_and_demonstrated_only_if_so_wished(world):
     env = WebShopEnv(world)
     tasks = env.tasks()[:20]
-    corrected = [play_back(env, task, list(demonstrate(env, [task], noise=0.5, seed=1))) for task in tasks]
+    options = {"noise": 0.5, "keeps_lost": True, "seed": 1}
+    corrected = [play_back(env, task, list(demonstrate(env, [task], **options))) for task in tasks]
     assert corrected.count(None) >= 10
-    hesitant = [list(demonstrate(env, [task], noise=0.5, demonstrates_noise=True, seed=1)) for task in tasks]
+    hesitant = [list(demonstrate(env, [task], **options, demonstrates_noise=True)) for task in tasks]
     assert all(play_back(env, task, steps) for task, steps in zip(tasks, hesitant, strict=True))
     runs = [list(demonstrate(env, tasks, noise=0.3, seed=seed)) for seed in (4, 4, 5)]
     assert runs[0] == runs[1] != runs[2]

@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     evaluate.add_argument("--max-completion-length", type=_positive, default=512, help="tokens")
     evaluate.add_argument("--batch-size", type=_positive, default=64, help="episodes advanced together")
+    evaluate.add_argument(
+        "--chat-template-kwargs", type=json.loads, metavar="JSON", help="""such as '{"enable_thinking": false}'"""
+    )
     evaluate.add_argument("--json", type=Path, help="file to write the result to as well")
     evaluate.set_defaults(run=_evaluate)
 
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     demos.add_argument("--output", type=Path, required=True, help="file to write, .parquet or .jsonl")
     demos.add_argument("--noise", type=float, default=0.0, help="share of steps at which a random action is taken")
     demos.add_argument("--demonstrate-noise", action="store_true", help="demonstrate these, not the expert's")
+    demos.add_argument("--keep-lost", action="store_true", help="demonstrate episodes that do not succeed as well")
     demos.set_defaults(run=_write_demonstrations)
 
     train = commands.add_parser("train", add_help=False, help="train with 3SPO, by options or a YAML file")
@@ -91,6 +95,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             temperature=options.temperature,
             max_completion_length=options.max_completion_length,
             batch_size=options.batch_size,
+            chat_template_kwargs=options.chat_template_kwargs,
             seed=options.seed,
         )
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}
@@ -110,8 +115,10 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     env = make_environment(options.env, options.env_options)
     demonstrate = resolve_expert(options.expert)
-    noise = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
-    dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **noise, seed=options.seed)))
+    play = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise, "keeps_lost": options.keep_lost}
+    dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **play, seed=options.seed)))
+    if not len(dataset):
+        raise ValueError("No episode succeeded, so there is nothing to write. --keep-lost writes episodes as they are.")
     write = dataset.to_parquet if options.output.suffix == ".parquet" else dataset.to_json
     write(str(options.output))
     print(f"{len(dataset)} steps in {options.output}")

@@ -1,11 +1,17 @@
 """Expert play as prompts and completions, ready for supervised fine-tuning."""
 
+import logging
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from trl_3spo.environments.base import Environment, Observation, Task, Turn
 from trl_3spo.environments.plain_text import encodable_messages
+
+logger = logging.getLogger(__name__)
+
+Step = dict[str, Any]
+"""A step in TRL's conversational form: `prompt` and `completion`, each a list of messages."""
 
 
 class Advice(NamedTuple):
@@ -29,11 +35,12 @@ def demonstrate(
     noise: float = 0.0,
     demonstrates_noise: bool = False,
     ignored_actions: Collection[str] = (),
+    keeps_lost: bool = False,
     seed: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Step]:
     """Play every task once and yield each step as chat messages, in TRL's conversational prompt/completion form.
 
-    The environment is not to be used in between: it is where the last step has led.
+    The environment is not to be used in between: it is where the last episode has led.
 
     Args:
         env: Its prompts are those of the demonstrations.
@@ -45,6 +52,7 @@ def demonstrate(
         demonstrates_noise: Whether the action taken is demonstrated, which teaches to hesitate as the player does; or
             the expert's, which teaches to recover from the other (DART, Laskey et al. 2017).
         ignored_actions: Not taken at random.
+        keeps_lost: Whether episodes that do not succeed are demonstrated too. A log line counts those left out.
         seed: Of the noise and of the expert's choices.
 
     Raises:
@@ -54,25 +62,40 @@ def demonstrate(
         raise ValueError(f"noise is {noise!r}; it must be a share between 0 and 1.")
     rng = random.Random(seed)
     answer = write_answer if thinks else _write_action
+    num_lost = 0
+
+    def act(observation: Observation, best: Advice) -> Advice:
+        if rng.random() < noise:
+            others = [other for other in observation.admissible_actions if other not in ignored_actions]
+            if others and (action := rng.choice(others)) != best.action:
+                return Advice(action)
+        return best
+
     for task in tasks:
         observation = env.reset(task)
         expert = new_expert(observation, rng.randrange(2**32))
+        steps: list[Step] = []
         turns: list[Turn] = []
-        is_final = False
-        while not is_final:
+        while True:
             best = expert(observation, turns)
-            action = best.action
-            if rng.random() < noise:
-                others = [other for other in observation.admissible_actions if other not in ignored_actions]
-                action = rng.choice(others) if others else best.action
-            shown = Advice(action) if demonstrates_noise and action != best.action else best
-            yield {
-                "prompt": encodable_messages(env.prompt(task, observation, turns)),
-                "completion": encodable_messages([{"role": "assistant", "content": answer(shown)}]),
-            }
-            turns.append(Turn(observation.text, action))
-            result = env.step(action)
-            observation, is_final = result.observation, result.is_final
+            taken = act(observation, best)
+            shown = taken if demonstrates_noise else best
+            steps.append(
+                {
+                    "prompt": encodable_messages(env.prompt(task, observation, turns)),
+                    "completion": encodable_messages([{"role": "assistant", "content": answer(shown)}]),
+                }
+            )
+            turns.append(Turn(observation.text, taken.action))
+            result = env.step(taken.action)
+            observation = result.observation
+            if result.is_final:
+                break
+        num_lost += not result.success
+        if result.success or keeps_lost:
+            yield from steps
+    if num_lost and not keeps_lost:
+        logger.warning("%d of %d demonstrated episodes did not succeed and were left out.", num_lost, len(tasks))
 
 
 def _write_action(advice: Advice) -> str:

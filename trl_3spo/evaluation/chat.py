@@ -19,6 +19,7 @@ from trl.chat_template_utils import (
 
 from trl_3spo.environments.base import Message, Tool
 from trl_3spo.environments.plain_text import encodable_messages
+from trl_3spo.evaluation.model_checks import check_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Chat:
     Args:
         tokenizer: Has a chat template.
         options: Further arguments of the template, such as `enable_thinking`.
+        name: Of the model, for messages.
         end_tokens: Tokens that end an answer, besides the tokenizer's own.
         has_tools: Whether any task has tools.
     """
@@ -51,11 +53,14 @@ class Chat:
         tokenizer: Any,
         options: dict[str, Any] | None = None,
         *,
+        name: str = "the model",
         end_tokens: Iterable[int] = (),
         has_tools: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._options = options or {}
+        self._name = name
+        self._has_checked = False
         self._ends = {*end_tokens, tokenizer.eos_token_id} - {None}
         edges = {tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
         self._silent = self._ends | (edges - {None}) | set(_control_ids(tokenizer))
@@ -99,16 +104,26 @@ class Chat:
         Args:
             prompts: Chat messages.
             tools: For every prompt what may be called; without any, nothing is.
+
+        Raises:
+            ValueError: The template refuses the first prompt of all, or leaves one of its messages out.
         """
         each = list(tools) or [()] * len(prompts)
         ids: list[list[int]] = [[] for _ in prompts]
         # A template takes one list of tools, so prompts with the same ones are written together.
         for chosen in _distinct(each):
             places = [i for i, others in enumerate(each) if others == chosen]
-            written = self._written([self._adapted(prompts[i], chosen) for i in places], chosen)
+            adapted = [self._adapted(prompts[i], chosen) for i in places]
+            self._check(adapted[0])
+            written = self._written(adapted, chosen)
             for place, tokens in zip(places, written, strict=True):
                 ids[place] = tokens
         return ids
+
+    def _check(self, prompt: list[Message]) -> None:
+        if not self._has_checked:
+            self._has_checked = True
+            check_prompt(self._tokenizer, prompt, self._name, self._options, chat_template=self._template)
 
     def _written(self, prompts: list[list[Message]], tools: Sequence[Tool], *, is_open: bool = True) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer.apply_chat_template(

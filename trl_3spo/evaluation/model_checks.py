@@ -1,6 +1,14 @@
 """What a model and its tokenizer need so that an environment can ask them."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from jinja2 import TemplateError
+
+from trl_3spo.environments.base import Message
+
+logger = logging.getLogger(__name__)
 
 
 def require_chat_template(tokenizer: Any, model_name: str) -> None:
@@ -9,6 +17,53 @@ def require_chat_template(tokenizer: Any, model_name: str) -> None:
         raise ValueError(
             f"The tokenizer of {model_name} has no chat template; environments ask in chat messages. Use an "
             "instruction-tuned model, or set tokenizer.chat_template and save it or pass it as processing_class."
+        )
+
+
+def check_prompt(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    model_name: str,
+    template_kwargs: Mapping[str, Any] | None = None,
+    *,
+    chat_template: str | None = None,
+) -> None:
+    """Check that a chat template says all that an environment's prompt does, before the model is asked.
+
+    Logs a warning where the template begins the answers itself, with an open thought.
+
+    Args:
+        tokenizer: The model's.
+        messages: A prompt.
+        model_name: For the message.
+        template_kwargs: Arguments of the template, such as `enable_thinking`.
+        chat_template: In place of the tokenizer's own.
+
+    Raises:
+        ValueError: The template refuses the prompt or leaves one of its messages out.
+    """
+    remedy = "Write what it has to say into a user message (the environment's `prompt`), or use another model."
+    options = {"chat_template": chat_template, "tokenize": False, "add_generation_prompt": True}
+    try:
+        text = tokenizer.apply_chat_template(list(messages), **options, **(template_kwargs or {}))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ValueError(
+            f"The chat template of {model_name} refuses the environment's prompt, whose messages are those of "
+            f"{roles}: {error}. {remedy}"
+        ) from error
+    for message in messages:
+        lines = [line.strip() for line in message["content"].splitlines() if line.strip()]
+        if lines and not any(line in text for line in lines):
+            raise ValueError(
+                f"The chat template of {model_name} leaves out the {message['role']} message of the environment's "
+                f"prompt, {lines[0][:40]!r} and so on. {remedy}"
+            )
+    if text.rstrip().endswith("<think>"):
+        logger.warning(
+            "The chat template of %s begins every answer with an open thought, so max_completion_length has to have "
+            "room for thoughts. Many templates begin without one by chat_template_kwargs={'enable_thinking': False}.",
+            model_name,
         )
 
 

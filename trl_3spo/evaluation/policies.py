@@ -34,6 +34,7 @@ def evaluate_checkpoint(
     temperature: float = 0.0,
     max_completion_length: int = 512,
     batch_size: int = 64,
+    chat_template_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Play a panel with a saved model and return success rates, overall and by task type.
@@ -49,6 +50,7 @@ def evaluate_checkpoint(
         temperature: At least 0; 0 is greedy.
         max_completion_length: Tokens of a completion, at least 1.
         batch_size: Number of episodes that are advanced together.
+        chat_template_kwargs: Arguments of the chat template, those of the training's configuration.
         seed: Of the sampling.
 
     Raises:
@@ -56,11 +58,16 @@ def evaluate_checkpoint(
         ValueError: There are no tasks, an option is out of its range, the tokenizer has no chat template, or a prompt
             does not fit the model.
     """
-    generate = load_policy(model, temperature=temperature, max_completion_length=max_completion_length)
+    policy = load_policy(
+        model,
+        temperature=temperature,
+        max_completion_length=max_completion_length,
+        chat_template_kwargs=chat_template_kwargs,
+    )
     tasks = env.tasks() if tasks is None else tasks
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return evaluate_policy(generate, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
+        return evaluate_policy(policy, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
 
 
 class CheckpointPolicy:
@@ -70,9 +77,17 @@ class CheckpointPolicy:
         network: The model, with its settings of generation.
         tokenizer: Has a chat template, and pads on the left.
         options: Further arguments of the chat template.
+        name: Of the model, for messages.
     """
 
-    def __init__(self, network: Any, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        options: dict[str, Any] | None = None,
+        name: str = "the model",
+    ) -> None:
+        self._name = name
         self._network = network
         self._tokenizer = tokenizer
         self._options = options or {}
@@ -80,7 +95,7 @@ class CheckpointPolicy:
 
     def _chat_for(self, *, has_tools: bool) -> Chat:
         ends = self._network.generation_config.eos_token_id or []
-        return Chat(self._tokenizer, self._options, end_tokens=ends, has_tools=has_tools)
+        return Chat(self._tokenizer, self._options, name=self._name, end_tokens=ends, has_tools=has_tools)
 
     def __call__(self, prompts: list[list[Message]]) -> list[str]:
         """Complete chat messages.
@@ -166,7 +181,7 @@ def load_policy(
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=_end_tokens(network, tokenizer),
     )
-    return CheckpointPolicy(network, tokenizer, chat_template_kwargs)
+    return CheckpointPolicy(network, tokenizer, chat_template_kwargs, model)
 
 
 def merge_adapter(adapter: str | Path, output: str | Path) -> None:

@@ -16,6 +16,7 @@ from trl_3spo.evaluation.asker import Asked, Asker
 from trl_3spo.evaluation.chat import Chat
 from trl_3spo.evaluation.model_checks import num_positions, require_positions
 from trl_3spo.reliability.ranks import announce_generation, gather, generating_equally
+from trl_3spo.training.start_checks import model_name
 
 if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
@@ -34,11 +35,15 @@ class PolicySampler:
         self._synced_step: int | None = None
         self._num_tokens = 0
         has_tools = any(trainer.guard.tools(task) for task in trainer.train_tasks)
-        chat = Chat(
-            trainer._tokenizer, trainer.chat_template_kwargs, end_tokens=trainer.eos_token_ids, has_tools=has_tools
+        self.chat = Chat(
+            trainer._tokenizer,
+            trainer.chat_template_kwargs,
+            name=model_name(trainer.accelerator.unwrap_model(trainer.model)),
+            end_tokens=trainer.eos_token_ids,
+            has_tools=has_tools,
         )
         self.asker = Asker(
-            trainer.guard, chat, self._room, max_turns=trainer.args.max_turns, refuse=self._require_positions
+            trainer.guard, self.chat, self._room, max_turns=trainer.args.max_turns, refuse=self._require_positions
         )
         self._phase: str | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)  # by phase

@@ -16,6 +16,7 @@ def demonstrate(
     noise: float = 0.0,
     demonstrates_noise: bool = False,
     plays_by_prompt: bool = False,
+    keeps_lost: bool = False,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Have the expert play every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
@@ -29,6 +30,7 @@ def demonstrate(
         demonstrates_noise: Whether the action taken is demonstrated then, or the expert's.
         plays_by_prompt: Whether the expert chooses by what the prompts show, which a policy can learn in full, or by
             all it has seen in the episode and what is likely, which wins in fewer steps.
+        keeps_lost: Whether episodes that do not succeed are demonstrated too.
         seed: Of the noise and of the expert's choices.
 
     Raises:
@@ -47,6 +49,7 @@ def demonstrate(
         noise=noise,
         demonstrates_noise=demonstrates_noise,
         ignored_actions=("help",),
+        keeps_lost=keeps_lost,
         seed=seed,
     )
 

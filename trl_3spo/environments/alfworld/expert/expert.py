@@ -185,8 +185,13 @@ class SearchExpert:
         return place and (self._approach(place) or f"move {thing} to {place}")
 
     def _meeting_place(self) -> str:
-        """Return where two targets are to be brought together: where one is already, or else the nearest place."""
+        """Return where two targets are to be brought together: where one is already, or else the nearest place.
+
+        A prompt may not show any more where one is, so whoever plays by it always takes the same place.
+        """
         places = self._of_type(self._goal.destination)
+        if self._latest is not None:
+            return min(places, key=self._preference, default="")
         return min(places, key=lambda place: (-self._num_placed(place), self._effort(place)), default="")
 
     def _num_placed(self, place: str) -> int:
@@ -199,7 +204,7 @@ class SearchExpert:
             # Something seen must have been misread or moved unseen: start over.
             self._memory.forget_contents()
             unseen = list(self._memory.contents)
-        place = self._likeliest(kind, unseen) if self._latest is None else self._next(unseen)
+        place = self._likeliest(kind, unseen) if self._latest is None else self._next(kind, unseen)
         self.thought = f"I need a {kind} and know of none. I have not looked at {place} yet."
         return place and (self._approach(place) or f"examine {place}")
 
@@ -212,12 +217,30 @@ class SearchExpert:
 
         return max(places, key=promise, default="")
 
-    def _next(self, places: list[str]) -> str:
-        """Return the place that comes after the present one by name, in a circle; the present one if it is closed."""
+    def _next(self, kind: str, places: list[str]) -> str:
+        """Return the next place of a tour that begins where an object is likeliest and ends in a circle.
+
+        Where the tour has got to is told by the places that the prompt still shows, the earliest of them: what was seen
+        on a detour is mostly later. After something was put down, the tour begins anew. A closed door is opened first.
+        """
         here = min((place for place in self._memory.contents if f"go to {place}" not in self._commands), default="")
         if f"open {here}" in self._commands and here in places:
             return here
-        return min(places, key=lambda place: (place <= here, place), default="")
+        tour = self._tour(kind)
+        shown = [i for i, place in enumerate(tour) if place not in places]
+        has_put_down = self._latest is not None and self._latest[-1].startswith("You move ")
+        start = 0 if has_put_down or not shown else shown[0]
+        return next((place for place in tour[start:] + tour[:start] if place in places), "")
+
+    def _tour(self, kind: str) -> list[str]:
+        """Return all receptacles, likely ones first: likely by type, few of the kind, no door to open."""
+        weights, counts = _weights(kind), Counter(_type(place) for place in self._memory.contents)
+
+        def promise(place: str) -> float:
+            chance = weights.get(_type(place), _UNLIKELY) / counts[_type(place)]
+            return chance / (2 if _type(place) in _OPENABLE else 1)
+
+        return sorted(self._memory.contents, key=lambda place: (-promise(place), place))
 
     def _at(self, places: Iterable[str], command: str) -> str:
         place = min(places, key=self._effort, default="")

@@ -15,6 +15,7 @@ def demonstrate(
     *,
     noise: float = 0.0,
     demonstrates_noise: bool = False,
+    keeps_lost: bool = False,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Have the expert buy for every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
@@ -32,6 +33,7 @@ def demonstrate(
         noise=noise,
         demonstrates_noise=demonstrates_noise,
         ignored_actions=("click[buy now]",),  # there is no way back from it
+        keeps_lost=keeps_lost,
         seed=seed,
     )
 

@@ -1,0 +1,83 @@
+"""Worlds to train a small pretrained model in, with prompts that two CPU cores can read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import small_webshop
+
+from trl_3spo.environments.alfworld import AlfworldEnv
+from trl_3spo.environments.alfworld.expert import demonstrations as alfworld_expert
+from trl_3spo.environments.base import Environment, Task
+from trl_3spo.environments.webshop import WebShopEnv
+from trl_3spo.environments.webshop.expert import demonstrations as webshop_expert
+
+NUM_DEMONSTRATED = 200
+"""Tasks that are kept for demonstrations, so that how many are shown does not change what is trained on."""
+
+
+class World(NamedTuple):
+    """An environment and which of its tasks are for what.
+
+    Args:
+        env: The environment.
+        shown: Tasks to demonstrate.
+        train: Tasks to reinforce on.
+        unseen: Tasks to evaluate on.
+        demonstrate: Plays tasks and yields every step as a prompt and a completion.
+    """
+
+    env: Environment
+    shown: Sequence[Task]
+    train: Sequence[Task]
+    unseen: Sequence[Task]
+    demonstrate: Callable[[Sequence[Task]], Iterator[dict[str, Any]]]
+
+
+def shop(prompt_format: str, num_unseen: int) -> World:
+    """Return the demo's shop: purchases of about five steps, prompts of about 175 tokens."""
+    env = WebShopEnv(
+        small_webshop.make_world(small_webshop.NUM_GOALS, seed=0),
+        split="train",
+        max_steps=8,
+        prompt_format=prompt_format,
+        history_length=0,
+        shows_admissible_actions=False,
+    )
+    tasks = env.tasks()
+    return World(
+        env,
+        shown=tasks[:NUM_DEMONSTRATED],
+        train=tasks[NUM_DEMONSTRATED:],
+        unseen=env.tasks("test")[:num_unseen],
+        demonstrate=lambda shown: webshop_expert.demonstrate(env, shown),
+    )
+
+
+def games(prompt_format: str, num_unseen: int) -> World:
+    """Return small generated ALFWorld games: find one thing and bring it somewhere; prompts of about 150 tokens."""
+    env = AlfworldEnv(
+        generated=num_unseen + NUM_DEMONSTRATED + 2000,
+        kinds=["pick_and_place_simple"],
+        num_receptacles=(4, 6),
+        num_objects=(4, 6),
+        max_steps=12,
+        prompt_format=prompt_format,
+        history_length=1,
+    )
+    tasks, first = env.tasks(), num_unseen + NUM_DEMONSTRATED
+    return World(env, tasks[num_unseen:first], tasks[first:], tasks[:num_unseen], _by_prompt(env))
+
+
+def alfworld(prompt_format: str, num_unseen: int) -> World:
+    """Return the released ALFWorld games below $ALFWORLD_DATA, evaluated on valid_unseen."""
+    env = AlfworldEnv(split="train", prompt_format=prompt_format)
+    tasks = env.tasks()
+    shown = min(NUM_DEMONSTRATED, len(tasks) // 2)
+    return World(env, tasks[:shown], tasks[shown:], env.tasks("valid_unseen")[:num_unseen], _by_prompt(env))
+
+
+def _by_prompt(env: AlfworldEnv) -> Callable[[Sequence[Task]], Iterator[dict[str, Any]]]:
+    return lambda shown: alfworld_expert.demonstrate(env, shown, plays_by_prompt=True)
+
+
+WORLDS = {"shop": shop, "games": games, "alfworld": alfworld}

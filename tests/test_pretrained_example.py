@@ -1,0 +1,82 @@
+"""The example that trains a pretrained model, in pieces, with a small model in the place of the one it would fetch."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+import pretrained
+from pretrained_model import smollm2
+from pretrained_worlds import WORLDS, World
+
+from training import WordsEnv, tokenizer_for, untrained
+from trl_3spo.environments.demonstrations import Advice, demonstrate
+
+FEW = ["--world", "words", "--demonstrations", 2, "--unseen", 20, "--actions", 60]
+
+
+def words(prompt_format, num_unseen):
+    """Return a world of single steps in which an untrained model is right half of the time."""
+    env = WordsEnv(num_unseen + 60)
+    tasks = env.tasks()
+    return World(
+        env,
+        tasks[:10],
+        tasks[10:60],
+        tasks[60:],
+        lambda shown: demonstrate(env, shown, lambda observation, seed: lambda *_: Advice("open")),
+    )
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Return a cache folder that holds a small model under the name of the real one."""
+    monkeypatch.setitem(WORLDS, "words", words)
+    tokenizer = tokenizer_for(WordsEnv())
+    untrained(tokenizer).save_pretrained(tmp_path / pretrained.NAME)
+    tokenizer.save_pretrained(tmp_path / pretrained.NAME)
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["pretrained.py", *map(str, arguments)])
+    pretrained.main()
+
+
+def test_it_goes_on_until_all_is_done(cache, monkeypatch, capsys):
+    file = cache / "result.json"
+    options = [*FEW, "--cache", cache, "--output-dir", cache / "run", "--json", file]
+    num_pieces = 0
+    while not file.exists():
+        run(monkeypatch, *options, "--minutes", 0)
+        num_pieces += 1
+        assert num_pieces < 50
+    assert num_pieces >= 5  # two parts of either evaluation, two updates
+    assert "The same command goes on from here" in capsys.readouterr().out
+    result = json.loads(file.read_text())
+    assert {"model", "environment", "before", "after", "low", "high", "sampled_actions", "hours"} <= result.keys()
+    assert result["sampled_actions"] >= 60
+    assert result["evaluations"]["after"]["episodes"] == 20
+    assert 0 <= result["low"] <= result["after"] <= result["high"] <= 1
+
+    run(monkeypatch, *options, "--method", "grpo")  # from the same imitation
+    other = json.loads(file.read_text())
+    assert (other["method"], other["evaluations"]["before"]) == ("grpo", result["evaluations"]["before"])
+    assert other["sampled_actions"] >= 60
+
+
+def test_a_model_that_is_there_is_not_fetched(cache):
+    assert smollm2(cache) == cache / pretrained.NAME
+
+
+@pytest.mark.parametrize("prompt_format", ["action", "think"])
+@pytest.mark.parametrize("name", ["shop", "games"])
+def test_what_is_shown_and_trained_on_is_not_evaluated(name, prompt_format):
+    world = WORLDS[name](prompt_format, 64)
+    panels = [{task.id for task in tasks} for tasks in (world.shown, world.train, world.unseen)]
+    assert len(set.union(*panels)) == sum(map(len, panels))
+    assert len(world.unseen) == 64
+    assert len(world.train) >= 500
+    assert next(world.demonstrate(world.shown[:4]))["completion"]
