@@ -116,6 +116,7 @@ def compared(folder: Path, ddp: Path) -> dict[str, Any]:
         "same_batches": [x["batches"] for x in seen] == [x["batches"] for x in reference],
         "same_evaluation": [x["evaluation"] for x in seen] == [x["evaluation"] for x in reference],
         "evaluation_of_one_task": [x["one_task"] for x in seen] == [1, 1],
+        "max_abs_parameter_change_by_training": difference(plain, weights(folder, name="")),
         "max_abs_parameter_difference": difference(plain, weights(ddp / "plain")),
         "kl_checkpointing_accumulation": difference(weights(folder / "kl"), weights(ddp / "kl")),
         "lora_kl": difference(adapter(folder / "lora"), adapter(ddp / "lora")),
@@ -129,9 +130,9 @@ def seen_by(folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"seen_{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights(folder: Path, name: str = "final") -> dict[str, torch.Tensor]:
     """Return the weights of a saved model, as transformers reads them."""
-    model, report = AutoModelForCausalLM.from_pretrained(folder / "final", output_loading_info=True)
+    model, report = AutoModelForCausalLM.from_pretrained(folder / name, output_loading_info=True)
     assert not report["missing_keys"], report
     assert not report["unexpected_keys"], report
     return dict(model.named_parameters())

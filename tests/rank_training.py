@@ -144,7 +144,7 @@ def train_unevenly(rank, folder, base, has_adapters, changes):
     return seen | {
         "history": trainer.algorithm.history.state_dict(),
         "logged_tokens": sum(entry.get("sampled_tokens", 0) for entry in trainer.state.log_history),
-        "weights": {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()},
+        "weights": weights_of(trainer),
         "evaluation": trainer.evaluation,
         "num_processes": trainer.accelerator.num_processes,
     }
@@ -184,14 +184,19 @@ def trainer_in_shards(folder, base, **changes):
 
 def train_in_shards(rank, folder, base):
     """Train a model in shards for two updates, or whole; return its weights."""
-    trainers = {"whole": corridor_trainer(folder / "whole", env=UnevenEnv(), model=str(base), **settings(max_steps=2))}
-    trainers["whole"].train()
-    trainers["shards"] = trainer_in_shards(folder / "shards", base, max_steps=2)
-    trainers["shards"].train()
-    return {
-        name: {key: getattr(x, "full_tensor", lambda x=x: x)().detach() for key, x in trainer.model.named_parameters()}
-        for name, trainer in trainers.items()
-    } | {"layout": type(next(trainers["shards"].model.parameters())).__name__}
+    whole = corridor_trainer(folder / "whole", env=UnevenEnv(), model=str(base), **settings(max_steps=2))
+    begin = weights_of(whole)
+    whole.train()
+    shards = trainer_in_shards(folder / "shards", base, max_steps=2)
+    shards.train()
+    layout = type(next(shards.model.parameters())).__name__
+    return {"begin": begin, "whole": weights_of(whole), "shards": weights_of(shards), "layout": layout}
+
+
+def weights_of(trainer):
+    """Return copies of the weights, whole where they lie in shards."""
+    named = trainer.model.named_parameters()
+    return {name: getattr(x, "full_tensor", lambda x=x: x)().detach().clone() for name, x in named}
 
 
 def evaluate_in_shards(rank, folder, base):

@@ -150,6 +150,7 @@ def test_training_in_shards_is_training(tmp_path):
     for x in seen:
         for name, weight in x["whole"].items():
             assert torch.allclose(x["shards"][name], weight, atol=1e-5, rtol=0), name
+        assert all((x["whole"][name] - weight).abs().max() > 1e-4 for name, weight in x["begin"].items())
 
 
 def test_engines_get_the_weights_of_shards_by_all_or_none(tmp_path):

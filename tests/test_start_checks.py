@@ -96,6 +96,12 @@ def test_a_server_gets_weights_from_cuda_devices(tmp_path, installed):
         start(tmp_path, changes={"use_vllm": True, "vllm_mode": "server"})
 
 
+def test_vllm_does_not_sleep_on_a_cpu(tmp_path, installed):
+    installed("0.31.0")
+    with pytest.raises(ValueError, match=r"vllm_enable_sleep_mode is on .* no sleep mode. Leave it out"):
+        start(tmp_path, changes={"use_vllm": True, "vllm_enable_sleep_mode": True})
+
+
 def test_vllm_loads_a_model_that_lies_somewhere(tmp_path, installed):
     installed("0.31.0")
     model = untrained(tokenizer_for(CorridorEnv(length=4)))

@@ -51,6 +51,10 @@ def check_engine(model: Any, args: AgentConfig) -> None:
             f"vllm_mode is 'server' and training is on {args.device.type!r}: TRL hands weights over to a server by "
             "NCCL, which needs a CUDA device. Set vllm_mode='colocate', or train on a GPU."
         )
+    if args.vllm_enable_sleep_mode and args.device.type == "cpu":
+        raise ValueError(
+            "vllm_enable_sleep_mode is on and training is on a CPU, where vLLM has no sleep mode. Leave it out."
+        )
     if isinstance(model, PreTrainedModel) and not model.name_or_path:
         raise ValueError(
             "use_vllm is True and the model was made in memory: vLLM loads a model itself, from a folder or the Hub. "
