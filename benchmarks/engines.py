@@ -43,16 +43,19 @@ def main() -> None:
     parser.add_argument("--vllm-python", default=".venv-vllm/bin/python", help="interpreter of vLLM's environment")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    results: dict[str, Any] = provenance("torch", "transformers", "trl", "accelerate", "peft")
+    origin = provenance("torch", "transformers", "trl", "accelerate", "peft")
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "vllm" in arguments.parts:
-            results["vllm"] = measured_vllm(arguments.vllm_python, folder / "vllm.json")
-        if set(arguments.parts) & set(FILES):
-            results |= measured_shards(folder, [name for name in FILES if name in arguments.parts])
+            results["vllm"] = origin | measured_vllm(arguments.vllm_python, folder / "vllm.json")
+        if names := [name for name in FILES if name in arguments.parts]:
+            results |= {name: origin | measured for name, measured in measured_shards(folder, names).items()}
     print(json.dumps(results, indent=2))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        # Parts that are not measured now stay as they were; each says itself where it comes from.
+        earlier = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
+        arguments.json.write_text(json.dumps(earlier | results, indent=2) + "\n", encoding="utf-8")
 
 
 def measured_vllm(python: str, file: Path) -> dict[str, Any]:

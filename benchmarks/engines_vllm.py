@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lora": {"vllm_dtype": "float32", "max_steps": 3, "learning_rate": 1e-2},
     "late": {"vllm_dtype": "float32", "max_steps": 4, "learning_rate": 1e-2, "vllm_sync_steps": 2},
     "uncorrected": {"vllm_dtype": "float32", "max_steps": 2, "vllm_importance_sampling_correction": False},
-    "alfworld": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 10},
+    "alfworld": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 10},
     "alfworld_lora": {"vllm_dtype": "float32", "max_steps": 2, "max_completion_length": 10},
     "server": {"vllm_mode": "server", "max_steps": 1},
 }
@@ -205,7 +205,6 @@ def make_trainer(case: str, folder: Path, length: int = 4) -> Any:
         "num_generations": 4,
         "max_completion_length": 1,
         "novelty_weight": 0.3,
-        "num_eval_tasks": 8,
         "logging_steps": 1,
         "gradient_checkpointing": False,
         "use_cpu": True,
@@ -220,7 +219,7 @@ def make_trainer(case: str, folder: Path, length: int = 4) -> Any:
         model = str(Path(__file__).parents[1] / "examples" / "warm_start" / "alfworld")
         games = {"generated": 60, "seed": 0, "num_receptacles": (4, 8), "num_objects": (4, 10), "max_steps": 20}
         env = AlfworldEnv(**games, prompt_format="action", history_length=3)
-        tasks = {"train_tasks": env.tasks()[8:], "eval_tasks": env.tasks()[:8]}
+        tasks = {"train_tasks": env.tasks()[4:], "eval_tasks": env.tasks()[:4]}
     elif case != "server":
         save_model(Path(model))
     config = ThreeSPOConfig(**(settings | CASES[case]))
