@@ -32,7 +32,7 @@ from trl_3spo.tiny import tiny_model, word_tokenizer
 SETTINGS: dict[str, Any] = {
     "use_cpu": True,
     "bf16": False,
-    "activation_checkpointing": False,
+    "gradient_checkpointing": False,
     "per_device_train_batch_size": 16,
     "num_generations": 4,
     "max_completion_length": 1,

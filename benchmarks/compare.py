@@ -136,7 +136,7 @@ def make_trainer(
         "seed": seed,
         "use_cpu": not torch.cuda.is_available(),
         "bf16": torch.cuda.is_available(),
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
     }
     config = make_config(**(shared | options))
     trainer = trainer_class(

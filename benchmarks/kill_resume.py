@@ -265,7 +265,7 @@ def make_trainer(output: Path, is_told: bool) -> ThreeSPOTrainer:
         output_dir=str(output),
         use_cpu=True,
         bf16=False,
-        activation_checkpointing=False,
+        gradient_checkpointing=False,
         per_device_train_batch_size=16,
         num_generations=4,
         num_iterations=2,

@@ -52,7 +52,7 @@ def train(folder: str, num_updates: int) -> dict[str, Any]:
         output_dir=folder,
         use_cpu=True,
         bf16=False,
-        activation_checkpointing=False,
+        gradient_checkpointing=False,
         per_device_train_batch_size=16,
         max_completion_length=1,
         learning_rate=1e-5,

@@ -96,7 +96,7 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": arguments.model,
         "num_groups": arguments.num_groups,
-        "activation_checkpointing": arguments.activation_checkpointing,
+        "gradient_checkpointing": arguments.activation_checkpointing,
         "repeats": arguments.repeats,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu, 1 thread",
         "versions": versions(),

@@ -27,7 +27,7 @@ TINY = {
     "per_device_train_batch_size": 32,
     "max_completion_length": 1,
     "num_eval_tasks": 8,
-    "activation_checkpointing": False,
+    "gradient_checkpointing": False,
     "bf16": False,
     "use_cpu": True,
 }

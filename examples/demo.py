@@ -68,7 +68,7 @@ def make_trainer(world: DemoWorld, folder: Path, max_steps: int, seed: int) -> T
         "seed": seed,
         "use_cpu": not torch.cuda.is_available(),
         "bf16": torch.cuda.is_available(),
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
     }
     config = ThreeSPOConfig(**(options | world.options))
     return ThreeSPOTrainer(

@@ -130,7 +130,7 @@ def imitate(model, tokenizer, dataset: Dataset, folder: str, phase: Phase) -> No
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
         bf16=torch.cuda.is_available(),
-        activation_checkpointing=False,
+        gradient_checkpointing=False,
     )
     SFTTrainer(model, args=config, train_dataset=dataset, processing_class=tokenizer).train()
 

@@ -58,7 +58,7 @@ def tiny_trainer(world: World, options: argparse.Namespace) -> ThreeSPOTrainer:
     model = tiny_model(tokenizer, seed=options.seed)
     shared = {
         "output_dir": str(options.output_dir),
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
         "save_strategy": "no",
         "report_to": "none",
         "seed": options.seed,

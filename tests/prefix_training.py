@@ -37,7 +37,7 @@ def trained(folder, model, tokenizer, *, sharing, peft=False, **changes):
         "output_dir": str(folder),
         "use_cpu": True,
         "bf16": False,
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
         "per_device_train_batch_size": 12,
         "num_generations": 4,
         "max_completion_length": 4,

@@ -7,13 +7,17 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
+from engines_rank import shard_on_cpus
 from peft import LoraConfig
-from torch.distributed.fsdp import fully_shard
+from trl.generation import vllm_client, vllm_generation
+from trl.trainer import grpo_trainer
 
+from engine_stand_ins import HttpClient, InProcess
 from training import WORDS, config_for, corridor_trainer
 from trl_3spo import ThreeSPOTrainer
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task
 from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.training import engine
 
 # A server that has imported everything once forks the processes.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -140,7 +144,7 @@ def train_unevenly(rank, folder, base, has_adapters, changes):
     return seen | {
         "history": trainer.algorithm.history.state_dict(),
         "logged_tokens": sum(entry.get("sampled_tokens", 0) for entry in trainer.state.log_history),
-        "weights": {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()},
+        "weights": weights_of(trainer),
         "evaluation": trainer.evaluation,
         "num_processes": trainer.accelerator.num_processes,
     }
@@ -163,22 +167,79 @@ def fail(rank, folder):
     return errors | {"after": trainer.state.global_step}
 
 
-def evaluate_in_shards(rank, folder, base):
-    """Evaluate a model whose layers lie in shards (FSDP 2), two tasks on one rank and one on the other."""
-    changes = {"num_eval_tasks": 3, "per_device_eval_batch_size": 1, "max_completion_length": 24}
+def trainer_in_shards(folder, base, **changes):
+    """Return a trainer whose model accelerate lays in shards (FSDP 2), as examples/accelerate/fsdp2.yaml has it do."""
+    shard_on_cpus()
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    }
     config = config_for(folder, **settings(**changes))
-    trainer = ThreeSPOTrainer(str(base), UnevenEnv(), config, processing_class=load_tokenizer(str(base)))
-    for layer in trainer.model.model.layers:
-        fully_shard(layer)
-    fully_shard(trainer.model)
-    trainer.is_fsdp_enabled = True  # accelerate shards on GPUs only
+    return ThreeSPOTrainer(str(base), UnevenEnv(), config, processing_class=load_tokenizer(str(base)))
+
+
+def train_in_shards(rank, folder, base):
+    """Train a model in shards for two updates, or whole; return its weights."""
+    whole = corridor_trainer(folder / "whole", env=UnevenEnv(), model=str(base), **settings(max_steps=2))
+    begin = weights_of(whole)
+    whole.train()
+    shards = trainer_in_shards(folder / "shards", base, max_steps=2)
+    shards.train()
+    layout = type(next(shards.model.parameters())).__name__
+    return {"begin": begin, "whole": weights_of(whole), "shards": weights_of(shards), "layout": layout}
+
+
+def weights_of(trainer):
+    """Return copies of the weights, whole where they lie in shards."""
+    named = trainer.model.named_parameters()
+    return {name: getattr(x, "full_tensor", lambda x=x: x)().detach().clone() for name, x in named}
+
+
+def evaluate_in_shards(rank, folder, base):
+    """Evaluate a model in shards, two tasks on one rank and one on the other."""
+    changes = {"num_eval_tasks": 3, "per_device_eval_batch_size": 1, "max_completion_length": 24}
+    trainer = trainer_in_shards(folder, base, max_steps=1, **changes)
+    trainer.train()  # lays the model in shards
     trainer, seen = watched(trainer)
     trainer.evaluate()
     greedy = trainer.evaluation
     trainer.args.eval_temperature = 1.5  # answers end at any length
     trainer.evaluate()
     shard = type(trainer.model.model.layers[0].mlp.up_proj.weight).__name__
+    trainer.save_model(str(folder / "saved"))
     return {"evaluation": greedy, "num_calls": seen["num_calls"], "num_idle": seen["num_idle"], "shard": shard}
+
+
+def sample_by_engines_of_shards(rank, folder, base):
+    """Train a model in shards with an engine of each rank's own; evaluate a single task, which one rank has."""
+    grpo_trainer.VLLMGeneration = InProcess
+    engine.is_vllm_available = lambda: True
+    trainer = trainer_in_shards(folder, base, use_vllm=True, max_steps=2, learning_rate=1e-2)
+    trainer.train()
+    evaluation = trainer.evaluate_tasks(trainer.eval_tasks[:1])
+    return sampled_by(trainer) | {"evaluation": evaluation, "num_calls": trainer.vllm_generation.num_calls}
+
+
+def sample_by_server(rank, folder, base, url):
+    """Train with one engine for all ranks, in episodes that grow with the rank; evaluate a single task."""
+    vllm_generation.is_vllm_available = vllm_client.is_vllm_available = engine.is_vllm_available = lambda: True
+    vllm_generation.VLLMClient, engine.TRANSFER_DEVICES = HttpClient, ("cpu",)
+    changes = {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": url, "learning_rate": 1e-2}
+    trainer = corridor_trainer(
+        folder, env=UnevenEnv(length=2 + rank), model=str(base), **settings(max_steps=2, **changes)
+    )
+    trainer.train()
+    trainer.env.length = 3
+    return sampled_by(trainer) | {"evaluation": trainer.evaluate_tasks(trainer.eval_tasks[:1])}
+
+
+def sampled_by(trainer):
+    name = "sampling/sampling_logp_difference/max"
+    return {"differences": [entry[name] for entry in trainer.state.log_history if name in entry]}
 
 
 def resume(rank, folder, checkpoint):

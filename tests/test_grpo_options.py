@@ -29,6 +29,15 @@ from trl_3spo.training.option_checks import remarks_on
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 OPTIONS = {field.name: field for field in fields(GRPOConfig)}
+LATER = {
+    "activation_checkpointing",
+    "activation_checkpointing_kwargs",
+    "dataloader_in_order",
+    "dataloader_multiprocessing_context",
+}
+"""Options that the oldest transformers does not have yet."""
+FORMER = {"logging_dir", "warmup_ratio"}
+"""Options that only the oldest transformers still has."""
 CONFIGS = (AgentConfig, EpisodeGRPOConfig, GiGPOConfig, StepPOConfig)
 HARMFUL = {
     "multi_objective_aggregation": "normalize_then_sum",
@@ -65,14 +74,15 @@ def rows() -> Iterator[tuple[str, str, str]]:
 def test_the_page_has_every_option_once_with_what_becomes_of_it():
     names = [name for name, _, _ in rows()]
     assert len(names) == len(set(names))
-    assert set(names) == set(OPTIONS), "docs/options.md has to list GRPOConfig's options, those of this TRL."
+    differing = set(names) ^ set(OPTIONS)
+    assert differing <= LATER | FORMER, "docs/options.md has to list GRPOConfig's options, those of this TRL."
     for name, status, note in rows():
         assert (status, note) == (grpo_options.status(name), grpo_options.note(name)), f"docs/options.md on {name}"
 
 
 def test_the_rules_are_about_options_that_there_are():
     for named in (REFUSED, NO_MEANING, NOTES, TRUNCATING):
-        assert set(named) <= set(OPTIONS)
+        assert set(named) <= set(OPTIONS) | LATER
     assert not set(REFUSED) & set(NO_MEANING)
     assert set(TRUNCATING) <= set(NOTES)
 
@@ -145,7 +155,7 @@ def test_the_best_model_is_chosen_by_a_metric_that_there_is(tmp_path, metric):
 # -- warned of ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(NO_MEANING) - NOT_WARNED_OF))
+@pytest.mark.parametrize("name", sorted((set(NO_MEANING) & set(OPTIONS)) - NOT_WARNED_OF))
 def test_what_has_no_meaning_is_said_at_the_start(tmp_path, name):
     value = CHANGED[name] if name in CHANGED else not OPTIONS[name].default
     config = config_for(tmp_path)

@@ -213,9 +213,7 @@ def test_the_report_adds_up_and_says_what_to_change():
 
 
 def test_a_setup_is_read_off_the_configuration(tmp_path):
-    args = config_for(
-        tmp_path, activation_checkpointing=True, beta=0.1, optim="paged_adamw_8bit", steps_per_generation=2
-    )
+    args = config_for(tmp_path, gradient_checkpointing=True, beta=0.1, optim="paged_adamw_8bit", steps_per_generation=2)
     given = {"prompt_size": 100, "peft_config": None, "quantization_config": None}
     setup = MemorySetup.of(args, dtype="float32", **given)
     assert (setup.num_rows, setup.num_generated, setup.completions_per_prompt, setup.completion_size) == (32, 64, 8, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import trl_3spo
 
@@ -72,7 +73,19 @@ def test_every_requirement_has_a_tested_version_within_its_range(setup_cfg):
         assert requirement.specifier.contains(pin.version), f"{requirement} but {pin} in the pins"
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "requirements-textworld.txt"])
+def test_the_oldest_version_of_a_range_is_tested(setup_cfg):
+    """But for torch, of which only one version comes without CUDA, and TRL, of which there is one."""
+    oldest = pins("constraints-oldest.txt")
+    for requirement in requirements(setup_cfg["options"]["install_requires"]):
+        lowest = [x.version for x in requirement.specifier if x.operator == ">="]
+        if lowest and requirement.name not in ("torch", "trl"):
+            [pin] = oldest[canonicalize_name(requirement.name)].specifier
+            assert Version(pin.version) == Version(lowest[0]), f"{requirement} but {pin} in constraints-oldest.txt"
+
+
+@pytest.mark.parametrize(
+    "name", ["constraints.txt", "constraints-oldest.txt", "requirements-deepspeed.txt", "requirements-textworld.txt"]
+)
 def test_pins_are_exact_and_from_an_index(name):
     for pin in pins(name).values():
         assert pin.url is None

@@ -13,7 +13,7 @@ from trl_3spo.prefix_sharing.route import BatchSizes, Route, best_route, is_chec
 FORGETFUL = {
     "gemma2": "sliding_attention layers",
     "mistral": "sliding window of 4 tokens",
-    "mamba": "linear_attention layers",
+    "mamba": "layers do not see or keep the whole prompt",
 }
 SMALL = SimpleNamespace(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=1024)
 
@@ -34,7 +34,7 @@ def test_rotary_models_of_full_attention_allow_both():
 def test_recomputing_activations_rules_out_the_cache_in_training():
     model = MODELS["qwen2"]()
     assert not is_checkpointing(model.train())
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     assert is_checkpointing(model)
     assert not is_checkpointing(model.eval())
     assert "checkpointing" in why_no_cache(model, is_checkpointing=True)

@@ -47,11 +47,11 @@ FOUR_BITS = {
     ),
 }
 VARIANTS = {
-    "checkpointing": {"activation_checkpointing": True},
+    "checkpointing": {"gradient_checkpointing": True},
     "accumulation": {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3},
     "more batches than accumulated": {"per_device_train_batch_size": 4, "steps_per_generation": 6},
     "adapters": {"peft": True, "beta": 0.05, "num_iterations": 2},
-    "adapters and checkpointing": {"peft": True, "activation_checkpointing": True},
+    "adapters and checkpointing": {"peft": True, "gradient_checkpointing": True},
     "adapters on four bits": {"peft": True, "model_init_kwargs": FOUR_BITS, "num_iterations": 2},
     "temperature": {"temperature": 0.7, "top_p": 0.9},
 }
@@ -145,7 +145,7 @@ def test_what_cannot_be_shared_is_said_once(tmp_path, tokenizer, caplog):
 
 def test_forced_cache_under_checkpointing_says_so(tmp_path, model_folder, tokenizer, caplog):
     with caplog.at_level(logging.WARNING, logger="trl_3spo"):
-        trained(tmp_path, model_folder, tokenizer, sharing="cache", activation_checkpointing=True, max_steps=1)
+        trained(tmp_path, model_folder, tokenizer, sharing="cache", gradient_checkpointing=True, max_steps=1)
     assert "no cache, because activation checkpointing" in caplog.text
 
 

@@ -6,8 +6,21 @@ from itertools import chain
 
 import pytest
 import torch
+from transformers import AutoConfig
 
-from rank_training import UnevenEnv, evaluate_in_shards, fail, on_ranks, resume, settings, train_unevenly
+from engine_stand_ins import served
+from rank_training import (
+    UnevenEnv,
+    evaluate_in_shards,
+    fail,
+    on_ranks,
+    resume,
+    sample_by_engines_of_shards,
+    sample_by_server,
+    settings,
+    train_in_shards,
+    train_unevenly,
+)
 from training import corridor_trainer, tokenizer_for, untrained
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer
@@ -126,8 +139,37 @@ def test_a_model_in_shards_is_gathered_by_all_or_none(tmp_path):
     assert [x["shard"] for x in seen] == ["DTensor", "DTensor"]
     assert [x["num_calls"] for x in seen] == [12, 12]
     assert [x["num_idle"] for x in seen] == [0, 6]
-    alone = evaluate_checkpoint(str(base), UnevenEnv(), tasks, max_completion_length=24, batch_size=1)
+    load_tokenizer(str(base)).save_pretrained(tmp_path / "saved")
+    alone = evaluate_checkpoint(str(tmp_path / "saved"), UnevenEnv(), tasks, max_completion_length=24, batch_size=1)
     assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
+
+
+def test_training_in_shards_is_training(tmp_path):
+    seen = on_ranks(2, train_in_shards, tmp_path, save_base(tmp_path))
+    assert [x["layout"] for x in seen] == ["DTensor", "DTensor"]
+    for x in seen:
+        for name, weight in x["whole"].items():
+            assert torch.allclose(x["shards"][name], weight, atol=1e-5, rtol=0), name
+        assert all((x["whole"][name] - weight).abs().max() > 1e-4 for name, weight in x["begin"].items())
+
+
+def test_engines_get_the_weights_of_shards_by_all_or_none(tmp_path):
+    """Handing them over is a collective, and a rank that has no task to play has no call of its own."""
+    seen = on_ranks(2, sample_by_engines_of_shards, tmp_path, save_base(tmp_path))
+    assert len({x["num_calls"] for x in seen}) == 1
+    assert all(len(x["differences"]) == 2 and max(x["differences"]) < 1e-5 for x in seen)
+    assert all(x["evaluation"].success.num_episodes == 1 for x in seen)
+
+
+def test_one_server_answers_all_ranks(tmp_path):
+    """TRL cuts a server's answers into as many parts of equal size as there are ranks."""
+    base = save_base(tmp_path)
+    with served(AutoConfig.from_pretrained(base)) as (url, calls):
+        seen = on_ranks(2, sample_by_server, tmp_path, base, url)
+    assert {size % 2 for size in calls} == {0}
+    assert len(set(calls)) > 1
+    assert all(len(x["differences"]) == 2 and max(x["differences"]) < 1e-5 for x in seen)
+    assert all(x["evaluation"].success.num_episodes == 1 for x in seen)
 
 
 def test_alone_an_error_is_itself():

@@ -62,7 +62,7 @@ def test_completions_of_one_token(route):
 @pytest.mark.parametrize("route", MASKS)
 def test_equal_to_plain_with_activations_recomputed(route, use_reentrant):
     model = with_head("qwen2")
-    model.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
     assert_equal_to_plain(model, route)
 
 

@@ -4,11 +4,17 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from training import config_for, corridor_trainer
+from training import config_for, corridor_trainer, tokenizer_for, untrained
+from trl_3spo.environments.corridor import CorridorEnv
 
 
 class Engine:
-    """Samples one token a prompt from the weights of its last sync, and reports its log-probability."""
+    """Samples one token a prompt from the weights of its last sync, and reports its log-probability.
+
+    It reports it too small by `error`, as another kernel might.
+    """
+
+    error = 0.0
 
     def __init__(self, model, **settings):
         self.model, self.temperature = model, settings["temperature"]
@@ -23,9 +29,14 @@ class Engine:
         self.asked.append(len(prompts))
         logps = [logp_of_next(self.copy, prompt) for prompt in prompts]
         tokens = [int(x.argmax() if self.temperature == 0 else torch.multinomial(x.exp(), 1)) for x in logps]
-        sampled = [float(x[token]) for x, token in zip(logps, tokens, strict=True)]
+        sampled = [float(x[token]) - self.error for x, token in zip(logps, tokens, strict=True)]
         self.reported |= {(tuple(p), t): x for p, t, x in zip(prompts, tokens, sampled, strict=True)}
-        return prompts, [[token] for token in tokens], [[[x]] for x in sampled], [[[token]] for token in tokens]
+        return (
+            prompts,
+            [[token] for token in tokens],
+            [[[x]] for x in sampled],
+            [[[token]] for token in tokens],
+        )
 
 
 def logp_of_next(model, prompt):
@@ -37,11 +48,13 @@ def logp_of_next(model, prompt):
 def train(tmp_path, monkeypatch):
     """Train with the engine; return the trainer, and each update's batch with the policy's log-probabilities then."""
     monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", Engine)
-    monkeypatch.setattr("trl_3spo.training.start_checks.is_vllm_available", lambda: True)
+    monkeypatch.setattr("trl_3spo.training.engine.is_vllm_available", lambda: True)
 
     def run(**changes):
+        env = CorridorEnv(length=4)
+        untrained(tokenizer_for(env)).save_pretrained(tmp_path / "model")
         settings = {"use_vllm": True, "max_steps": 4, "novelty_weight": 0.3}
-        trainer = corridor_trainer(tmp_path, **settings | changes)
+        trainer = corridor_trainer(tmp_path, env=env, model=str(tmp_path / "model"), **settings | changes)
         updates, loss = [], trainer._compute_loss
 
         def remember(model, inputs):
@@ -103,6 +116,16 @@ def test_evaluations_are_up_to_date(train):
     trainer.evaluate()
     assert len(engine.synced_at) == 2
     assert all(torch.equal(p, q) for p, q in zip(engine.copy.parameters(), trainer.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("correction", [True, False])
+@pytest.mark.parametrize("error", [0.0, 0.25])
+def test_how_far_the_engine_is_from_the_trainer_is_always_logged(train, monkeypatch, correction, error):
+    monkeypatch.setattr(Engine, "error", error)
+    trainer, _ = train(max_steps=2, vllm_importance_sampling_correction=correction)
+    for entry in trainer.state.log_history[:2]:
+        for statistic in ("mean", "max"):
+            assert entry[f"sampling/sampling_logp_difference/{statistic}"] == pytest.approx(error, abs=1e-5)
 
 
 def test_older_weights_need_the_correction(tmp_path):

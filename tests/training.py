@@ -63,7 +63,7 @@ def config_for(folder, config_class=ThreeSPOConfig, **changes):
         "output_dir": str(folder),
         "use_cpu": True,
         "bf16": False,
-        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
         "per_device_train_batch_size": 32,
         "num_generations": 8,
         "max_completion_length": 1,

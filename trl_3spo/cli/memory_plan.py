@@ -105,7 +105,7 @@ def _alternatives(setup: MemorySetup) -> list[tuple[str, MemorySetup]]:
     lora = replace(setup, adapter_rank=16, has_reference=False)
     alternatives = []
     if not setup.has_checkpointing:
-        alternatives.append(("activation_checkpointing", replace(setup, has_checkpointing=True)))
+        alternatives.append(("gradient_checkpointing", replace(setup, has_checkpointing=True)))
     if not setup.shares_prefixes:
         alternatives.append(("prefix_sharing=auto", replace(setup, shares_prefixes=True)))
     if not setup.has_8bit_optimizer:

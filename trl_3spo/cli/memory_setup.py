@@ -72,7 +72,7 @@ class MemorySetup:
             adapter_rank=None if peft_config is None else peft_config.r,
             has_reference=args.beta != 0 and peft_config is None,
             has_8bit_optimizer="8bit" in args.optim,
-            has_checkpointing=args.activation_checkpointing,
+            has_checkpointing=args.gradient_checkpointing,
             shares_prefixes=args.prefix_sharing != "off",
             num_rows=args.per_device_train_batch_size,
             num_generated=0 if args.use_vllm else args.per_device_train_batch_size * args.steps_per_generation,

@@ -28,7 +28,7 @@ TINY = {
     "use_cpu": "true",
     "bf16": "false",
     "dtype": "float32",
-    "activation_checkpointing": "false",
+    "gradient_checkpointing": "false",
     "max_steps": "2",
     "learning_rate": "1e-3",
     "per_device_train_batch_size": "32",

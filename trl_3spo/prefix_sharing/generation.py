@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
-from trl_3spo.prefix_sharing.log_probs import SharedPrompts, prefill
+from trl_3spo.prefix_sharing.log_probs import SharedPrompts, as_argument, prefill
 
 
 def generate_shared(
@@ -37,8 +37,8 @@ def generate_shared(
     sequences = model.generate(
         input_ids=input_ids,
         attention_mask=attention_mask,
-        past_key_values=cache,
         generation_config=generation_config,
+        **as_argument(cache, model),
     )
     ends = torch.tensor(generation_config.eos_token_id, device=device)
     return [_until_end(row, ends) for row in sequences[:, input_ids.size(1) :]]

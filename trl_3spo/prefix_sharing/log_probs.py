@@ -10,6 +10,7 @@ all of the completion but its end, C tokens. Two routes lead from there to the s
   prefix and itself, and the positions of every tail start where the prefix ends. One forward pass, no cache.
 """
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +83,9 @@ def outputs_by_cache(
     outputs = model(
         input_ids=tails,
         attention_mask=attention_mask[:, :-1],
-        past_key_values=cache,
         shift_labels=labels,
         fused_lm_head=True,
+        **as_argument(cache, model),
     )
     return outputs.log_probs, outputs.entropy
 
@@ -196,8 +197,19 @@ def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor, position_ids: T
         input_ids=prefix_ids,
         attention_mask=prefix_mask,
         position_ids=position_ids,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **as_argument(cache, model),
     )
     return cache
+
+
+def as_argument(cache: DynamicCache, model: Any) -> dict[str, DynamicCache]:
+    """Return a cache under the name by which a model takes it: transformers 5.24 renamed `past_key_values` to `cache`.
+
+    Args:
+        cache: To pass on.
+        model: The causal language model, possibly wrapped.
+    """
+    parameters = inspect.signature(extract_model_from_parallel(model).get_decoder().forward).parameters
+    return {"cache" if "cache" in parameters else "past_key_values": cache}

@@ -49,7 +49,7 @@ class PrefixSharingTrainer(GRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        obstacles = self._obstacles(self.model, is_checkpointing=self.args.activation_checkpointing)
+        obstacles = self._obstacles(self.model, is_checkpointing=self.args.gradient_checkpointing)
         if obstacles and all(obstacles.values()):
             logger.warning(
                 "prefix_sharing is %r, but in training every completion computes its prompt anew: %s.",

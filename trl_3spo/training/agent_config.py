@@ -17,6 +17,9 @@ from trl_3spo.environments.failures import (
 from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.training.option_checks import refuse_options
 
+ENGINE_DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""Values of `vllm_dtype`."""
+
 
 @dataclass
 class AgentConfig(PrefixSharingConfig):
@@ -58,6 +61,9 @@ class AgentConfig(PrefixSharingConfig):
         set_aside_checkpoints (`bool`, *optional*, defaults to `False`):
             Whether a new run moves the checkpoints of an earlier run in its output folder to a subfolder. Otherwise it
             refuses to start there.
+        vllm_dtype (`str`, *optional*, defaults to `"auto"`):
+            Type in which vLLM in the same process holds its copy of the weights: `"float32"`, `"bfloat16"`,
+            `"float16"`, or `"auto"`, which is the checkpoint's, or 16 bits where that is float32.
         vllm_sync_steps (`int`, *optional*, defaults to `1`):
             Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
             up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
@@ -111,6 +117,10 @@ class AgentConfig(PrefixSharingConfig):
     set_aside_checkpoints: bool = field(
         default=False, metadata={"help": "Move an earlier run's checkpoints to a subfolder when a new one starts."}
     )
+    vllm_dtype: str = field(
+        default="auto",
+        metadata={"choices": list(ENGINE_DTYPES), "help": "Type in which vLLM holds its copy of the weights."},
+    )
     vllm_sync_steps: int = field(
         default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
     )
@@ -160,6 +170,9 @@ class AgentConfig(PrefixSharingConfig):
             raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
         if self.invalid_action_penalty < 0:
             raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
+        if self.vllm_dtype not in ENGINE_DTYPES:
+            allowed = ", ".join(map(repr, ENGINE_DTYPES))
+            raise ValueError(f"vllm_dtype is {self.vllm_dtype!r}; it must be one of {allowed}.")
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
         if self.eval_temperature < 0:

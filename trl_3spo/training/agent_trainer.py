@@ -32,6 +32,7 @@ from trl_3spo.training.batch import (
     with_credit,
 )
 from trl_3spo.training.clock import clock
+from trl_3spo.training.engine import engine_dtype, log_consistency
 from trl_3spo.training.evaluating import play_together
 from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
@@ -55,8 +56,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints with the algorithm's state), `evaluate` (full
-    episodes on a panel of tasks) and `create_model_card`.
+    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), `evaluate` (full episodes on a panel) and
+    `create_model_card`.
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -84,8 +85,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     _config_class: type[AgentConfig] = AgentConfig
     _tag_names: ClassVar[list[str]] = ["trl", "agent"]
 
-    # GRPOTrainer's, whose package is untyped.
-    control: Any
+    control: Any  # GRPOTrainer's, whose package is untyped
     _last_loaded_step: int
 
     def __init__(
@@ -118,7 +118,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self.evaluation: Evaluation | None = None
         adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
-        with without_weights(args):
+        with without_weights(args), engine_dtype(args):
             super().__init__(
                 model,
                 transition_reward,
@@ -198,6 +198,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._rows = pad_rows(rows, round_up(size, self.num_generations))
         self._correct_for_padding(self._rows[:size])
         batch = super()._generate_and_score_completions([{"prompt": row.sample.prompt} for row in self._rows])
+        log_consistency(self, batch)
         self._log_rows()
         warn_of_masked(self.args, batch, self._rows)
         self._update_began = time.perf_counter()

@@ -68,10 +68,9 @@ def warn_of_options(args: GRPOConfig) -> None:
 
 def remarks_on(args: GRPOConfig) -> Iterator[str]:
     """Yield a sentence on each option that is warned of."""
-    defaults = {field.name: _default(field) for field in fields(GRPOConfig)}
+    defaults = {field.name: _default(field) for field in fields(GRPOConfig)}  # older versions have fewer
     for name, reason in NO_MEANING.items():
-        value = getattr(args, name)
-        if name not in NOT_WARNED_OF and value != defaults[name]:
+        if name in defaults and name not in NOT_WARNED_OF and (value := getattr(args, name)) != defaults[name]:
             yield f"{name} is {value!r} and has no meaning here. {reason}"
     for name, rule in TRUNCATING.items():
         value = getattr(args, name)

@@ -16,6 +16,7 @@ from trl_3spo.evaluation.asker import Asked, Asker
 from trl_3spo.evaluation.chat import Chat
 from trl_3spo.evaluation.model_checks import num_positions, require_positions
 from trl_3spo.reliability.ranks import announce_generation, gather, generating_equally
+from trl_3spo.training.engine import is_collective, is_for_all
 from trl_3spo.training.start_checks import model_name
 
 if TYPE_CHECKING:
@@ -123,10 +124,9 @@ class PolicySampler:
         return [self.unasked(x) if isinstance(x, NoAction) else next(answers) for x in asked]
 
     def idle(self) -> None:
-        """Take part in a generation that only other ranks need; engines are each rank's own."""
-        trainer = self._trainer
-        if not trainer.use_vllm:
-            trainer._generate_single_turn([[trainer._tokenizer.pad_token_id]], None, {}, 1)
+        """Take part in a generation that only other ranks need; a whole engine of its own needs none."""
+        if not self._trainer.use_vllm or is_collective(self._trainer):
+            self._generate([[self._trainer._tokenizer.pad_token_id]])
 
     @contextmanager
     def evaluating(self, temperature: float) -> Iterator[None]:
@@ -211,11 +211,14 @@ class PolicySampler:
         return waits.get(self._phase or "", "the search or the update.")
 
     def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
+        size = len(prompt_ids)
         if self._trainer.use_vllm:
             self._keep_engine_weights()
-        generated: tuple[list[list[int]], list[list[float]] | None]
-        generated = self._trainer._generate_single_turn(prompt_ids, None, {}, 1)
-        return generated
+            if is_for_all(self._trainer):
+                filler = [[self._trainer._tokenizer.pad_token_id]]
+                prompt_ids = prompt_ids + filler * (max(gather(size)) - size)
+        completions, logps = self._trainer._generate_single_turn(prompt_ids, None, {}, 1)
+        return completions[:size], logps if logps is None else logps[:size]
 
     def _keep_engine_weights(self) -> None:
         """Count vLLM's weights as up to date, so that GRPOTrainer leaves them, while `vllm_sync_steps` allows it."""

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import DistributedType, parse_flag_from_env
 from transformers import PreTrainedModel, TrainingArguments
-from trl.import_utils import is_vllm_available
 
 from trl_3spo.environments.base import Environment
 from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.environments.mixed import MixedEnvironment
 from trl_3spo.reliability.run_folder import check_writable
 from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.engine import check_engine
 from trl_3spo.training.option_checks import refuse_options, warn_of_options
 
 REPLACED = {"train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
@@ -91,7 +92,7 @@ def check_start(
 
     Raises:
         ValueError: They do not go together.
-        ImportError: vLLM is asked for and not installed.
+        ImportError: vLLM is asked for and not installed, or in a version that TRL does not admit.
         OSError: The output folder cannot be written to.
     """
     refuse_options(args)
@@ -103,27 +104,31 @@ def check_start(
             f"There are {args.world_size} processes and {num_tasks} tasks to train on; every process needs a task of "
             "its own. Start fewer processes, or train on more tasks."
         )
+    _check_sharding(args)
     if args.use_vllm:
-        _check_vllm(args)
+        check_engine(model, args)
     if args.should_save:
         check_writable(Path(args.output_dir))
     _check_quantization(model, args, quantization_config, peft_config)
     _check_target_modules(getattr(peft_config, "target_modules", None))
 
 
-def _check_vllm(args: AgentConfig) -> None:
-    if not is_vllm_available():
-        raise ImportError(
-            "use_vllm is True and vLLM is not installed. Install it with `pip install trl[vllm]`, or set "
-            "use_vllm=False to generate with transformers."
-        )
-    is_engine_shared = args.vllm_mode == "server" or args.vllm_tensor_parallel_size > 1
-    if is_engine_shared and args.world_size > 1:
-        raise ValueError(
-            "With several processes vllm_mode='server' and vllm_tensor_parallel_size > 1 are not supported: they need "
-            "equally many prompts of every process, and state groups differ in number. Use vllm_mode='colocate' with "
-            "vllm_tensor_parallel_size=1."
-        )
+def _check_sharding(args: AgentConfig) -> None:
+    """Refuse what a launcher or an option asks for and accelerate would leave out without a word."""
+    kind = args.distributed_state.distributed_type
+    is_unsharded = {
+        "FSDP": kind in (DistributedType.NO, DistributedType.MULTI_CPU),
+        "DeepSpeed": kind != DistributedType.DEEPSPEED,
+    }
+    for name, option in {"FSDP": args.fsdp, "DeepSpeed": args.deepspeed}.items():
+        is_asked_for = bool(option) or parse_flag_from_env(f"ACCELERATE_USE_{name.upper()}")
+        if is_asked_for and is_unsharded[name]:
+            how = "by DDP" if args.world_size > 1 else "in one process"
+            raise ValueError(
+                f"{name} is asked for, by the launcher or by an option, and accelerate would ignore it here and train "
+                f"{how}: it shards on accelerators only, and started by a launcher. Take a configuration without "
+                f"{name}, as examples/accelerate/ddp.yaml is, or use `accelerate launch` on GPUs, without use_cpu."
+            )
 
 
 def _check_quantization(model: Any, args: AgentConfig, quantization_config: Any, peft_config: Any) -> None:
