@@ -7,7 +7,7 @@
 Loading reads this file and nothing from the network. Needs `trl_3spo[evaluate]`.
 """
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import evaluate
@@ -15,8 +15,13 @@ from datasets import Features, Value
 
 from trl_3spo.evaluation.panel import EpisodeResult, Evaluation, summarize
 
-_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
-COLUMNS = {field.name: _TYPES[field.type] for field in fields(EpisodeResult) if isinstance(field.type, type)}
+_TYPES = {str: "string", bool: "bool", int: "int64"}
+COLUMNS = {
+    field.name: _TYPES[field.type]
+    for field in fields(EpisodeResult)
+    if isinstance(field.type, type) and field.default is MISSING
+}
+"""What every episode has to say. What it may say besides has a default, and no place in a table."""
 
 
 class SuccessMetric(evaluate.Metric):
