@@ -2,8 +2,8 @@
 
     python benchmarks/pretrained_costs.py --json benchmarks/results/pretrained_costs.json
 
-Tokens for every processor second of one thread, medians over the repeats, which go through all cases by turns: 8 rows of
-190 tokens. And the rate of one product of matrices of the model's size in float32 and bfloat16.
+Tokens for every processor second of one thread, medians over the repeats, which go through the cases by turns: 2 rows
+of 190 tokens. And the rate of one product of matrices of the model's size in float32 and bfloat16.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from throughput import MODELS, random_model
 from trl_3spo.tiny import word_tokenizer
 
 SHAPE = "smollm2-135m"
-ROWS, TOKENS, COMPLETION = 8, 190, 8
+ROWS, TOKENS, COMPLETION = 2, 190, 8
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 

@@ -125,9 +125,9 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
         output_dir=str(folder / "imitation"),
         num_train_epochs=1,
         learning_rate=1e-3,
-        per_device_train_batch_size=2,  # many updates of few rows: there are few rows, and little is padded
+        per_device_train_batch_size=4,  # many updates of few rows: there are few rows, and little is padded
         completion_only_loss=True,
-        save_steps=10,
+        save_steps=20,
         save_total_limit=1,
         logging_steps=5,
         disable_tqdm=True,
@@ -286,8 +286,8 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="games")
     parser.add_argument("--prompt-format", choices=MAX_COMPLETION_LENGTH, default="action", help="think: with thoughts")
     parser.add_argument("--method", choices=METHODS, default="3spo")
-    parser.add_argument("--actions", type=int, default=1000, help="to sample in the training")
-    parser.add_argument("--demonstrations", type=int, default=24, help="episodes to imitate")
+    parser.add_argument("--actions", type=int, default=2000, help="to sample in the training")
+    parser.add_argument("--demonstrations", type=int, default=400, help="episodes to imitate")
     parser.add_argument("--unseen", type=int, default=64, help="tasks of the evaluations")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.5, help="of training and evaluations")
