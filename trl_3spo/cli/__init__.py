@@ -115,7 +115,8 @@ def _write_demonstrations(options: argparse.Namespace) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     env = make_environment(options.env, options.env_options)
     demonstrate = resolve_expert(options.expert)
-    play = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise, "keeps_lost": options.keep_lost}
+    play = {"noise": options.noise, "demonstrates_noise": options.demonstrate_noise}
+    play |= {"keeps_lost": True} if options.keep_lost else {}  # an expert of one's own need not know it
     dataset = Dataset.from_list(list(demonstrate(env, _tasks(env, options), **play, seed=options.seed)))
     if not len(dataset):
         raise ValueError("No episode succeeded, so there is nothing to write. --keep-lost writes episodes as they are.")
