@@ -34,7 +34,7 @@ def by_server() -> dict[str, Any]:
             launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
             command = [*launcher, *program, "--json", str(file)]
             env = os.environ | {"SERVED": str(folder / "model")}
-            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
         finally:
             os.killpg(server.pid, signal.SIGKILL)
         print(f"vllm, server: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)

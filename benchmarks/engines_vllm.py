@@ -70,7 +70,7 @@ def in_own_process(case: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
         command = [sys.executable, __file__, "--alone", "--cases", case, "--json", str(file)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         print(f"vllm, {case}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         if not file.exists():
             return {"error": (result.stdout + result.stderr)[-4000:]}
