@@ -33,8 +33,8 @@ from trl_3spo.tiny import tiny_model, word_tokenizer
 HERE = Path(__file__).parent
 FILES = {"fsdp2": "fsdp2.yaml", "zero2": "zero2.yaml", "zero3": "zero3.yaml"}
 UNKILLED = [case for case in CASES if case != "killed"]
-PATIENCE = 300.0
-"""Seconds after which a launch is taken for hanging."""
+PATIENCE = {"vllm": 7200.0}
+"""Seconds after which a program is taken for hanging, else 600: vLLM's has many cases."""
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def run(command: list[str], name: str, *, ends_well: bool = True) -> None:
     """Run a program to its end and show what it said if that was another one than expected."""
     began = time.perf_counter()
     env = os.environ | {"DS_ACCELERATOR": "cpu", "PYTHONPATH": str(HERE.parent)}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE + 900 * (name == "vllm"))
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE.get(name, 600.0))
     print(f"{name}: {' '.join(command[-4:])} {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     if (result.returncode == 0) != ends_well:
         sys.exit(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout[-3000:]}{result.stderr[-6000:]}")

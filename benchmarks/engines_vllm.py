@@ -13,7 +13,6 @@ of GPUs. `keep_weights_in_place` switches that off. Speed is not measured here: 
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from engines_server import PORT, by_server, measured_with_server
 
 # Before vLLM is imported: 1 GiB for its cache, and nothing compiled.
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_CI_ENV": "1", "HF_HUB_OFFLINE": "1"}
@@ -38,7 +39,6 @@ CASES: dict[str, dict[str, Any]] = {
 EXACT = ("corridor", "lora", "alfworld_lora")
 """Cases whose weights are handed over at once and in float32."""
 NUM_PROBES = 6
-PORT = 8765
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def in_own_process(case: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
         command = [sys.executable, __file__, "--alone", "--cases", case, "--json", str(file)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         print(f"vllm, {case}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         if not file.exists():
             return {"error": (result.stdout + result.stderr)[-4000:]}
@@ -78,75 +78,10 @@ def in_own_process(case: str) -> dict[str, Any]:
         return measured_case
 
 
-def by_server() -> dict[str, Any]:
-    """Train on two ranks by a real server for one update; its weights are those of the model's folder."""
-    from engines import save_model
-
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder, file = Path(name), Path(name) / "result.json"
-        save_model(folder / "model")
-        options = ["--model", str(folder / "model"), "--dtype", "float32", "--port", str(PORT)]
-        options += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
-        env = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}
-        with (folder / "server.log").open("w") as log:
-            # `vllm serve` asks for a distribution of the name vllm, which vllm-cpu has not.
-            program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options]
-            server = subprocess.Popen(program, env=env, stdout=log, stderr=log, start_new_session=True)
-        try:
-            ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, "--alone"]
-            command = [*ranks, "--cases", "server", "--json", str(file)]
-            env = os.environ | {"SERVED": str(folder / "model")}
-            result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-        print(f"vllm, server: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        if not file.exists():
-            return {"error": (result.stdout + result.stderr)[-4000:]}
-        measured_case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return measured_case
-
-
-def measured_with_server() -> dict[str, Any]:
-    """Train on this rank with the server that is there, as far as TRL allows on a CPU."""
-    import torch
-    from trl.generation.vllm_client import VLLMClient
-
-    from trl_3spo.training import engine
-
-    class Client(VLLMClient):
-        def init_communicator(self, device: Any = 0) -> None:
-            try:
-                super().init_communicator(device)
-            except NotImplementedError as error:
-                self.refusal = str(error)
-
-        def update_named_params(self, metadata: Any, named: Any) -> None:
-            self.num_weights = len(list(named))  # nowhere to send them to
-
-    import trl.generation.vllm_generation
-
-    trl.generation.vllm_generation.VLLMClient = Client
-    engine.TRANSFER_DEVICES = ("cpu",)
-    folder = Path(os.environ["SERVED"])
-    trainer = make_trainer("server", folder.parent, length=4 + int(os.environ["RANK"]))
-    trainer.train()
-    client = getattr(trainer.vllm_generation, "vllm_client", None)
-    entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
-    seen = {
-        "num_ranks": trainer.ranks.num_ranks,
-        "refusal_of_trl": getattr(client, "refusal", None),
-        "sampled_actions": entry["sampled_actions"],
-        "max_abs_logprob_difference": entry["sampling/sampling_logp_difference/max"],
-    }
-    torch.distributed.destroy_process_group()
-    return seen if client is not None else {}
-
-
 def measured(case: str) -> dict[str, Any]:
     """Train one case, evaluate, and return what was seen."""
     if case == "server":
-        return measured_with_server()
+        return measured_with_server(make_trainer)
     keep_weights_in_place()
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(case, Path(folder))

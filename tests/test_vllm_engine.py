@@ -3,7 +3,8 @@
 import functools
 
 import pytest
-from engines_vllm import by_server, in_own_process
+from engines_server import by_server
+from engines_vllm import in_own_process
 from trl.import_utils import is_vllm_available
 
 from training import CorridorEnv, config_for, tokenizer_for, untrained

@@ -95,7 +95,7 @@ def log_consistency(trainer: "AgentTrainer[Any]", batch: dict[str, Any]) -> None
     TRL logs it only beside `vllm_importance_sampling_correction`. Without that it takes one more forward pass.
 
     Args:
-        trainer: Whose weights are those of the sampling, or up to `vllm_sync_steps` minus one steps newer.
+        trainer: With the weights it sampled with.
         batch: What GRPOTrainer made of the rows; a collective.
     """
     sampled = batch.get("sampling_per_token_logps")
