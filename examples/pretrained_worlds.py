@@ -60,7 +60,7 @@ def shop(prompt_format: str, num_unseen: int) -> World:
 def games(prompt_format: str, num_unseen: int) -> World:
     """Return small generated ALFWorld games: find one thing and bring it somewhere; prompts of about 150 tokens."""
     env = AlfworldEnv(
-        generated=num_unseen + NUM_DEMONSTRATED + 2000,
+        generated=num_unseen + NUM_DEMONSTRATED + 600,
         kinds=["pick_and_place_simple"],
         num_receptacles=(4, 6),
         num_objects=(4, 6),

@@ -71,8 +71,7 @@ def test_a_model_that_is_there_is_not_fetched(cache):
     assert smollm2(cache) == cache / pretrained.NAME
 
 
-@pytest.mark.parametrize("prompt_format", ["action", "think"])
-@pytest.mark.parametrize("name", ["shop", "games"])
+@pytest.mark.parametrize(("name", "prompt_format"), [("shop", "think"), ("games", "action")])
 def test_what_is_shown_and_trained_on_is_not_evaluated(name, prompt_format):
     world = WORLDS[name](prompt_format, 64)
     panels = [{task.id for task in tasks} for tasks in (world.shown, world.train, world.unseen)]
