@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=["vllm", *FILES], default=["vllm", *FILES])
     parser.add_argument("--vllm-python", default=".venv-vllm/bin/python", help="interpreter of vLLM's environment")
+    parser.add_argument("--cases", nargs="+", help="of vLLM's part, those to measure; the file keeps the others")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     origin = provenance("torch", "transformers", "trl", "accelerate", "peft")
@@ -48,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "vllm" in arguments.parts:
-            results["vllm"] = origin | measured_vllm(arguments.vllm_python, folder / "vllm.json")
+            results["vllm"] = origin | measured_vllm(arguments, folder / "vllm.json")
         if names := [name for name in FILES if name in arguments.parts]:
             results |= {name: origin | measured for name, measured in measured_shards(folder, names).items()}
     print(json.dumps(results, indent=2))
@@ -58,11 +59,16 @@ def main() -> None:
         arguments.json.write_text(json.dumps(earlier | results, indent=2) + "\n", encoding="utf-8")
 
 
-def measured_vllm(python: str, file: Path) -> dict[str, Any]:
-    """Run vLLM's part in its own environment."""
+def measured_vllm(arguments: argparse.Namespace, file: Path) -> dict[str, Any]:
+    """Run vLLM's part in its own environment; of some cases, beside what was measured of the others."""
+    python = arguments.vllm_python
     if not Path(python).exists():
-        sys.exit(f"There is no {python}; build vLLM's environment with `make .venv-vllm`, or leave --parts vllm out.")
-    run([python, str(HERE / "engines_vllm.py"), "--json", str(file)], "vllm")
+        sys.exit(f"There is no {python}; `make .venv-vllm/stamp` builds vLLM's environment. Or choose other --parts.")
+    chosen = ["--cases", *arguments.cases] if arguments.cases else []
+    if chosen and arguments.json is not None and arguments.json.exists():
+        earlier = json.loads(arguments.json.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(earlier.get("vllm", {})), encoding="utf-8")
+    run([python, str(HERE / "engines_vllm.py"), "--json", str(file), *chosen], "vllm")
     measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return measured
 

