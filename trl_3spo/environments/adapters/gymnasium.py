@@ -140,9 +140,9 @@ class GymnasiumEnvironment(CopyingEnvironment):
         world, known = self._world.world, self._world.known
         state = text if self._state_key is None else plain_key(self._state_key(world))
         key: Key = (task.id, state, _luck(world), *([known] if self._reveals else []))
-        coarser = (
-            coarse_keys(task, text, len(known)) if self._score_keys is None else plain_key(self._score_keys(world))
-        )
+        coarser: Sequence[Key] = coarse_keys(task, text, len(known))
+        if self._score_keys is not None:
+            coarser = [plain_key(name) for name in self._score_keys(world)]
         return Observation(text, key, admissible, timed_keys(key, coarser, num_steps))
 
     def _is_success(self, reward: float, info: Mapping[str, Any]) -> bool:
