@@ -3,7 +3,7 @@
     python examples/sql_agent.py --json FILE
 
 Every task has a database of its own, so the answer has to be asked for. The model is first shown how a call is written
-and a result submitted, by a teacher that asks the database something at random. 3SPO then teaches which question needs
+and a result submitted, by a teacher that often asks the database something else. 3SPO then teaches which question needs
 which query. It is evaluated on pairs of a question and a customer or an item that it never trained on.
 """
 
@@ -11,6 +11,7 @@ import random
 import sqlite3
 import time
 from itertools import product
+from typing import Any
 
 from tiny_agents import demonstrations, imitate, options_of, reinforce, report
 
@@ -30,7 +31,7 @@ QUESTIONS = {
     "What is the smallest order": "min(amount)",
 }
 FILTERS = {**{f"of {name}": ("customer", name) for name in CUSTOMERS}, **{f"for {x}": ("item", x) for x in ITEMS}}
-NUM_ORDERS = 16
+NUM_ORDERS = 14
 UNIT = r"</?\w+=?\w*>|'\w+'|\w+\(\w+\)|count\(\*\)|\n"
 """What is one token besides words: tags, texts in quotes, functions, and the end of a line."""
 
@@ -85,7 +86,7 @@ def _row(rng: random.Random, question: str, about: str) -> dict[str, object]:
     column, value = FILTERS[about]
     place = ("customer", "item").index(column)
     while True:
-        orders = [(rng.choice(CUSTOMERS), rng.choice(ITEMS), rng.randint(1, 20)) for _ in range(NUM_ORDERS)]
+        orders = [(rng.choice(CUSTOMERS), rng.choice(ITEMS), rng.randint(1, 9)) for _ in range(NUM_ORDERS)]
         amounts = [order[2] for order in orders if order[place] == value]
         # With several orders the four questions have different answers.
         if len(amounts) > 1:
@@ -117,7 +118,7 @@ def submit(answer: str) -> str:
 
 
 class Teacher:
-    """Shows how to write a query and to submit its result. What it asks has nothing to do with the question.
+    """Shows how to write a query and to submit its result. What it asks is often not what the question asks.
 
     Args:
         seed: Of its choices.
@@ -130,10 +131,13 @@ class Teacher:
         """Return its answer at a visit."""
         if visit.depth:
             return submit(visit.observation.text or "0")
-        # The value is that of the question half the time: a model learns from it to copy.
-        names = [about for about in FILTERS if about in visit.task.data["prompt"]]
-        about = names[0] if self._rng.random() < 0.5 else self._rng.choice(list(FILTERS))
-        return query(self._rng.choice(list(QUESTIONS.values())), *FILTERS[about])
+        prompt = visit.task.data["prompt"]
+        return query(self._choose(QUESTIONS, prompt), *self._choose(FILTERS, prompt))
+
+    def _choose(self, meanings: dict[str, Any], prompt: str) -> Any:
+        """Return what a part of the prompt means half of the time, and what anything means otherwise."""
+        meant = next(meaning for part, meaning in meanings.items() if part in prompt)
+        return meant if self._rng.random() < 0.5 else self._rng.choice(list(meanings.values()))
 
 
 def make_tokenizer():
@@ -141,14 +145,10 @@ def make_tokenizer():
     env = make_env(0, 200, 200)
     texts = [row["prompt"] for split in ("train", "test") for row in (task.data for task in env.tasks(split))]
     calls = [query(function, *about) for function, about in product(QUESTIONS.values(), FILTERS.values())]
-    numbers = " ".join(map(str, range(20 * NUM_ORDERS)))
-    from trl_3spo.evaluation.chat import described
-
-    start = env.reset(env.tasks()[0]).text
-    return word_tokenizer(
-        [*texts, *calls, submit("1"), numbers, start, described(env.tools(env.tasks()[0])), "tool: query submit error"],
-        unit=UNIT,
-    )
+    numbers = " ".join(map(str, range(9 * NUM_ORDERS)))
+    task = env.tasks()[0]
+    told = [env.reset(task).text, env.step(submit("1")).observation.text, described(env.tools(task)), "query submit :"]
+    return word_tokenizer([*texts, *calls, *told, submit("1"), numbers], unit=UNIT)
 
 
 def main() -> None:
@@ -160,7 +160,7 @@ def main() -> None:
     model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
     lessons = make_env(options.seed + 1, round(1500 * options.share), 1)
     shown = demonstrations(lessons, tokenizer, lessons.tasks(), Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=1.5)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=6)
     result = reinforce(
         model,
         tokenizer,

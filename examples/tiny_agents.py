@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer, __version__
-from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.records import Sample, Visit
 from trl_3spo.environments.base import Environment, Task
 from trl_3spo.evaluation import play
 from trl_3spo.evaluation.asker import Asker
@@ -39,15 +39,21 @@ def demonstrations(env: Environment, tokenizer, tasks: Sequence[Task], expert: C
         texts = [f"{expert(visit)}{tokenizer.eos_token}" for visit in visits]
         return [asker.read(asked, tokenizer.encode(text)) for asked, text in zip(asker.ask(visits), texts, strict=True)]
 
-    steps = [visit.sample for episode in play(answer, env, tasks) for visit in episode.end.path()[1:]]
-    rows = [
-        {
-            "input_ids": [*step.prompt_ids, *step.completion_ids],
-            "completion_mask": [0] * len(step.prompt_ids) + [1] * len(step.completion_ids),
-        }
-        for step in steps
-    ]
+    rows = [row for episode in play(answer, env, tasks) for row in _rows([x.sample for x in episode.end.path()[1:]])]
     return Dataset.from_list(rows)
+
+
+def _rows(steps: Sequence[Sample]) -> Iterator[dict[str, list[int]]]:
+    """Yield an episode as one row where each prompt goes on from the one before, and otherwise as one row a step."""
+    ids: list[int] = []
+    mask: list[int] = []
+    for step in steps:
+        if ids and step.prompt_ids[: len(ids)] != ids:
+            yield {"input_ids": ids, "completion_mask": mask}
+            ids, mask = [], []
+        mask = [*mask, *[0] * (len(step.prompt_ids) - len(ids)), *[1] * len(step.completion_ids)]
+        ids = [*step.prompt_ids, *step.completion_ids]
+    yield {"input_ids": ids, "completion_mask": mask}
 
 
 def imitate(
@@ -71,7 +77,15 @@ def imitate(
 
 
 def reinforce(
-    model, tokenizer, env: Environment, folder: Path, *, unseen: Sequence[Task], started: float, **options
+    model,
+    tokenizer,
+    env: Environment,
+    folder: Path,
+    *,
+    unseen: Sequence[Task],
+    started: float,
+    num_generations_eval: int = 1,
+    **options,
 ) -> dict[str, object]:
     """Train a model with 3SPO and return its success on tasks it was not trained on, before and after, with minutes.
 
@@ -80,13 +94,15 @@ def reinforce(
         tokenizer: Its tokenizer.
         env: The environment. Its default split is trained on.
         folder: Of the run.
-        unseen: Tasks to evaluate on, each played once at temperature 1.
+        unseen: Tasks to evaluate on, at temperature 1.
         started: When the demonstrations began, by `time.perf_counter`.
+        num_generations_eval: How often each of them is played.
         options: Of ThreeSPOConfig.
     """
     config = ThreeSPOConfig(
         output_dir=str(folder),
-        per_device_eval_batch_size=len(unseen),
+        per_device_eval_batch_size=len(unseen) * num_generations_eval,
+        num_generations_eval=num_generations_eval,
         eval_temperature=1.0,
         logging_steps=5,
         **(CPU | options),

@@ -3,9 +3,9 @@
     python examples/wordle.py --json FILE
 
 Words have three letters: a consonant, a vowel, a consonant. After a guess `+` marks letters in their place, `?` those
-that belong elsewhere, and `-` the others. A guess pays a third for every place that was not right before, so a lost
-game can still pay two thirds: `objective="reward"`. The model first imitates a teacher that guesses almost at random.
-It is evaluated on words that it never had to find in training.
+that belong elsewhere, and `-` the others. A game pays a third for every letter that was right in its best guess, so a
+lost one can still pay two thirds: `objective="reward"`. The model first imitates a teacher that guesses at random and
+keeps letters that were right now and then. It is evaluated on words that it never had to find in training.
 """
 
 import random
@@ -21,11 +21,12 @@ from trl_3spo.environments.limited import LimitedEnvironment
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 CONSONANTS, VOWELS = "bdgnpt", "aeiou"
-WORDS = (
-    "bad bag ban bat bed beg ben bet bid big bin bit bob bog bud bug bun but dad den did dig dip dog dot dub dug gap "
-    "get gig god got gun gut nab nag nap net nib nip nod not nun nut pad pan pat peg pen pet pig pin pit pod pop pot "
-    "pub pun pup put tab tag tan tap ten tin tip top tub tug"
-).split()
+DICTIONARY = """
+    bad bag ban bat bed beg ben bet bid big bin bit bob bog bud bug bun but dad den did dig dip dog dot dub dug gap get
+    gig god got gun gut nab nag nap net nib nip nod not nun nut pad pan pat peg pen pet pig pin pit pod pop pot pub pun
+    pup put tab tag tan tap ten tin tip top tub tug
+"""
+WORDS = DICTIONARY.split()
 NUM_UNSEEN = 20
 
 Guesses = tuple[str, ...]
@@ -51,17 +52,14 @@ class Wordle(LimitedEnvironment[Guesses]):
 
     Args:
         max_steps: Guesses of a game.
-        repeats: How often each unseen word is in the split `test`.
     """
 
     reward_range = (0.0, 1.0)
 
-    def __init__(self, max_steps: int = 6, repeats: int = 1) -> None:
+    def __init__(self, max_steps: int = 6) -> None:
         super().__init__(max_steps)
-        words = random.Random(0).sample(WORDS, len(WORDS))
-        unseen, train = words[:NUM_UNSEEN], words[NUM_UNSEEN:]
-        test = [Task(f"{word} {number}", data=word) for number in range(repeats) for word in unseen]
-        self._splits = {"train": [Task(word, data=word) for word in train], "test": test}
+        tasks = [Task(word, data=word) for word in random.Random(0).sample(WORDS, len(WORDS))]
+        self._splits = {"train": tasks[NUM_UNSEEN:], "test": tasks[:NUM_UNSEEN]}
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the words to find."""
@@ -78,11 +76,10 @@ class Wordle(LimitedEnvironment[Guesses]):
         guesses, word, time = now.state, now.task.data, now.num_steps + 1
         if len(action) != len(word) or not action.isalpha():
             return guesses, StepResult.going_on(self._observe(now.task, guesses, time))
-        before, guesses = len(_found(word, guesses)), (*guesses, action)
-        shown = self._observe(now.task, guesses, time)
+        best, guesses = _best(word, guesses), (*guesses, action)
+        shown, reward = self._observe(now.task, guesses, time), (_best(word, guesses) - best) / len(word)
         if action == word:
-            return guesses, StepResult.ended(shown, success=True, reward=1 - before / len(word))
-        reward = (len(_found(word, guesses)) - before) / len(word)
+            return guesses, StepResult.ended(shown, success=True, reward=reward)
         return guesses, StepResult.going_on(shown, reward=reward)
 
     def _observe(self, task: Task, guesses: Guesses, time: int) -> Observation:
@@ -90,12 +87,12 @@ class Wordle(LimitedEnvironment[Guesses]):
             " ".join(f"{letter} {sign}" for letter, sign in zip(guess, marks(task.data, guess), strict=True))
             for guess in guesses
         ]
-        # Which letters are known where is what decides; which word it is does not.
-        found = tuple(sorted(_found(task.data, guesses)))
+        # How many letters are known, and how many were right in one guess, is what decides; which word it is, is not.
+        progress = len(_found(task.data, guesses)), _best(task.data, guesses)
         return Observation(
             text="\n".join(["Guess .", *lines]),
             state_key=(task.id, guesses),
-            score_keys=(((task.id, guesses), time), (found, time), (len(found), time), (time,)),
+            score_keys=(((task.id, guesses), time), (progress, time), (time,)),
         )
 
     def prompt(self, task, observation, turns):
@@ -113,6 +110,11 @@ def _found(word: str, guesses: Guesses) -> set[int]:
     return {place for guess in guesses for place in range(len(word)) if guess[place] == word[place]}
 
 
+def _best(word: str, guesses: Guesses) -> int:
+    """Return how many letters were right in the best guess."""
+    return max((marks(word, guess).count("+") for guess in guesses), default=0)
+
+
 class Teacher:
     """Guesses at random: a consonant, a vowel, a consonant. A letter in its place is kept now and then.
 
@@ -121,7 +123,7 @@ class Teacher:
         keeps: How often a letter in its place is kept.
     """
 
-    def __init__(self, seed: int, keeps: float = 0.4) -> None:
+    def __init__(self, seed: int, keeps: float = 0.6) -> None:
         self._rng = random.Random(seed)
         self._keeps = keeps
 
@@ -137,20 +139,21 @@ class Teacher:
 
 def main() -> None:
     """Run the example."""
-    options = options_of(__doc__, max_steps=100)
+    options = options_of(__doc__, max_steps=200)
     started = time.perf_counter()
-    env = Wordle(repeats=max(options.num_unseen // NUM_UNSEEN, 1))
+    env = Wordle()
     tokenizer = word_tokenizer([f"Guess . + ? - {' '.join(CONSONANTS + VOWELS)}"])
     model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
-    lessons = env.tasks() * max(round(8 * options.share), 1)
+    lessons = env.tasks() * max(round(20 * options.share), 1)
     shown = demonstrations(env, tokenizer, lessons, Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=1.5)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=1)
     result = reinforce(
         model,
         tokenizer,
         env,
         options.output_dir,
         unseen=env.tasks("test"),
+        num_generations_eval=max(options.num_unseen // NUM_UNSEEN, 1),
         started=started,
         objective="reward",
         seed=options.seed,

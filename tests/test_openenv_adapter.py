@@ -144,12 +144,34 @@ def test_a_server_that_says_its_state_is_put_back(address):
 
 
 def test_more_sessions_than_the_server_has_are_refused(address):
-    with on_server(address, num_sessions=5) as env:
+    def play_in_all(env):
         env.reset(env.tasks()[3])
         start = env.snapshot()
-        with pytest.raises(RuntimeError, match="CAPACITY|capacity"):
-            for _ in range(20):
-                env.step_each([(start, "0")] * 20)
+        for _ in range(20):
+            env.step_each([(start, "0")] * 20)
+
+    with (
+        on_server(address, num_sessions=5) as env,
+        pytest.raises((RuntimeError, ConnectionError), match=r"[Cc]apacity|free session"),
+    ):
+        play_in_all(env)
+
+
+def test_a_connection_that_is_lost_costs_one_call(address):
+    class Dropping(GenericEnvClient):
+        async def step(self, action, **kwargs):
+            if action["number"] == 7:
+                await self._ws.close()
+            return await super().step(action, **kwargs)
+
+    with OpenEnvEnvironment(lambda: Dropping(base_url=address), guess, SPLITS) as env:
+        env.reset(env.tasks()[3])
+        env.step("0")
+        moment = env.snapshot()
+        with pytest.raises(Exception, match="1000"):
+            env.step("7")
+        env.restore(moment)
+        assert env.step("3").success
 
 
 def test_several_fields_are_read_from_json_and_shown_by_name():

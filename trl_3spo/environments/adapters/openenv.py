@@ -15,6 +15,12 @@ SERVERS_OWN = ("done", "reward", "metadata")
 COUNTERS = ("episode_id", "step_count")
 """Fields of an OpenEnv state that say nothing of what actions do."""
 
+NO_SESSION = (
+    "The server closes the connection. It may have no free session left: raise its max_concurrent_envs or lower "
+    "num_sessions."
+)
+"""Error message for a server that lets nobody in."""
+
 ReadAction = Callable[[str], Any]
 
 
@@ -155,9 +161,24 @@ class OpenEnvSession:
         if task not in self._known:
             raise ValueError(f"Task {task.id!r} is not one of this environment: choose one of tasks().")
         task, self._now = self._known[task], None
-        observation = self._observed(task, self._env.reset(**(task.data or {})))
+        observation = self._observed(task, self._begun(task.data or {}))
         self._now = task, observation, 0
         return observation
+
+    def _begun(self, arguments: Mapping[str, Any]) -> Any:
+        """Reset the environment. A connection that was lost is made anew, which begins another session."""
+        try:
+            return self._env.reset(**arguments)
+        except Exception as error:
+            if not _is_closed(error):
+                raise
+        try:
+            self._env.disconnect()
+            return self._env.reset(**arguments)
+        except Exception as error:
+            if _is_closed(error):
+                raise ConnectionError(NO_SESSION) from error
+            raise
 
     def step(self, action: str) -> StepResult:
         """Take one action.
@@ -218,6 +239,10 @@ class OpenEnvSession:
     def close(self) -> None:
         """Close the environment, or the connection."""
         self._env.close()
+
+
+def _is_closed(error: Exception) -> bool:
+    return type(error).__module__.startswith("websockets")  # which is loaded with a client, not before
 
 
 def _maker(env: Any, num_sessions: int) -> Callable[[], Any]:
