@@ -4,7 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet
-PINS := setup.cfg pyproject.toml constraints.txt requirements-textworld.txt
+PINS := setup.cfg pyproject.toml constraints.txt requirements-openenv.txt requirements-textworld.txt
 
 # First on the path: fast-downward's build calls plain `python`, which not every machine has.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -71,7 +71,7 @@ $(VENV)/demo.stamp: $(PINS) | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: $(PINS) | $(VENV)/bin/python
 	$(PIP) --constraint constraints.txt --editable '.[dev,plots,qlora,test]'
-	$(PIP) --no-deps --requirement requirements-textworld.txt
+	$(PIP) --no-deps --requirement requirements-textworld.txt --requirement requirements-openenv.txt
 	touch $@
 
 # One environment for every set of versions. Of torch it is always the version with a CPU build.

@@ -1,9 +1,11 @@
 import threading
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium import spaces
 
+from trl_3spo.algorithm.objective import Objective
 from trl_3spo.environments.adapters.gymnasium import GymnasiumEnvironment, seeded_tasks
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
 from trl_3spo.environments.base import Task
@@ -63,12 +65,13 @@ def test_keeps_the_contract(env):
     report = check_environment(env, tasks=10)
     assert report.num_ends > 0
     assert report.num_successes > 0
+    assert report.remarks == ()
 
 
-@pytest.mark.parametrize("env", [ladder(), GymnasiumEnvironment(TypedLadder)], ids=["discrete", "text"])
-def test_actions_go_by_their_names_and_the_end_is_passed_on(env):
+@pytest.mark.parametrize("world", [Ladder, TypedLadder], ids=["discrete", "text"])
+def test_actions_go_by_their_names_and_the_end_is_passed_on(world):
     task = Task("on three", data={"options": {"rung": 3}})
-    env = type(env)(env._world, splits={"train": [task]}, action_names=WORDS, success_reward=1.0)
+    env = GymnasiumEnvironment(world, splits={"train": [task]}, action_names=WORDS, success_reward=1.0)
     assert env.reset(task).admissible_actions == WORDS
     start = env.snapshot()
     won = env.step("higher")
@@ -175,3 +178,106 @@ def test_other_spaces_and_other_observations_are_refused():
     env = GymnasiumEnvironment(Numeric, action_names=WORDS)
     with pytest.raises(TypeError, match=r"has no text: .*'text'.*text_field"):
         env.reset(env.tasks()[0])
+
+
+def test_score_keys_hold_the_time_and_know_a_text_in_every_task():
+    env = ladder()
+    first, *others = (task for task in env.tasks() if env.reset(task).text == "You stand on rung 2.")
+    shown, elsewhere = env.reset(first), env.reset(others[0])
+    assert shown.score_keys[0] == (shown.state_key, 0) != elsewhere.score_keys[0]
+    assert shown.score_keys[1:] == elsewhere.score_keys[1:]
+    again = env.step("jump").observation
+    assert again.state_key == elsewhere.state_key
+    assert set(again.score_keys).isdisjoint(elsewhere.score_keys)
+
+
+def test_score_keys_of_ones_own_get_the_exact_state_and_the_time():
+    env = ladder(score_keys=lambda world: [("rung", world.rung > 2), "anywhere"])
+    shown = env.reset(next(task for task in env.tasks() if env.reset(task).text == "You stand on rung 2."))
+    assert shown.score_keys == ((shown.state_key, 0), (("rung", False), 0), ("anywhere", 0), (0,))
+
+
+class Riddle(gymnasium.Env):
+    """A hidden number, 0 or 1, that a question reveals. Asking changes nothing in the world."""
+
+    observation_space = spaces.Text(100)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.number = int(self.np_random.integers(2))
+        return "Which number is it?", {}
+
+    def step(self, action):
+        if action == 2:
+            return f"It is {self.number}.", 0.0, False, False, {}
+        return "Over.", float(action == self.number), True, False, {}
+
+
+def riddle(**arguments):
+    names = ("zero", "one", "ask")
+    return GymnasiumEnvironment(
+        Riddle, action_names=names, success_reward=1.0, state_key=lambda world: world.number, **arguments
+    )
+
+
+def test_what_has_been_told_can_belong_to_the_state():
+    env = riddle(reveals=True)
+    start = env.reset(env.tasks()[0])
+    asked = env.step("ask").observation
+    assert asked.state_key != start.state_key
+    assert env.step("ask").observation.state_key == asked.state_key, "being told twice is being told once"
+    assert env.step("sing").observation.state_key == asked.state_key
+    check_environment(env)
+    plain = riddle()
+    assert plain.reset(plain.tasks()[0]).state_key == plain.step("ask").observation.state_key
+
+
+def test_score_keys_say_how_much_has_been_told_in_any_case():
+    env = riddle()
+    env.reset(env.tasks()[0])
+    asked = env.step("ask").observation
+    env.reset(env.tasks()[0])
+    silent = env.step("sing").observation
+    assert asked.score_keys[2] != silent.score_keys[2]
+
+
+class Slippery(Ladder):
+    """Half of all steps lead the other way."""
+
+    def step(self, action):
+        return super().step(action if self.np_random.random() < 0.5 else 3 - action)
+
+
+def test_a_snapshot_holds_the_luck_and_states_of_different_luck_are_different():
+    env = GymnasiumEnvironment(Slippery, action_names=WORDS, success_reward=1.0)
+    report = check_environment(env, tasks=20)
+    assert report.num_ends > 0
+    assert check_environment(ReplayEnvironment(env), tasks=20).num_ends > 0
+    env.reset(env.tasks()[0])
+    moment = env.snapshot()
+    reached = [(env.restore(moment), env.step("higher").observation.text)[1] for _ in range(8)]
+    assert len(set(reached)) == 1
+    luck = {(env.reset(task), env.step("higher").observation.text)[1] for task in env.tasks()[:20]}
+    assert len(luck) > 1, "and other tasks have other luck"
+
+
+def test_a_task_without_a_seed_gets_one():
+    tasks = [Task(f"game {number}") for number in range(20)]
+    env = GymnasiumEnvironment(Ladder, splits={"train": tasks}, action_names=WORDS)
+    texts = [env.reset(task).text for task in tasks]
+    assert [env.reset(task).text for task in tasks] == texts
+    assert len(set(texts)) == 3
+
+
+def test_keys_may_be_numbers_of_numpy():
+    env = ladder(state_key=lambda world: np.int64(world.rung), score_keys=lambda world: np.array([world.rung, 7]))
+    shown = env.reset(env.tasks()[0])
+    assert isinstance(shown.state_key[1], int)
+    check_environment(env)
+
+
+def test_rewards_are_declared_for_training_on_them():
+    env = ladder(reward_range=(-2.0, 5.0))
+    assert env.reward_range == (-2.0, 5.0)
+    assert Objective.of("reward", ReplayEnvironment(env)).reward_range == (-2.0, 5.0)

@@ -18,6 +18,7 @@ TORCH_FREE = [
     "algorithm.three_spo",
     "baselines.step_po",
     "environments.adapters.gymnasium",
+    "environments.adapters.openenv",
     "environments.adapters.replay",
     "environments.adapters.tool_environment",
     "environments.alfworld",
@@ -26,7 +27,8 @@ TORCH_FREE = [
     "evaluation",
     "testing",
 ]
-HEAVY = ["accelerate", "datasets", "gymnasium", "peft", "torch", "transformers", "trl"]
+PINS = ["constraints.txt", "requirements-openenv.txt", "requirements-textworld.txt"]
+HEAVY = ["accelerate", "datasets", "gymnasium", "openenv", "peft", "torch", "transformers", "trl"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_trainer_and_config_are_loaded_on_first_use():
 
 def test_every_requirement_has_a_tested_version_within_its_range(setup_cfg):
     texts = [setup_cfg["options"]["install_requires"], *setup_cfg["options.extras_require"].values()]
-    tested = pins("constraints.txt") | pins("requirements-textworld.txt")
+    tested = {name: pin for file in PINS for name, pin in pins(file).items()}
     for requirement in requirements("\n".join(texts)):
         [pin] = tested[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(pin.version), f"{requirement} but {pin} in the pins"
@@ -83,9 +85,7 @@ def test_the_oldest_version_of_a_range_is_tested(setup_cfg):
             assert Version(pin.version) == Version(lowest[0]), f"{requirement} but {pin} in constraints-oldest.txt"
 
 
-@pytest.mark.parametrize(
-    "name", ["constraints.txt", "constraints-oldest.txt", "requirements-deepspeed.txt", "requirements-textworld.txt"]
-)
+@pytest.mark.parametrize("name", [*PINS, "constraints-oldest.txt", "requirements-deepspeed.txt"])
 def test_pins_are_exact_and_from_an_index(name):
     for pin in pins(name).values():
         assert pin.url is None
@@ -94,11 +94,12 @@ def test_pins_are_exact_and_from_an_index(name):
 
 
 def test_no_package_is_pinned_twice():
-    assert not pins("constraints.txt").keys() & pins("requirements-textworld.txt").keys()
+    names = [name for file in PINS for name in pins(file)]
+    assert len(set(names)) == len(names)
 
 
 def test_the_extras_are_those_of_the_documentation(setup_cfg):
-    assert {"alfworld", "webshop", "qlora", "test", "dev"} <= set(setup_cfg["options.extras_require"])
+    assert {"alfworld", "openenv", "webshop", "qlora", "test", "dev"} <= set(setup_cfg["options.extras_require"])
 
 
 def test_data_files_are_installed(setup_cfg):

@@ -91,7 +91,9 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
         try:
             return copy.deepcopy(world)
         except Exception as error:
+            # An adapter may keep something beside the world, and copies both.
+            kind = type(getattr(world, "world", world)).__name__
             raise TypeError(
-                f"A world of type {type(world).__name__} cannot be copied ({error}): wrap this environment in "
+                f"A world of type {kind} cannot be copied ({error}): wrap this environment in "
                 "ReplayEnvironment, which repeats the actions instead, or give the class a __deepcopy__."
             ) from error

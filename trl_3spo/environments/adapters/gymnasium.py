@@ -1,9 +1,11 @@
 """Gymnasium environments that speak text, as environments that can be rewound."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trl_3spo.environments.adapters.copying import CopyingEnvironment
+from trl_3spo.environments.adapters.plain_keys import coarse_keys, digest, plain_key, timed_keys, told_by
 from trl_3spo.environments.base import Key, Observation, StepResult, Task
 from trl_3spo.environments.limited import Snapshot
 
@@ -16,12 +18,29 @@ def seeded_tasks(first: int, last: int) -> list[Task]:
     return [Task(f"seed {seed}", data={"seed": seed}) for seed in range(first, last)]
 
 
+@dataclass
+class Episode:
+    """What is copied with a snapshot.
+
+    Args:
+        world: The environment.
+        known: Digests of what the policy has been told.
+    """
+
+    world: Any
+    known: tuple[int, ...] = ()
+
+
 class GymnasiumEnvironment(CopyingEnvironment):
     """A Gymnasium environment whose observations are text and whose actions have names.
 
     Observations are strings, or mappings with a string under `text_field`. Actions are a `Text` space, or a `Discrete`
     one with a name for each action. An action outside the space, or outside the admissible ones where `info` lists
     them, never reaches the environment.
+
+    Chance: the environment's generator, `np_random`, belongs to the state. A snapshot holds it, so the same action from
+    the same snapshot has the same luck, and states of different luck are different ones. A task without a seed gets one
+    made of its id. Chance from elsewhere, such as the module `random`, is not held.
 
     Limits: without `state_key` the text is all that is known of a state, so states that look alike are taken for one.
     `trl_3spo.testing.check_environment` finds such pairs. Snapshots are deep copies of the whole environment; one that
@@ -36,7 +55,13 @@ class GymnasiumEnvironment(CopyingEnvironment):
         admissible_field: Where `info` lists the admissible actions, if it does.
         success_field: Where `info` says whether the task is solved, if it does.
         success_reward: Without that, a terminated step with at least this reward is a success. `None`: none is.
+        reward_range: The least and the most that an episode can pay in all, for `objective="reward"`.
         state_key: Gives the exact key of the state the environment is in, without the task.
+        score_keys: Gives coarser names of that state, from fine to coarse and without the time. By default they are the
+            text, whatever the task, and the type of task with how much has been told. The exact state and the time are
+            added.
+        reveals: Whether what actions have told belongs to the state. Set it where actions only reveal something, such
+            as questions.
         max_steps: Steps after which an episode is truncated, actions that mean nothing included.
 
     Raises:
@@ -53,29 +78,41 @@ class GymnasiumEnvironment(CopyingEnvironment):
         admissible_field: str = "admissible_actions",
         success_field: str = "success",
         success_reward: float | None = None,
+        reward_range: tuple[float, float] = (0.0, 1.0),
         state_key: Callable[[Any], Key] | None = None,
+        score_keys: Callable[[Any], Sequence[Key]] | None = None,
+        reveals: bool = False,
         max_steps: int = 100,
     ) -> None:
         splits = splits or {"train": seeded_tasks(0, 100), "test": seeded_tasks(100, 200)}
-        super().__init__(env() if callable(env) else env, splits, max_steps)
-        self._actions = _actions_by_name(self._world.action_space, action_names)
+        world = env() if callable(env) else env
+        super().__init__(Episode(world), splits, max_steps)
+        self._actions = _actions_by_name(world.action_space, action_names)
         self._text_field = text_field
         self._admissible_field = admissible_field
         self._success_field = success_field
         self._success_reward = success_reward
+        self.reward_range = reward_range
         self._state_key = state_key
+        self._score_keys = score_keys
+        self._reveals = reveals
 
     def _start(self, task: Task) -> Observation:
-        shown, info = self._world.reset(**(task.data or {}))
-        return self._observation(task, shown, info)
+        arguments = {"seed": digest(task.id) % 2**32} | dict(task.data or {})
+        shown, info = self._world.world.reset(**arguments)
+        self._world.known = ()
+        return self._observed(task, self._text(shown), self._admissible(info), 0)
 
     def _play(self, now: Snapshot[Any], action: str) -> StepResult:
-        native, admissible = self._actions.get(action, action), now.observation.admissible_actions
-        if (admissible and action not in admissible) or not self._world.action_space.contains(native):
-            return StepResult.going_on(now.observation)
-        shown, reward, terminated, truncated, info = self._world.step(native)
+        before, num_steps, episode = now.observation, now.num_steps + 1, self._world
+        native, admissible = self._actions.get(action, action), before.admissible_actions
+        if (admissible and action not in admissible) or not episode.world.action_space.contains(native):
+            return StepResult.going_on(self._observed(now.task, before.text, admissible, num_steps))
+        shown, reward, terminated, truncated, info = episode.world.step(native)
+        text = self._text(shown)
+        episode.known = told_by(episode.known, before, action, text)
         return StepResult(
-            self._observation(now.task, shown, info),
+            self._observed(now.task, text, self._admissible(info), num_steps),
             reward=float(reward),
             terminated=bool(terminated),
             truncated=bool(truncated),
@@ -83,21 +120,41 @@ class GymnasiumEnvironment(CopyingEnvironment):
             info=info,
         )
 
-    def _observation(self, task: Task, shown: Any, info: Mapping[str, Any]) -> Observation:
+    def close(self) -> None:
+        """Close the environment."""
+        self._world.world.close()
+
+    def _text(self, shown: Any) -> str:
         text = shown.get(self._text_field) if isinstance(shown, Mapping) else shown
         if not isinstance(text, str):
             raise TypeError(
                 f"The observation {shown!r} has no text: a string is required, or a mapping with a string under "
                 f"{self._text_field!r}. Set text_field, or wrap the environment in a TransformObservation."
             )
-        state = text if self._state_key is None else self._state_key(self._world)
-        admissible = tuple(info.get(self._admissible_field, self._actions))
-        return Observation(text, (task.id, state), admissible)
+        return text
+
+    def _admissible(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(info.get(self._admissible_field, self._actions))
+
+    def _observed(self, task: Task, text: str, admissible: tuple[str, ...], num_steps: int) -> Observation:
+        world, known = self._world.world, self._world.known
+        state = text if self._state_key is None else plain_key(self._state_key(world))
+        key: Key = (task.id, state, _luck(world), *([known] if self._reveals else []))
+        coarser: Sequence[Key] = coarse_keys(task, text, len(known))
+        if self._score_keys is not None:
+            coarser = [plain_key(name) for name in self._score_keys(world)]
+        return Observation(text, key, admissible, timed_keys(key, coarser, num_steps))
 
     def _is_success(self, reward: float, info: Mapping[str, Any]) -> bool:
         if self._success_field in info:
             return bool(info[self._success_field])
         return self._success_reward is not None and reward >= self._success_reward
+
+
+def _luck(world: Any) -> int:
+    """Return what stands for the state of the environment's generator of random numbers."""
+    generator = world.unwrapped.np_random
+    return digest(repr(plain_key(generator.bit_generator.state)))
 
 
 def _actions_by_name(space: Any, names: Sequence[str]) -> dict[str, Any]:

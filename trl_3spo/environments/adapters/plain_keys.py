@@ -1,16 +1,16 @@
-"""State keys made of what an object holds."""
+"""Keys of worlds that name none: made of what an object holds, what is shown, and what has been told."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
-from trl_3spo.environments.base import Key
+from trl_3spo.environments.base import Key, Observation, Task
 
 
 def plain_key(value: Any) -> Key:
-    """Return a value of plain types, containers and dataclasses as a key.
+    """Return a value of plain types, containers, dataclasses and arrays as a key.
 
     Raises:
         TypeError: The value holds something else.
@@ -28,6 +28,8 @@ def plain_key(value: Any) -> Key:
         return tuple(sorted(((plain_key(name), plain_key(item)) for name, item in value.items()), key=repr))
     if is_dataclass(value) and not isinstance(value, type):
         return tuple((field.name, plain_key(getattr(value, field.name))) for field in fields(value))
+    if type(value).__module__ == "numpy":  # where numpy is not loaded, nothing is of it
+        return plain_key(value.tolist())
     raise TypeError(f"No state key can be made of a {type(value).__name__}: pass state_key, a function that makes one.")
 
 
@@ -38,5 +40,49 @@ def told(known: tuple[int, ...], *texts: str) -> tuple[int, ...]:
         known: Digests of the texts so far.
         texts: Such as a question and its answer, which count as one.
     """
-    digest = int.from_bytes(blake2b(repr(texts).encode(), digest_size=8).digest(), "little")
-    return tuple(sorted({*known, digest}))
+    return tuple(sorted({*known, digest(repr(texts))}))
+
+
+def told_by(known: tuple[int, ...], before: Observation, action: str, text: str) -> tuple[int, ...]:
+    """Return what has been told in an episode after one more action.
+
+    An action that is not admissible tells nothing, nor does one after which the same is shown as before.
+
+    Args:
+        known: Digests of what was told so far.
+        before: What was shown before the action.
+        action: The action.
+        text: What was shown after it.
+    """
+    admissible = before.admissible_actions
+    is_silent = text == before.text or (admissible and action not in admissible)
+    return known if is_silent else told(known, action, text)
+
+
+def digest(text: str) -> int:
+    """Return a number of 64 bits that stands for a text: the same in every process."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def timed_keys(state_key: Key, coarser: Sequence[Key], num_steps: int) -> tuple[Key, ...]:
+    """Return score keys: the exact state, coarser names of it, nothing; each with the time, in steps.
+
+    Args:
+        state_key: The exact state.
+        coarser: From fine to coarse.
+        num_steps: Number of steps taken.
+    """
+    return ((state_key, num_steps), *((key, num_steps) for key in coarser), (num_steps,))
+
+
+def coarse_keys(task: Task, text: str, num_told: int) -> tuple[Key, ...]:
+    """Return coarse names of a state of which nothing is known but what is shown.
+
+    They are the text, whatever the task, and the type of the task with how much has been told.
+
+    Args:
+        task: The task.
+        text: What is shown.
+        num_told: Number of different things that have been told.
+    """
+    return ("shown", digest(text)), (task.kind, num_told)

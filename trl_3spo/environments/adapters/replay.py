@@ -1,57 +1,72 @@
 """Snapshots for worlds that cannot take any: start over and repeat the actions."""
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from trl_3spo.environments.base import Environment, Message, Observation, StepResult, Task, Tool, Turn
-from trl_3spo.environments.limited import NO_EPISODE
+from trl_3spo.environments.adapters.plain_keys import coarse_keys, timed_keys, told_by
+from trl_3spo.environments.adapters.replayed_world import Node, ReplayDriftError, ReplayedWorld, Resettable
+from trl_3spo.environments.base import Environment, Key, Message, Observation, StepResult, Task, Tool, Turn
 
+__all__ = ["ReplayDriftError", "ReplayEnvironment", "Resettable"]
 
-class Resettable(Protocol):
-    """What `ReplayEnvironment` needs of a world: the part of `Environment` that only goes forward."""
+_SETTINGS = ("reward_range", "max_action_characters", "prompt_style", "system_prompt")
 
-    def tasks(self, split: str | None = None) -> Sequence[Task]: ...  # noqa: D102
-
-    def reset(self, task: Task) -> Observation: ...  # noqa: D102
-
-    def step(self, action: str) -> StepResult: ...  # noqa: D102
-
-
-class ReplayDriftError(RuntimeError):
-    """The same actions led elsewhere than the first time."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Node:
-    """A state by the way that led there. Nodes share their past, so a snapshot costs nothing."""
-
-    task: Task
-    observation: Observation
-    parent: "_Node | None" = None
-    action: str = ""
-    is_final: bool = False
-    num_steps: int = 0
+Move = tuple[Any, str]
 
 
 class ReplayEnvironment(Environment):
     """An environment made of a world that can only be reset and stepped.
 
     `restore` resets the world and repeats the actions that led to the snapshot, or goes on from where the world is if
-    that lies on the way. It costs as many steps as the episode is long, so take real snapshots where a world has them.
-    The state key is verified after every repeated action.
+    that lies on the way. It costs as many steps as the episode is long, so take real snapshots where a world has them:
+    one with the methods `save`, which returns its state, and `load`, which goes back there, is not replayed. The state
+    key is verified after every repeated action.
+
+    With several worlds `step_each` plays in all of them at once, each on a thread of its own. That is faster where a
+    world waits for something: another process, a server.
+
+    Score keys that the world leaves out become the exact state, what is shown whatever the task, and the type of task
+    with how much has been told, each with the number of steps taken, and that number alone.
 
     Args:
-        env: The world, or a callable without arguments that makes it. Its `prompt`, `parse_action` and `close` are used
-            where it has them.
+        env: The world, or a callable without arguments that makes it. Its `prompt`, `parse_action`, `tools` and `close`
+            are used where it has them, and the settings of `Environment`.
+        num_worlds: Number of worlds to make, at least 1. More than one requires a callable.
+        score_keys: Gives coarser names of a state, from fine to coarse and without the time, of what is observed there.
+            The exact state and the time are added, also where the world has score keys of its own.
+        reveals: Whether what actions have told belongs to the state. Set it where actions only reveal something, such
+            as searches: otherwise all states of a task are one.
 
     Raises:
-        ReplayDriftError: From `restore`, when the world does not repeat itself. Nothing is lost but the present state.
+        ReplayDriftError: From `restore` and `step_each`, when the world does not repeat itself. Nothing is lost but the
+            present state.
+        ValueError: `num_worlds` is below 1, or more than one and `env` cannot be called.
     """
 
-    def __init__(self, env: Resettable | Callable[[], Resettable]) -> None:
-        self._env: Resettable = env() if callable(env) else env
-        self._node: _Node | None = None  # None as long as it is not known where the world is
+    def __init__(
+        self,
+        env: Resettable | Callable[[], Resettable],
+        *,
+        num_worlds: int = 1,
+        score_keys: Callable[[Observation], Sequence[Key]] | None = None,
+        reveals: bool = False,
+    ) -> None:
+        if num_worlds < 1 or (num_worlds > 1 and not callable(env)):
+            raise ValueError(f"num_worlds={num_worlds}: at least 1 is required, and for several a callable as env.")
+        self._score_keys = score_keys
+        self._reveals = reveals
+        self._make: Callable[[], Resettable] = env if callable(env) else lambda: env
+        self._worlds = [self._new_world() for _ in range(num_worlds)]
+        self._world = self._worlds[0]
+        self._env = self._world.env
+        for name in _SETTINGS:
+            if hasattr(self._env, name):
+                setattr(self, name, getattr(self._env, name))
+
+    def _new_world(self) -> ReplayedWorld:
+        return ReplayedWorld(self._make(), self._observed)
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the world's tasks."""
@@ -59,43 +74,43 @@ class ReplayEnvironment(Environment):
 
     def reset(self, task: Task) -> Observation:
         """Start a task in the world."""
-        self._node = None
-        self._node = _Node(task, self._env.reset(task))
-        return self._node.observation
+        return self._world.reset(task).observation
 
     def step(self, action: str) -> StepResult:
         """Take one action in the world and note it."""
-        node = self._node
-        if node is None or node.is_final:
-            raise RuntimeError(NO_EPISODE)
-        self._node = None
-        result = self._env.step(action)
-        self._node = _Node(node.task, result.observation, node, action, result.is_final, node.num_steps + 1)
+        result, _ = self._world.step(action)
         return result
 
     def snapshot(self) -> Any:
         """Return the way to the present state."""
-        return self._node
+        return self._world.node
 
     def restore(self, snapshot: Any) -> Observation:
-        """Go the way of the snapshot again, from the start or from where the world is if that lies on it."""
-        way = [snapshot]
-        while way[-1] is not self._node and way[-1].parent is not None:
-            way.append(way[-1].parent)
-        start = way.pop()
-        if start is not self._node:
-            self._node = None
-            _verify(start, self._env.reset(start.task), is_final=False)
-        self._node = None
-        for node in reversed(way):
-            result = self._env.step(node.action)
-            _verify(node, result.observation, result.is_final)
-        self._node = snapshot
-        return self._node.observation
+        """Go the way of the snapshot again, from the start or from where a world is if that lies on it."""
+        self._world = min(self._worlds, key=lambda world: world.distance(snapshot))
+        self._world.go(snapshot)
+        observation: Observation = snapshot.observation
+        return observation
+
+    def step_each(self, moves: Sequence[Move]) -> list[tuple[StepResult, Any]]:
+        """Take one action from each of many snapshots, in all worlds at once."""
+        if len(self._worlds) == 1:
+            return super().step_each(moves)
+        work = _Work(moves)
+        try:
+            work.share(self._worlds)
+        except BaseException:
+            # Whoever interrupts may ask again at once, and a world that is still at work must not be asked.
+            work.stop()
+            self._worlds = [self._new_world() if world in work.at_work else world for world in self._worlds]
+            self._world = self._worlds[0]
+            raise
+        return work.results()
 
     def close(self) -> None:
-        """Close the world."""
-        getattr(self._env, "close", super().close)()
+        """Close the worlds."""
+        for world in self._worlds:
+            getattr(world.env, "close", super().close)()
 
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return the world's own prompt where it has one."""
@@ -107,28 +122,77 @@ class ReplayEnvironment(Environment):
         tools: Sequence[Tool] = getattr(self._env, "tools", super().tools)(task)
         return tools
 
-    @property
-    def reward_range(self) -> tuple[float, float]:  # type: ignore[override]
-        """The world's reward range where it has one."""
-        return getattr(self._env, "reward_range", Environment.reward_range)
-
     def parse_action(self, completion: str) -> str:
         """Parse as the world does where it does."""
         action: str = getattr(self._env, "parse_action", super().parse_action)(completion)
         return action
 
+    def _observed(self, task: Task, shown: Observation, before: Node | None, action: str) -> tuple[Observation, Any]:
+        """Return an observation with keys, and what has been told until then."""
+        known = () if before is None else told_by(before.known, before.observation, action, shown.text)
+        num_steps = 0 if before is None else before.num_steps + 1
+        state_key = (shown.state_key, known) if self._reveals else shown.state_key
+        if self._score_keys is not None:
+            keys = timed_keys(state_key, self._score_keys(shown), num_steps)
+        elif shown.score_keys == (shown.state_key,):
+            keys = timed_keys(state_key, coarse_keys(task, shown.text, len(known)), num_steps)
+        else:
+            keys = shown.score_keys
+        return replace(shown, state_key=state_key, score_keys=keys), known
 
-def _verify(node: _Node, observation: Observation, is_final: bool) -> None:
-    if observation.state_key == node.observation.state_key and is_final == node.is_final:
-        return
-    when = f"step {node.num_steps} ({node.action!r})" if node.parent else "the reset"
-    raise ReplayDriftError(
-        f"The replay of task {node.task.id!r} drifted at {when}: expected the state key "
-        f"{node.observation.state_key!r}{_ended(node.is_final)}, found {observation.state_key!r}{_ended(is_final)}. "
-        "The same actions have to lead to the same states after every reset: seed the world from the task, keep "
-        "counters and times out of its state key, or give it real snapshots."
-    )
 
+class _Work:
+    """Moves that several worlds share out among themselves: each takes the one that it is nearest to."""
 
-def _ended(is_final: bool) -> str:
-    return " at the end of the episode" if is_final else ""
+    def __init__(self, moves: Sequence[Move]) -> None:
+        self.at_work: set[ReplayedWorld] = set()
+        self._left = dict(enumerate(moves))
+        self._lock = threading.Lock()
+        self._is_done = threading.Semaphore(0)
+        self._results: dict[int, tuple[StepResult, Any]] = {}
+        self._errors: list[Exception] = []
+
+    def share(self, worlds: Sequence[ReplayedWorld]) -> None:
+        """Have worlds make the moves, each on a thread of its own, and wait until all are done."""
+        for world in worlds:
+            self.at_work.add(world)
+            threading.Thread(target=self._do_in, args=(world,), daemon=True).start()
+        # In Python 3.11 a thread whose `join` was interrupted says that it has ended, whether it has or not.
+        for _ in worlds:
+            self._is_done.acquire()
+
+    def _do_in(self, world: ReplayedWorld) -> None:
+        try:
+            while (taken := self._take(world)) is not None:
+                place, (node, action) = taken
+                world.go(node)
+                result, reached = world.step(action)
+                self._results[place] = result, None if result.is_final else reached
+        except Exception as error:
+            self._errors.append(error)
+            self.stop()
+        finally:
+            self.at_work.discard(world)
+            self._is_done.release()
+
+    def _take(self, world: ReplayedWorld) -> tuple[int, Move] | None:
+        with self._lock:
+            if not self._left:
+                return None
+            place = min(self._left, key=lambda place: world.distance(self._left[place][0]))
+            return place, self._left.pop(place)
+
+    def stop(self) -> None:
+        """Leave the moves that are left."""
+        with self._lock:
+            self._left.clear()
+
+    def results(self) -> list[tuple[StepResult, Any]]:
+        """Return what each move led to.
+
+        Raises:
+            Exception: What a world raised.
+        """
+        if self._errors:
+            raise self._errors[0]
+        return [self._results[place] for place in sorted(self._results)]
