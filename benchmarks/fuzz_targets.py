@@ -7,12 +7,15 @@ taking it again gives the same result.
 from collections.abc import Callable
 from typing import Any
 
-from trl_3spo.environments.adapters.tool_environment import Call, ToolEnvironment, parse_call
+from trl_3spo.environments.adapters.tool_calls import Call, calls_in
+from trl_3spo.environments.adapters.tool_environment import ToolEnvironment
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld import prompting as alfworld
-from trl_3spo.environments.base import MAX_ACTION_CHARACTERS, Environment, parse_action
+from trl_3spo.environments.answers import action_in, one_line
+from trl_3spo.environments.base import Environment
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.plain_text import encodable, printable
+from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS
 from trl_3spo.environments.webshop import WebShopEnv, World
 from trl_3spo.environments.webshop import prompting as webshop
 
@@ -41,15 +44,14 @@ class Notebook:
 
 def read(text: str) -> int:
     """Read a completion in every way, and return how many there are."""
-    actions = [parse_action(text), printable(text), encodable(text)]
+    actions = [action_in(text), one_line(text), printable(text), encodable(text)]
     for form in FORMATS:
         actions += [alfworld.parse_action(text, form), webshop.parse_action(text, form)]
-    assert all(type(action) is str for action in actions)
-    assert len(actions[0]) <= MAX_ACTION_CHARACTERS
+    assert all(isinstance(action, str) for action in actions)
     # A lower-case letter may take up to three characters.
-    assert all(len(action) <= 3 * MAX_ACTION_CHARACTERS for action in actions[3:])
-    call = parse_call(text)
-    assert call is None or (type(call) is Call and type(call.name) is str and type(call.named) is dict)
+    assert all(len(action) <= 3 * MAX_ACTION_CHARACTERS for action in actions[4:])
+    calls = calls_in(text)
+    assert all(type(x) is Call and type(x.name) is str and type(x.arguments) is dict for x in calls)
     return len(actions) + 1
 
 

@@ -105,8 +105,11 @@ def watched(trainer):
         seen["num_tokens"] += sum(len(x.prompt_ids) + len(x.completion_ids) for group in samples for x in group)
         return samples
 
+    def is_digest(key):
+        return isinstance(key, int)
+
     def remembering_gather(value):
-        if isinstance(value, list) and all(isinstance(x, dict) for x in value):
+        if isinstance(value, list) and all(isinstance(x, dict) and all(map(is_digest, x)) for x in value):
             seen["episodes"].append(value)  # what this rank's ended episodes were worth
         return gather(value)
 

@@ -116,4 +116,4 @@ def test_controls_are_parts_of_the_algorithm(compare):
 def test_a_run_of_a_control_has_its_part(compare, tmp_path):
     trainer = compare.make_trainer(compare.WORLDS["alfworld"], "no_side_samples", 0, 80, tmp_path)
     assert type(trainer.algorithm.scorer).__name__ == "SingleScorer"
-    assert trainer.algorithm.order.tasks is trainer.train_tasks
+    assert list(trainer.algorithm.order.tasks) == trainer.train_tasks

@@ -488,6 +488,6 @@ def test_score_keys_that_no_two_tasks_share_are_spoken_of():
 
 
 def test_walks_that_never_earn_anything_are_spoken_of():
-    visits = [visit for _ in range(3) for task in Barren().tasks() for visit in walk(Barren(), task, 3, (), Random(0))]
-    assert remarks_on_ends(visits, 3) == (NO_REWARD.format(6),)
+    visits = [visit for _ in range(5) for task in Barren().tasks() for visit in walk(Barren(), task, 3, (), Random(0))]
+    assert remarks_on_ends(visits, 3) == (NO_REWARD.format(10),)
     assert remarks_on_ends(visits[:4], 3) == ()

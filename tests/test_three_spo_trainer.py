@@ -391,7 +391,7 @@ def test_a_tokenizer_without_chat_template_is_refused(tmp_path):
         ThreeSPOTrainer(untrained(tokenizer), env, config_for(tmp_path), processing_class=tokenizer)
 
 
-@pytest.mark.parametrize("name", ["reward_funcs", "train_dataset", "rollout_func", "environment_factory"])
+@pytest.mark.parametrize("name", ["train_dataset", "rollout_func", "environment_factory"])
 def test_what_the_environment_replaces_is_refused(tmp_path, name):
     with pytest.raises(TypeError, match=f"does not take {name}"):
         ThreeSPOTrainer("model", CorridorEnv(), config_for(tmp_path), **{name: []})

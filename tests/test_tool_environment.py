@@ -368,4 +368,4 @@ def test_conversations_are_those_of_grpotrainer_token_by_token(world, template, 
     assert len(expected) == 2 * (3 + 4 + 1)
     assert sorted(found) == sorted(expected)
     assert theirs.state.log_history[0]["reward"] == pytest.approx(1 / 3)
-    assert ours.state.log_history[0]["episode_return"] == pytest.approx(1 / 3)
+    assert ours.state.log_history[-1]["episode_return"] == pytest.approx(1 / 3)

@@ -30,7 +30,7 @@ NO_REWARD = (
     "does, or every reward is 0."
 )
 
-MIN_ENDS = 5
+MIN_ENDS = 10
 """Ended walks before anything is said of how they ended."""
 
 MAX_IDLE_STEPS = 100

@@ -134,7 +134,7 @@ class ReplayEnvironment(Environment):
         state_key = (shown.state_key, known) if self._reveals else shown.state_key
         if self._score_keys is not None:
             keys = timed_keys(state_key, self._score_keys(shown), num_steps)
-        elif shown.score_keys == (shown.state_key,):
+        elif not shown.score_keys:
             keys = timed_keys(state_key, coarse_keys(task, shown.text, len(known)), num_steps)
         else:
             keys = shown.score_keys
