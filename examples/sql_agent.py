@@ -13,13 +13,14 @@ import time
 from itertools import product
 from typing import Any
 
+from datasets import Dataset
 from tiny_agents import demonstrations, imitate, options_of, reinforce, report
 
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
 from trl_3spo.environments.adapters.tool_environment import ToolEnvironment
 from trl_3spo.environments.base import Environment
-from trl_3spo.evaluation.chat import described
+from trl_3spo.evaluation.chat import Chat, described
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 CUSTOMERS = ("ann", "bob", "cleo", "dan", "eve", "finn")
@@ -140,6 +141,20 @@ class Teacher:
         return meant if self._rng.random() < 0.5 else self._rng.choice(list(meanings.values()))
 
 
+def reading(tokenizer, seed: int, count: int) -> Dataset:
+    """Return results of queries, each with the answer that submits it: to copy a number is learned from these first."""
+    rng = random.Random(seed)
+    results = [str(rng.randrange(9 * NUM_ORDERS)) for _ in range(count)]
+    prompts = Chat(tokenizer).prompt_ids([[{"role": "user", "content": f"query: {result}"}] for result in results])
+    answers = [tokenizer.encode(f"{submit(result)}{tokenizer.eos_token}") for result in results]
+    return Dataset.from_list(
+        [
+            {"input_ids": [*prompt, *answer], "completion_mask": [0] * len(prompt) + [1] * len(answer)}
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+    )
+
+
 def make_tokenizer():
     """Return a tokenizer for questions, tools, queries and numbers."""
     env = make_env(0, 200, 200)
@@ -159,8 +174,10 @@ def main() -> None:
     env = make_env(options.seed, 400, options.num_unseen)
     model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
     lessons = make_env(options.seed + 1, round(1500 * options.share), 1)
+    numbers = reading(tokenizer, options.seed, round(6400 * options.share))
+    imitate(model, tokenizer, numbers, options.output_dir, num_epochs=1)
     shown = demonstrations(lessons, tokenizer, lessons.tasks(), Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=6)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=3)
     result = reinforce(
         model,
         tokenizer,

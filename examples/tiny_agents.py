@@ -57,7 +57,7 @@ def _rows(steps: Sequence[Sample]) -> Iterator[dict[str, list[int]]]:
 
 
 def imitate(
-    model, tokenizer, dataset: Dataset, folder: Path, *, num_epochs: float, learning_rate: float = 4e-3
+    model, tokenizer, dataset: Dataset, folder: Path, *, num_epochs: float, learning_rate: float = 2e-3
 ) -> None:
     """Fine-tune a model on demonstrations."""
     config = SFTConfig(
