@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from datasets import Dataset
-from tiny_agents import demonstrations, imitate, options_of, reinforce, report
+from tiny_agents import demonstrations, imitate, options_of, reinforce, report, row
 
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
@@ -142,17 +142,12 @@ class Teacher:
 
 
 def reading(tokenizer, seed: int, count: int) -> Dataset:
-    """Return results of queries, each with the answer that submits it: to copy a number is learned from these first."""
+    """Return rows of numbers to submit as they are: they teach in seconds to copy, which demonstrations take long for."""
     rng = random.Random(seed)
-    results = [str(rng.randrange(9 * NUM_ORDERS)) for _ in range(count)]
-    prompts = Chat(tokenizer).prompt_ids([[{"role": "user", "content": f"query: {result}"}] for result in results])
-    answers = [tokenizer.encode(f"{submit(result)}{tokenizer.eos_token}") for result in results]
-    return Dataset.from_list(
-        [
-            {"input_ids": [*prompt, *answer], "completion_mask": [0] * len(prompt) + [1] * len(answer)}
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-    )
+    texts = [" ".join(str(rng.randrange(9 * NUM_ORDERS)) for _ in range(8)) for _ in range(count)]
+    prompts = Chat(tokenizer).prompt_ids([[{"role": "user", "content": f"query: {text}"}] for text in texts])
+    answers = [tokenizer.encode(f"{submit(text)}{tokenizer.eos_token}") for text in texts]
+    return Dataset.from_list([row(*pair) for pair in zip(prompts, answers, strict=True)])
 
 
 def make_tokenizer():
@@ -174,10 +169,10 @@ def main() -> None:
     env = make_env(options.seed, 400, options.num_unseen)
     model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
     lessons = make_env(options.seed + 1, round(1500 * options.share), 1)
-    numbers = reading(tokenizer, options.seed, round(6400 * options.share))
-    imitate(model, tokenizer, numbers, options.output_dir, num_epochs=1)
+    numbers = reading(tokenizer, options.seed, round(5600 * options.share))
+    imitate(model, tokenizer, numbers, options.output_dir, num_epochs=1, learning_rate=3e-3)
     shown = demonstrations(lessons, tokenizer, lessons.tasks(), Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=3)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=2)
     result = reinforce(
         model,
         tokenizer,
@@ -187,7 +182,7 @@ def main() -> None:
         started=started,
         seed=options.seed,
         max_steps=options.max_steps,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         per_device_train_batch_size=64,
         max_completion_length=32,
     )

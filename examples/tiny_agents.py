@@ -51,9 +51,15 @@ def _rows(steps: Sequence[Sample]) -> Iterator[dict[str, list[int]]]:
         if ids and step.prompt_ids[: len(ids)] != ids:
             yield {"input_ids": ids, "completion_mask": mask}
             ids, mask = [], []
-        mask = [*mask, *[0] * (len(step.prompt_ids) - len(ids)), *[1] * len(step.completion_ids)]
-        ids = [*step.prompt_ids, *step.completion_ids]
+        further = row(step.prompt_ids[len(ids) :], step.completion_ids)
+        ids, mask = ids + further["input_ids"], mask + further["completion_mask"]
     yield {"input_ids": ids, "completion_mask": mask}
+
+
+def row(prompt_ids: list[int], completion_ids: list[int]) -> dict[str, list[int]]:
+    """Return a row of a dataset for SFTTrainer of which the completion is learned."""
+    mask = [0] * len(prompt_ids) + [1] * len(completion_ids)
+    return {"input_ids": [*prompt_ids, *completion_ids], "completion_mask": mask}
 
 
 def imitate(

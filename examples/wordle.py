@@ -4,8 +4,9 @@
 
 Words have three letters: a consonant, a vowel, a consonant. The board shows which letters are in the word, which are
 wrong in each place, and those that were right in theirs. A game pays a third for every letter that was right in its
-best guess, so a lost one can still pay two thirds: `objective="reward"`. The model first imitates a teacher that guesses
-at random and keeps letters that were right now and then. It is evaluated on words that it never had to find in training.
+best guess, so a lost one can still pay two thirds: `objective="reward"`. The model first imitates a teacher that
+guesses at random and mostly keeps letters that were right. It is evaluated on words that it never had to find in
+training.
 """
 
 import random
@@ -123,14 +124,14 @@ def _best(word: str, guesses: Guesses) -> int:
 
 
 class Teacher:
-    """Guesses at random: a consonant, a vowel, a consonant. A letter in its place is kept now and then.
+    """Guesses at random: a consonant, a vowel, a consonant. A letter in its place is mostly kept.
 
     Args:
         seed: Of its guesses.
         keeps: How often a letter in its place is kept.
     """
 
-    def __init__(self, seed: int, keeps: float = 0.6) -> None:
+    def __init__(self, seed: int, keeps: float = 0.7) -> None:
         self._rng = random.Random(seed)
         self._keeps = keeps
 
@@ -150,10 +151,10 @@ def main() -> None:
     started = time.perf_counter()
     env = Wordle()
     tokenizer = word_tokenizer([f"in not . {' '.join(CONSONANTS + VOWELS)}"])
-    model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
-    lessons = env.tasks() * max(round(20 * options.share), 1)
+    model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.1, seed=options.seed)
+    lessons = env.tasks() * max(round(24 * options.share), 1)
     shown = demonstrations(env, tokenizer, lessons, Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=1)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=2, learning_rate=3e-3)
     result = reinforce(
         model,
         tokenizer,
