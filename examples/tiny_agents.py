@@ -144,13 +144,16 @@ def options_of(description: str, max_steps: int) -> argparse.Namespace:
 
 def report(result: dict[str, object], script: str, options: argparse.Namespace) -> None:
     """Print a result and write it with its origin."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head, changed = (
+        subprocess.run([*git, *command], capture_output=True, text=True, check=False).stdout.strip()
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
+    )
     packages = {name: version(name) for name in ("torch", "transformers", "trl")} | {"trl_3spo": __version__}
     record = result | {
         "command": f"python examples/{Path(script).name} --json FILE --max-steps {options.max_steps}"
         f" --seed {options.seed}",
-        "commit": commit or None,
+        "commit": head + ("+" if changed else "") or None,
         "versions": packages | {"python": platform.python_version()},
         "threads": torch.get_num_threads(),
     }

@@ -147,7 +147,7 @@ class Teacher:
 
 def main() -> None:
     """Run the example."""
-    options = options_of(__doc__, max_steps=200)
+    options = options_of(__doc__, max_steps=400)
     started = time.perf_counter()
     env = Wordle()
     tokenizer = word_tokenizer([f"in not . {' '.join(CONSONANTS + VOWELS)}"])
@@ -166,8 +166,8 @@ def main() -> None:
         objective="reward",
         seed=options.seed,
         max_steps=options.max_steps,
-        learning_rate=1e-3,
-        per_device_train_batch_size=128,
+        learning_rate=2e-3,
+        per_device_train_batch_size=256,
         max_completion_length=4,
     )
     report(result, __file__, options)
