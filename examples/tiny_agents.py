@@ -20,7 +20,7 @@ from trl_3spo.evaluation import play
 from trl_3spo.evaluation.asker import Asker
 from trl_3spo.evaluation.chat import Chat
 
-CPU = {"use_cpu": True, "bf16": False, "activation_checkpointing": False, "save_strategy": "no", "report_to": "none"}
+CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "save_strategy": "no", "report_to": "none"}
 """Settings of a training on the CPU of which only the result is kept."""
 
 
@@ -51,13 +51,19 @@ def _rows(steps: Sequence[Sample]) -> Iterator[dict[str, list[int]]]:
         if ids and step.prompt_ids[: len(ids)] != ids:
             yield {"input_ids": ids, "completion_mask": mask}
             ids, mask = [], []
-        mask = [*mask, *[0] * (len(step.prompt_ids) - len(ids)), *[1] * len(step.completion_ids)]
-        ids = [*step.prompt_ids, *step.completion_ids]
+        further = row(step.prompt_ids[len(ids) :], step.completion_ids)
+        ids, mask = ids + further["input_ids"], mask + further["completion_mask"]
     yield {"input_ids": ids, "completion_mask": mask}
 
 
+def row(prompt_ids: list[int], completion_ids: list[int]) -> dict[str, list[int]]:
+    """Return a row of a dataset for SFTTrainer of which the completion is learned."""
+    mask = [0] * len(prompt_ids) + [1] * len(completion_ids)
+    return {"input_ids": [*prompt_ids, *completion_ids], "completion_mask": mask}
+
+
 def imitate(
-    model, tokenizer, dataset: Dataset, folder: Path, *, num_epochs: float, learning_rate: float = 4e-3
+    model, tokenizer, dataset: Dataset, folder: Path, *, num_epochs: float, learning_rate: float = 2e-3
 ) -> None:
     """Fine-tune a model on demonstrations."""
     config = SFTConfig(
@@ -138,13 +144,16 @@ def options_of(description: str, max_steps: int) -> argparse.Namespace:
 
 def report(result: dict[str, object], script: str, options: argparse.Namespace) -> None:
     """Print a result and write it with its origin."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head, changed = (
+        subprocess.run([*git, *command], capture_output=True, text=True, check=False).stdout.strip()
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
+    )
     packages = {name: version(name) for name in ("torch", "transformers", "trl")} | {"trl_3spo": __version__}
     record = result | {
         "command": f"python examples/{Path(script).name} --json FILE --max-steps {options.max_steps}"
         f" --seed {options.seed}",
-        "commit": commit or None,
+        "commit": head + ("+" if changed else "") or None,
         "versions": packages | {"python": platform.python_version()},
         "threads": torch.get_num_threads(),
     }

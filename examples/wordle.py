@@ -2,10 +2,11 @@
 
     python examples/wordle.py --json FILE
 
-Words have three letters: a consonant, a vowel, a consonant. After a guess `+` marks letters in their place, `?` those
-that belong elsewhere, and `-` the others. A game pays a third for every letter that was right in its best guess, so a
-lost one can still pay two thirds: `objective="reward"`. The model first imitates a teacher that guesses at random and
-keeps letters that were right now and then. It is evaluated on words that it never had to find in training.
+Words have three letters: a consonant, a vowel, a consonant. The board shows which letters are in the word, which are
+wrong in each place, and those that were right in theirs. A game pays a third for every letter that was right in its
+best guess, so a lost one can still pay two thirds: `objective="reward"`. The model first imitates a teacher that
+guesses at random and mostly keeps letters that were right. It is evaluated on words that it never had to find in
+training.
 """
 
 import random
@@ -83,17 +84,10 @@ class Wordle(LimitedEnvironment[Guesses]):
         return guesses, StepResult.going_on(shown, reward=reward)
 
     def _observe(self, task: Task, guesses: Guesses, time: int) -> Observation:
-        lines = [
-            " ".join(f"{letter} {sign}" for letter, sign in zip(guess, marks(task.data, guess), strict=True))
-            for guess in guesses
-        ]
         # How many letters are known, and how many were right in one guess, is what decides; which word it is, is not.
         progress = len(_found(task.data, guesses)), _best(task.data, guesses)
-        return Observation(
-            text="\n".join(["Guess .", *lines]),
-            state_key=(task.id, guesses),
-            score_keys=(((task.id, guesses), time), (progress, time), (time,)),
-        )
+        keys = (((task.id, guesses), time), (progress, time), (time,))
+        return Observation(_board(task.data, guesses), (task.id, guesses), score_keys=keys)
 
     def prompt(self, task, observation, turns):
         """Return the game so far."""
@@ -103,6 +97,20 @@ class Wordle(LimitedEnvironment[Guesses]):
         """Return the word that an answer spells: a letter is a token."""
         action = action_in(completion)
         return action.replace(" ", "") if action else action
+
+
+def _board(word: str, guesses: Guesses) -> str:
+    """Return what the guesses have shown: letters that are in the word, those that are wrong by place, and the word."""
+    shown = [
+        (*pair, place) for guess in guesses for place, pair in enumerate(zip(guess, marks(word, guess), strict=True))
+    ]
+    inside = sorted({letter for letter, sign, _ in shown if sign == "?"})
+    lines = [f"in {' '.join(inside)}"]
+    for place in range(len(word)):
+        wrong = sorted({letter for letter, sign, where in shown if where == place and sign != "+"})
+        lines.append(f"not {' '.join(wrong)}")
+    found = _found(word, guesses)
+    return "\n".join([*lines, " ".join(word[place] if place in found else "." for place in range(len(word)))])
 
 
 def _found(word: str, guesses: Guesses) -> set[int]:
@@ -116,14 +124,14 @@ def _best(word: str, guesses: Guesses) -> int:
 
 
 class Teacher:
-    """Guesses at random: a consonant, a vowel, a consonant. A letter in its place is kept now and then.
+    """Guesses at random: a consonant, a vowel, a consonant. A letter in its place is mostly kept.
 
     Args:
         seed: Of its guesses.
         keeps: How often a letter in its place is kept.
     """
 
-    def __init__(self, seed: int, keeps: float = 0.6) -> None:
+    def __init__(self, seed: int, keeps: float = 0.7) -> None:
         self._rng = random.Random(seed)
         self._keeps = keeps
 
@@ -139,14 +147,14 @@ class Teacher:
 
 def main() -> None:
     """Run the example."""
-    options = options_of(__doc__, max_steps=200)
+    options = options_of(__doc__, max_steps=400)
     started = time.perf_counter()
     env = Wordle()
-    tokenizer = word_tokenizer([f"Guess . + ? - {' '.join(CONSONANTS + VOWELS)}"])
-    model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
-    lessons = env.tasks() * max(round(20 * options.share), 1)
+    tokenizer = word_tokenizer([f"in not . {' '.join(CONSONANTS + VOWELS)}"])
+    model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.1, seed=options.seed)
+    lessons = env.tasks() * max(round(24 * options.share), 1)
     shown = demonstrations(env, tokenizer, lessons, Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=1)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=2, learning_rate=3e-3)
     result = reinforce(
         model,
         tokenizer,
@@ -158,8 +166,8 @@ def main() -> None:
         objective="reward",
         seed=options.seed,
         max_steps=options.max_steps,
-        learning_rate=1e-3,
-        per_device_train_batch_size=128,
+        learning_rate=2e-3,
+        per_device_train_batch_size=256,
         max_completion_length=4,
     )
     report(result, __file__, options)

@@ -6,8 +6,9 @@ import pytest
 from gymnasium import spaces
 
 from trl_3spo.algorithm.objective import Objective
-from trl_3spo.environments.adapters.gymnasium import GymnasiumEnvironment, seeded_tasks
+from trl_3spo.environments.adapters.gymnasium import GymnasiumEnvironment
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
+from trl_3spo.environments.adapters.seeded_tasks import seeded_tasks
 from trl_3spo.environments.base import Task
 from trl_3spo.testing import EnvironmentContractError, check_environment
 

@@ -14,7 +14,8 @@ pytest.importorskip("openenv", reason="pip install --no-deps -r requirements-ope
 from openenv.core.generic_client import GenericEnvClient
 
 from openenv_worlds import Guess, GuessAction, NoteAction, Notes
-from trl_3spo.environments.adapters.openenv import OpenEnvEnvironment, seeds
+from trl_3spo.environments.adapters.openenv import OpenEnvEnvironment
+from trl_3spo.environments.adapters.seeded_tasks import seeded_tasks
 from trl_3spo.environments.base import Task
 from trl_3spo.testing import check_environment
 
@@ -211,7 +212,7 @@ def test_an_object_that_cannot_be_copied_is_replayed():
 
 def test_tasks_are_seeds_and_episodes_have_a_limit():
     env = OpenEnvEnvironment(Guess, GuessAction, max_steps=2)
-    assert [task.data for task in seeds(3, 5)] == [{"seed": 3}, {"seed": 4}]
+    assert [task.data for task in seeded_tasks(3, 5)] == [{"seed": 3}, {"seed": 4}]
     assert (len(env.tasks()), len(env.tasks("test"))) == (100, 100)
     env.reset(env.tasks()[0])
     assert not env.step("x").is_final

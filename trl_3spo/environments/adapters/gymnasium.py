@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from trl_3spo.environments.adapters.copying import CopyingEnvironment
 from trl_3spo.environments.adapters.plain_keys import coarse_keys, digest, plain_key, timed_keys, told_by
+from trl_3spo.environments.adapters.seeded_tasks import seeded_tasks
 from trl_3spo.environments.base import Key, Observation, StepResult, Task
 from trl_3spo.environments.limited import Snapshot
 
 if TYPE_CHECKING:
     import gymnasium
-
-
-def seeded_tasks(first: int, last: int) -> list[Task]:
-    """Return one task per seed, `last` excluded."""
-    return [Task(f"seed {seed}", data={"seed": seed}) for seed in range(first, last)]
 
 
 @dataclass

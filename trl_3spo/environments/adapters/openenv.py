@@ -7,10 +7,11 @@ from typing import Any
 
 from trl_3spo.environments.adapters.plain_keys import digest, plain_key
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
+from trl_3spo.environments.adapters.seeded_tasks import seeded_tasks
 from trl_3spo.environments.base import Environment, Key, Observation, PromptStyle, StepResult, Task
 from trl_3spo.environments.limited import NO_EPISODE
 
-SERVERS_OWN = ("done", "reward", "metadata")
+NOT_SHOWN = ("done", "reward", "metadata")
 """Fields of an OpenEnv observation that are not shown to the policy."""
 COUNTERS = ("episode_id", "step_count")
 """Fields of an OpenEnv state that say nothing of what actions do."""
@@ -22,11 +23,6 @@ NO_SESSION = (
 """Error message for a server that lets nobody in."""
 
 ReadAction = Callable[[str], Any]
-
-
-def seeds(first: int, last: int) -> list[Task]:
-    """Return one task per seed, `last` excluded."""
-    return [Task(f"seed {seed}", data={"seed": seed}) for seed in range(first, last)]
 
 
 class OpenEnvEnvironment(ReplayEnvironment):
@@ -91,7 +87,7 @@ class OpenEnvEnvironment(ReplayEnvironment):
             raise ValueError("Only one of save and load is given: to put an environment back, both are required.")
         if max_steps < 1:
             raise ValueError(f"max_steps={max_steps}: at least 1 is required.")
-        splits = splits or {"train": seeds(0, 100), "test": seeds(100, 200)}
+        splits = splits or {"train": seeded_tasks(0, 100), "test": seeded_tasks(100, 200)}
         if not any(splits.values()):
             raise ValueError("There are no tasks: give at least one.")
         make, read = _maker(env, num_sessions), _reader(action)
@@ -211,7 +207,7 @@ class OpenEnvSession:
         shown = _as_dict(getattr(result, "observation", result))
         state = _as_dict(self._env.state() if callable(self._env.state) else self._env.state)
         state = {name: value for name, value in state.items() if name not in COUNTERS}
-        shown = {name: value for name, value in shown.items() if name not in SERVERS_OWN}
+        shown = {name: value for name, value in shown.items() if name not in NOT_SHOWN}
         text = self._text(shown)
         named = (digest(text), state) if self._state_key is None else self._state_key(shown, state)
         return Observation(text, (task.id, plain_key(named)))
