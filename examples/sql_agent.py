@@ -2,9 +2,10 @@
 
     python examples/sql_agent.py --json FILE
 
-Every task has a database of its own, so the answer has to be asked for. The model is first shown how a call is written
-and a result submitted, by a teacher that often asks the database something else. 3SPO then teaches which question needs
-which query. It is evaluated on pairs of a question and a customer or an item that it never trained on.
+Every task has a database of its own. The agent may run queries, and submits the one whose result answers the question.
+The model is first shown how a query is run and one submitted, by a teacher that now and then takes another than the
+question asks for. 3SPO then teaches which question needs which query. It is evaluated on pairs of a question and a customer or
+an item that it never trained on.
 """
 
 import random
@@ -13,14 +14,13 @@ import time
 from itertools import product
 from typing import Any
 
-from datasets import Dataset
-from tiny_agents import demonstrations, imitate, options_of, reinforce, report, row
+from tiny_agents import demonstrations, imitate, options_of, reinforce, report
 
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
 from trl_3spo.environments.adapters.tool_environment import ToolEnvironment
 from trl_3spo.environments.base import Environment
-from trl_3spo.evaluation.chat import Chat, described
+from trl_3spo.evaluation.chat import described
 from trl_3spo.tiny import tiny_model, word_tokenizer
 
 CUSTOMERS = ("ann", "bob", "cleo", "dan", "eve", "finn")
@@ -59,15 +59,15 @@ class SqlAgent:
         """
         return "\n".join(" ".join(map(str, row)) for row in self.database.execute(sql).fetchmany(5))
 
-    def submit(self, answer: str) -> str:
+    def submit(self, sql: str) -> str:
         """
-        Give the answer and end.
+        Give the query whose result is the answer , and end.
 
         Args:
-            answer: A number.
+            sql: The query.
         """
         self.is_over = True
-        self.reward = float(str(answer).strip() == str(self.expected))
+        self.reward = float(self.database.execute(sql).fetchall() == [(self.expected,)])
         return "Thank you ."
 
     def get_reward(self) -> float:
@@ -107,19 +107,14 @@ def make_env(seed: int, num_train: int, num_unseen: int) -> Environment:
     )
 
 
-def query(function: str, column: str, value: str) -> str:
-    """Return an answer that asks the database."""
+def call(tool: str, function: str, column: str, value: str) -> str:
+    """Return an answer that runs or submits a query."""
     sql = f"select {function}\nfrom orders\nwhere {column} = '{value}'"
-    return f"<function=query>\n<parameter=sql>\n{sql}\n</parameter>\n</function>"
-
-
-def submit(answer: str) -> str:
-    """Return an answer that ends the episode."""
-    return f"<function=submit>\n<parameter=answer>\n{answer}\n</parameter>\n</function>"
+    return f"<function={tool}>\n<parameter=sql>\n{sql}\n</parameter>\n</function>"
 
 
 class Teacher:
-    """Shows how to write a query and to submit its result. What it asks is often not what the question asks.
+    """Runs a query and submits one. Now and then it is not what the question asks for.
 
     Args:
         seed: Of its choices.
@@ -130,35 +125,30 @@ class Teacher:
 
     def __call__(self, visit: Visit) -> str:
         """Return its answer at a visit."""
-        if visit.depth:
-            return submit(visit.observation.text or "0")
         prompt = visit.task.data["prompt"]
-        return query(self._choose(QUESTIONS, prompt), *self._choose(FILTERS, prompt))
+        tool = "submit" if visit.depth else "query"
+        return call(tool, self._choose(QUESTIONS, prompt), *self._choose(FILTERS, prompt))
 
     def _choose(self, meanings: dict[str, Any], prompt: str) -> Any:
-        """Return what a part of the prompt means, or at random what any may mean."""
+        """Return what a part of the prompt means most of the time, and what anything means otherwise."""
         meant = next(meaning for part, meaning in meanings.items() if part in prompt)
-        return meant if self._rng.random() < 0.6 else self._rng.choice(list(meanings.values()))
-
-
-def reading(tokenizer, seed: int, count: int) -> Dataset:
-    """Return rows of numbers to submit as they are: to copy is learned from these in seconds."""
-    rng = random.Random(seed)
-    texts = [" ".join(str(rng.randrange(9 * NUM_ORDERS)) for _ in range(8)) for _ in range(count)]
-    prompts = Chat(tokenizer).prompt_ids([[{"role": "user", "content": f"query: {text}"}] for text in texts])
-    answers = [tokenizer.encode(f"{submit(text)}{tokenizer.eos_token}") for text in texts]
-    return Dataset.from_list([row(*pair) for pair in zip(prompts, answers, strict=True)])
+        return meant if self._rng.random() < 0.8 else self._rng.choice(list(meanings.values()))
 
 
 def make_tokenizer():
     """Return a tokenizer for questions, tools, queries and numbers."""
     env = make_env(0, 200, 200)
     texts = [row["prompt"] for split in ("train", "test") for row in (task.data for task in env.tasks(split))]
-    calls = [query(function, *about) for function, about in product(QUESTIONS.values(), FILTERS.values())]
+    calls = [call("query", *about) for about in _all_queries()]
     numbers = " ".join(map(str, range(9 * NUM_ORDERS)))
     task = env.tasks()[0]
-    told = [env.reset(task).text, env.step(submit("1")).observation.text, described(env.tools(task)), "query submit :"]
-    return word_tokenizer([*texts, *calls, *told, submit("1"), numbers], unit=UNIT)
+    first, last = env.reset(task).text, call("submit", *_all_queries()[0])
+    told = [first, env.step(last).observation.text, described(env.tools(task)), "query submit :"]
+    return word_tokenizer([*texts, *calls, *told, last, numbers], unit=UNIT)
+
+
+def _all_queries() -> list[tuple[str, str, str]]:
+    return [(function, *about) for function, about in product(QUESTIONS.values(), FILTERS.values())]
 
 
 def main() -> None:
@@ -168,11 +158,9 @@ def main() -> None:
     tokenizer = make_tokenizer()
     env = make_env(options.seed, 400, options.num_unseen)
     model = tiny_model(tokenizer, hidden_size=64, num_layers=2, initializer_range=0.05, seed=options.seed)
-    lessons = make_env(options.seed + 1, round(3000 * options.share), 1)
-    numbers = reading(tokenizer, options.seed, round(5600 * options.share))
-    imitate(model, tokenizer, numbers, options.output_dir, num_epochs=1, learning_rate=3e-3)
+    lessons = make_env(options.seed + 1, round(1500 * options.share), 1)
     shown = demonstrations(lessons, tokenizer, lessons.tasks(), Teacher(options.seed))
-    imitate(model, tokenizer, shown, options.output_dir, num_epochs=4)
+    imitate(model, tokenizer, shown, options.output_dir, num_epochs=8, learning_rate=3e-3)
     result = reinforce(
         model,
         tokenizer,

@@ -51,9 +51,10 @@ def test_a_sql_agent_of_the_right_queries_solves_all_questions(monkeypatch):
         function = next(function for part, function in sql.QUESTIONS.items() if part in prompt)
         column, value = next(place for part, place in sql.FILTERS.items() if part in prompt)
         env.reset(task)
-        asked = env.step(env.parse_action(sql.query(function, column, value)))
-        assert env.step(env.parse_action(sql.submit(asked.observation.text))).success, prompt
-    check_environment(env, actions=[sql.query("count(*)", "item", "egg"), sql.submit("2")])
+        env.step(env.parse_action(sql.call("query", function, column, value)))
+        assert env.step(env.parse_action(sql.call("submit", function, column, value))).success, prompt
+    calls = [sql.call(tool, "count(*)", "item", "egg") for tool in ("query", "submit")]
+    check_environment(env, actions=calls)
 
 
 def test_questions_of_the_evaluation_are_not_trained_on(monkeypatch):
