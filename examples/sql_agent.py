@@ -4,8 +4,8 @@
 
 Every task has a database of its own. The agent may run queries, and submits the one whose result answers the question.
 The model is first shown how a query is run and one submitted, by a teacher that now and then takes another than the
-question asks for. 3SPO then teaches which question needs which query. It is evaluated on pairs of a question and a customer or
-an item that it never trained on.
+question asks for. 3SPO then teaches which question needs which query. It is evaluated on pairs of a question and a
+customer or an item that it never trained on.
 """
 
 import random
