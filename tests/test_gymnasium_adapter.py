@@ -251,7 +251,10 @@ class Slippery(Ladder):
 
 
 def test_a_snapshot_holds_the_luck_and_states_of_different_luck_are_different():
-    env = GymnasiumEnvironment(Slippery, action_names=WORDS, success_reward=1.0)
+    blind = GymnasiumEnvironment(Slippery, action_names=WORDS, success_reward=1.0)
+    with pytest.raises(EnvironmentContractError, match="has other consequences"):
+        check_environment(blind, tasks=20)
+    env = GymnasiumEnvironment(Slippery, action_names=WORDS, success_reward=1.0, is_stochastic=True)
     report = check_environment(env, tasks=20)
     assert report.num_ends > 0
     assert check_environment(ReplayEnvironment(env), tasks=20).num_ends > 0
@@ -282,3 +285,15 @@ def test_rewards_are_declared_for_training_on_them():
     env = ladder(reward_range=(-2.0, 5.0))
     assert env.reward_range == (-2.0, 5.0)
     assert Objective.of("reward", ReplayEnvironment(env)).reward_range == (-2.0, 5.0)
+
+
+def test_random_numbers_that_change_nothing_are_in_no_key():
+    class Wasteful(Ladder):
+        def step(self, action):
+            self.np_random.random()
+            return super().step(action)
+
+    env = GymnasiumEnvironment(Wasteful, action_names=WORDS)
+    start = env.reset(next(task for task in env.tasks() if env.reset(task).text == "You stand on rung 2."))
+    env.step("higher")
+    assert env.step("lower").observation.state_key == start.state_key

@@ -34,9 +34,10 @@ class GymnasiumEnvironment(CopyingEnvironment):
     one with a name for each action. An action outside the space, or outside the admissible ones where `info` lists
     them, never reaches the environment.
 
-    Chance: the environment's generator, `np_random`, belongs to the state. A snapshot holds it, so the same action from
-    the same snapshot has the same luck, and states of different luck are different ones. A task without a seed gets one
-    made of its id. Chance from elsewhere, such as the module `random`, is not held.
+    Chance: a snapshot holds the environment's generator, `np_random`, so the same action from the same snapshot has the
+    same luck. With `is_stochastic` the generator's state belongs to the state key: states of different luck are then
+    different ones. A task without a seed gets one made of its id. Chance from elsewhere, such as the module `random`,
+    is not held.
 
     Limits: without `state_key` the text is all that is known of a state, so states that look alike are taken for one.
     `trl_3spo.testing.check_environment` finds such pairs. Snapshots are deep copies of the whole environment; one that
@@ -58,6 +59,8 @@ class GymnasiumEnvironment(CopyingEnvironment):
             added.
         reveals: Whether what actions have told belongs to the state. Set it where actions only reveal something, such
             as questions.
+        is_stochastic: Whether what an action does depends on chance. Many environments draw random numbers that change
+            nothing, so this is not found out by itself.
         max_steps: Steps after which an episode is truncated, actions that mean nothing included.
 
     Raises:
@@ -78,6 +81,7 @@ class GymnasiumEnvironment(CopyingEnvironment):
         state_key: Callable[[Any], Key] | None = None,
         score_keys: Callable[[Any], Sequence[Key]] | None = None,
         reveals: bool = False,
+        is_stochastic: bool = False,
         max_steps: int = 100,
     ) -> None:
         splits = splits or {"train": seeded_tasks(0, 100), "test": seeded_tasks(100, 200)}
@@ -92,6 +96,7 @@ class GymnasiumEnvironment(CopyingEnvironment):
         self._state_key = state_key
         self._score_keys = score_keys
         self._reveals = reveals
+        self._is_stochastic = is_stochastic
 
     def _start(self, task: Task) -> Observation:
         arguments = {"seed": digest(task.id) % 2**32} | dict(task.data or {})
@@ -135,7 +140,8 @@ class GymnasiumEnvironment(CopyingEnvironment):
     def _observed(self, task: Task, text: str, admissible: tuple[str, ...], num_steps: int) -> Observation:
         world, known = self._world.world, self._world.known
         state = text if self._state_key is None else plain_key(self._state_key(world))
-        key: Key = (task.id, state, _luck(world), *([known] if self._reveals else []))
+        luck = [_luck(world)] if self._is_stochastic else []
+        key: Key = (task.id, state, *luck, *([known] if self._reveals else []))
         coarser: Sequence[Key] = coarse_keys(task, text, len(known))
         if self._score_keys is not None:
             coarser = [plain_key(name) for name in self._score_keys(world)]
