@@ -5,6 +5,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trl_3spo.environments.adapters.splits import Splits
 from trl_3spo.environments.base import Observation, StepResult, Task
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
@@ -30,8 +31,7 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
             raise ValueError("There are no tasks: give at least one.")
         super().__init__(max_steps)
         self._world = world
-        self._splits = {name: tuple(tasks) for name, tasks in splits.items()}
-        self._known = {task: task for tasks in self._splits.values() for task in tasks}
+        self._splits = Splits(splits)
 
     @abc.abstractmethod
     def _start(self, task: Task) -> Observation:
@@ -43,10 +43,7 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split."""
-        name = next(iter(self._splits)) if split is None else split
-        if name not in self._splits:
-            raise ValueError(f"There is no split {split!r}: choose one of {', '.join(self._splits)}.")
-        return self._splits[name]
+        return self._splits.tasks(split)
 
     def reset(self, task: Task) -> Observation:
         """Start a task.
@@ -54,10 +51,9 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
         Raises:
             ValueError: The task is not one of this environment's.
         """
-        if task not in self._known:
-            raise ValueError(f"Task {task.id!r} is not one of this environment: choose one of tasks().")
+        task = self._splits.find(task)
         self._now = None  # A reset that fails leaves the world anywhere.
-        return super().reset(self._known[task])
+        return super().reset(task)
 
     def _begin(self, task: Task) -> tuple[Any, Observation]:
         return self._world, self._start(task)

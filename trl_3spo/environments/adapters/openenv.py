@@ -8,6 +8,7 @@ from typing import Any
 from trl_3spo.environments.adapters.plain_keys import digest, plain_key
 from trl_3spo.environments.adapters.replay import ReplayEnvironment
 from trl_3spo.environments.adapters.seeded_tasks import seeded_tasks
+from trl_3spo.environments.adapters.splits import Splits
 from trl_3spo.environments.base import Environment, Key, Observation, PromptStyle, StepResult, Task
 from trl_3spo.environments.limited import NO_EPISODE
 
@@ -130,8 +131,7 @@ class OpenEnvSession:
         # Clients are asynchronous; each brings a loop of its own.
         self._env = env.sync() if hasattr(env, "sync") else env
         self._read = read
-        self._splits = splits
-        self._known = {task: task for tasks in splits.values() for task in tasks}
+        self._splits = Splits(splits)
         self._text = text
         self._state_key = state_key
         self._own = own
@@ -143,10 +143,7 @@ class OpenEnvSession:
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split."""
-        name = next(iter(self._splits)) if split is None else split
-        if name not in self._splits:
-            raise ValueError(f"There is no split {split!r}: choose one of {', '.join(self._splits)}.")
-        return self._splits[name]
+        return self._splits.tasks(split)
 
     def reset(self, task: Task) -> Observation:
         """Start a task.
@@ -154,9 +151,7 @@ class OpenEnvSession:
         Raises:
             ValueError: The task is not one of this environment's.
         """
-        if task not in self._known:
-            raise ValueError(f"Task {task.id!r} is not one of this environment: choose one of tasks().")
-        task, self._now = self._known[task], None
+        task, self._now = self._splits.find(task), None
         observation = self._observed(task, self._begun(task.data or {}))
         self._now = task, observation, 0
         return observation
