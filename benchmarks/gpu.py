@@ -43,7 +43,7 @@ from trl.trainer.utils import add_fused_lm_head
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.evaluation.policies import load_tokenizer
-from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_mask, shared_prompts_of
+from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, shared_prompts_of
 from trl_3spo.tiny import save_tiny_policy, word_tokenizer
 
 MINUTES = 10
@@ -161,7 +161,7 @@ def numerics(is_tiny: bool) -> Rows:
     ways: dict[str, Callable[[], torch.Tensor]] = {
         "plain": lambda: plain_logps(model, ids, mask, completion),
         "cache": lambda: outputs_by_cache(model, ids, mask, completion, shared)[0],
-        "mask": lambda: outputs_by_mask(model, ids, mask, completion, shared, size)[0],
+        "tree": lambda: outputs_by_tree(model, ids, mask, completion)[0],
     }
     rows = []
     with torch.no_grad():

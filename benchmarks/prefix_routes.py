@@ -1,4 +1,4 @@
-"""What each way of sharing prompts gains on small and mixed batches, beside what is estimated before it is chosen.
+"""What each way of sharing prefixes gains on small and mixed batches, beside what is estimated before it is chosen.
 
     python benchmarks/prefix_routes.py --json benchmarks/results/prefix_routes.json
 
@@ -23,11 +23,11 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from trl_3spo.prefix_sharing.log_probs import SharedPrompts, outputs_by_cache, outputs_by_mask, shared_prompts_of
-from trl_3spo.prefix_sharing.route import CPU, BatchSizes, Route, best_route, cost
+from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, packed_rows, shared_prompts_of
+from trl_3spo.prefix_sharing.route import CPU, BatchSizes, RouteKind, TreeSizes, best_route, cost
 
 MODELS = {"2 layers of 64": (64, 2), "4 layers of 256": (256, 4)}
-CASES = [  # group sizes, prompt tokens, completion tokens
+GROUPS = [  # group sizes, prompt tokens, completion tokens
     ([4], 16, 4),
     ([4], 32, 4),
     ([2], 64, 8),
@@ -40,7 +40,15 @@ CASES = [  # group sizes, prompt tokens, completion tokens
     ([4, 4], 32, 64),
     ([4], 128, 256),
     ([8], 32, 256),
+    ([1] * 16, 128, 8),
 ]
+CONVERSATIONS = [  # episodes, steps of each, new tokens of a step, completion tokens among them
+    (1, 6, 20, 5),
+    (4, 6, 20, 5),
+    (1, 12, 30, 10),
+    (2, 12, 120, 20),
+]
+WAYS: tuple[RouteKind, ...] = ("cache", "tree")
 VOCABULARY = 2048
 
 
@@ -52,10 +60,12 @@ def main() -> None:
     if arguments.repeats < 7:
         parser.error("at least 7 repeats are required")
     torch.set_num_threads(1)
+    batches = [(describe_group(x), random_groups(*x), x[-1]) for x in GROUPS]
+    batches += [(describe_conversation(x), random_conversations(*x), x[-1]) for x in CONVERSATIONS]
     cases = [
-        {"model": name} | measure(model, *case, has_backward=has_backward, repeats=arguments.repeats)
+        {"model": name} | about | measure(model, *batch, completion, has_backward, arguments.repeats)
         for name, model in ((name, random_model(*shape)) for name, shape in MODELS.items())
-        for case in CASES
+        for about, batch, completion in batches
         for has_backward in (True, False)
     ]
     results = {"cases": cases, "repeats": arguments.repeats, "versions": versions(), "commit": commit()}
@@ -78,56 +88,55 @@ def random_model(hidden_size: int, num_layers: int) -> Qwen2ForCausalLM:
     return model
 
 
-def measure(
-    model: Any, group_sizes: list[int], prompt: int, completion: int, *, has_backward: bool, repeats: int
-) -> dict[str, Any]:
-    ids = random_rows(group_sizes, prompt, completion)
-    mask, prompts = torch.ones_like(ids), shared_prompts_of(ids[:, :prompt], torch.ones_like(ids[:, :prompt]))
-    sizes = BatchSizes(group_sizes, prompt, completion)
+def describe_group(case: tuple[list[int], int, int]) -> dict[str, Any]:
+    return dict(zip(("groups", "prompt_tokens", "completion_tokens"), case, strict=True))
+
+
+def describe_conversation(case: tuple[int, int, int, int]) -> dict[str, Any]:
+    return dict(zip(("episodes", "steps", "new_tokens", "completion_tokens"), case, strict=True))
+
+
+def measure(model: Any, ids: Tensor, mask: Tensor, completion: int, has_backward: bool, repeats: int) -> dict[str, Any]:
+    prompt = ids.size(1) - completion
+    prompts = shared_prompts_of(ids[:, :prompt], mask[:, :prompt])
+    tree = TreeSizes(*packed_rows(ids, mask, completion).sizes)
+    sizes = BatchSizes(prompts.completions_per_prompt, prompt, completion, tree)
     estimate = partial(cost, sizes=sizes, config=model.config, device=CPU)
-    routes = {"cache": Route("cache"), "mask": best_mask(sizes, model.config)}
-    ways = {"plain": partial(plain, completion=completion)} | {
-        kind: partial(shared, route=route, completion=completion, prompts=prompts) for kind, route in routes.items()
+    ways = {
+        "plain": lambda: plain(model, ids, mask, completion),
+        "cache": lambda: outputs_by_cache(model, ids, mask, completion, prompts)[0],
+        "tree": lambda: outputs_by_tree(model, ids, mask, completion)[0],
     }
-    rounds = [
-        {kind: seconds(partial(way, model, ids, mask), model, has_backward) for kind, way in ways.items()}
-        for _ in range(repeats + 1)
-    ][1:]
+    rounds = [{kind: seconds(way, model, has_backward) for kind, way in ways.items()} for _ in range(repeats + 1)][1:]
     return {
-        "groups": group_sizes,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
         "has_backward": has_backward,
         "plain_milliseconds": round(1e3 * statistics.median(x["plain"] for x in rounds), 2),
-        "gain": {kind: round(statistics.median(x["plain"] / x[kind] for x in rounds), 2) for kind in routes},
-        "estimated_gain": {
-            kind: round(estimate(Route("plain")) / estimate(route), 2) for kind, route in routes.items()
-        },
-        "completions_per_row": routes["mask"].completions_per_row,
-        "chosen": best_route(("cache", "mask"), sizes, model.config, "cpu").kind,
-        "chosen_with_checkpointing": best_route(("mask",), sizes, model.config, "cpu").kind,
+        "gain": {kind: round(statistics.median(x["plain"] / x[kind] for x in rounds), 2) for kind in WAYS},
+        "estimated_gain": {kind: round(estimate("plain") / estimate(kind), 2) for kind in WAYS},
+        "chosen": best_route(WAYS, sizes, model.config, "cpu"),
+        "chosen_with_checkpointing": best_route(("tree",), sizes, model.config, "cpu"),
     }
 
 
-def best_mask(sizes: BatchSizes, config: Any) -> Route:
-    return best_route(("mask",), sizes, config, "cpu", min_saving=-float("inf"))
-
-
-def random_rows(group_sizes: list[int], prompt: int, completion: int) -> Tensor:
+def random_groups(group_sizes: list[int], prompt: int, completion: int) -> tuple[Tensor, Tensor]:
     prompts = torch.randint(VOCABULARY, (len(group_sizes), prompt)).repeat_interleave(torch.tensor(group_sizes), 0)
-    return torch.cat([prompts, torch.randint(VOCABULARY, (len(prompts), completion))], dim=1)
+    ids = torch.cat([prompts, torch.randint(VOCABULARY, (len(prompts), completion))], dim=1)
+    return ids, torch.ones_like(ids)
 
 
-def plain(model: Any, ids: Tensor, mask: Tensor, *, completion: int) -> Tensor:
+def random_conversations(num_episodes: int, num_steps: int, new: int, completion: int) -> tuple[Tensor, Tensor]:
+    """Return for every step of an episode a row: all of it so far, and the completion that comes next."""
+    episodes = torch.randint(VOCABULARY, (num_episodes, num_steps * new))
+    size = num_steps * new
+    rows = [(episode[: step * new], size - step * new) for episode in episodes for step in range(1, num_steps + 1)]
+    ids = torch.stack([torch.nn.functional.pad(row, (padding, 0)) for row, padding in rows])
+    return ids, torch.stack([torch.arange(size) >= padding for _, padding in rows]).long()
+
+
+def plain(model: Any, ids: Tensor, mask: Tensor, completion: int) -> Tensor:
     labels = ids.clone()
     labels[:, :-completion] = -100
     return model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs
-
-
-def shared(model: Any, ids: Tensor, mask: Tensor, *, route: Route, completion: int, prompts: SharedPrompts) -> Tensor:
-    if route.kind == "cache":
-        return outputs_by_cache(model, ids, mask, completion, prompts)[0]
-    return outputs_by_mask(model, ids, mask, completion, prompts, route.completions_per_row)[0]
 
 
 def seconds(forward: Callable[[], Tensor], model: Any, has_backward: bool) -> float:

@@ -39,7 +39,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from trl_3spo import __version__
 from trl_3spo.prefix_sharing.config import PrefixSharingConfig
-from trl_3spo.prefix_sharing.route import Route
+from trl_3spo.prefix_sharing.route import RouteKind
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.tiny import word_tokenizer
 
@@ -149,7 +149,7 @@ class StockTrainer(Timed, GRPOTrainer):
 
 
 class SharingTrainer(Timed, PrefixSharingTrainer):
-    def _route(self, *args: Any) -> Route:
+    def _route(self, *args: Any) -> RouteKind:
         self.route = super()._route(*args)  # the last of a step is the loss's
         return self.route
 
@@ -248,7 +248,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "ceiling": round(size * (prompt + completion) / (prompt + size * completion), 2),
         **difference,
         "peak_memory_ratio": round(memory[0] / memory[1], 2),
-        "route": both[1].route.kind,
+        "route": both[1].route,
         "peak_memory_mebibytes": dict(zip(medians, (round(x / 2**20) for x in memory), strict=True)),
         "seconds": medians,
         **speed(both[0].model, medians, arguments),

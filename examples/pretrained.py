@@ -118,7 +118,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         lr_scheduler_type="constant",
         max_completion_length=MAX_COMPLETION_LENGTH[options.prompt_format],
         temperature=options.temperature,
-        prefix_sharing="mask",  # no logits of prompts: with 49,152 words they cost a CPU a quarter of a pass
+        prefix_sharing="tree",  # no logits of prompts: with 49,152 words they cost a CPU a quarter of a pass
         logging_steps=1,
         save_steps=1,
         save_total_limit=1,

@@ -28,7 +28,7 @@ SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "max_position_embeddings": 128,
+    "max_position_embeddings": 256,
     "pad_token_id": 0,
     "eos_token_id": 1,
     "bos_token_id": 2,

@@ -15,12 +15,12 @@ def settings(folder):
 
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_a_value_that_there_is_not_is_refused(tmp_path, config_class):
-    with pytest.raises(ValueError, match=r"prefix_sharing is 'maybe'; it must be 'auto', 'cache', 'mask' or 'off'"):
+    with pytest.raises(ValueError, match=r"prefix_sharing is 'maybe'; it must be 'auto', 'tree', 'cache' or 'off'"):
         config_class(prefix_sharing="maybe", **settings(tmp_path))
 
 
 @pytest.mark.parametrize("config_class", CONFIGS)
-@pytest.mark.parametrize("value", ["auto", "cache", "mask", "off"])
+@pytest.mark.parametrize("value", ["auto", "tree", "cache", "off"])
 def test_the_command_line_gives_it(tmp_path, config_class, value):
     arguments = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false", "--prefix_sharing", value]
     (config,) = TrlParser(config_class).parse_args_and_config(arguments)
@@ -31,11 +31,11 @@ def test_the_command_line_names_the_choices(tmp_path, capsys):
     with pytest.raises(SystemExit):
         TrlParser(PrefixSharingConfig).parse_args_and_config(["--output_dir", str(tmp_path), "--prefix_sharing", "all"])
     said = capsys.readouterr().err.replace("'", "")
-    assert "choose from auto, cache, mask, off" in said
+    assert "choose from auto, tree, cache, off" in said
 
 
 def test_a_file_gives_it(tmp_path):
     file = tmp_path / "config.yaml"
-    file.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\nbf16: false\nprefix_sharing: mask\n")
+    file.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\nbf16: false\nprefix_sharing: tree\n")
     (config,) = TrlParser(PrefixSharingConfig).parse_args_and_config(["--config", str(file)])
-    assert config.prefix_sharing == "mask"
+    assert config.prefix_sharing == "tree"

@@ -1,36 +1,34 @@
 """Log-probabilities, entropies and gradients are those of the plain computation, whichever way prompts are shared."""
 
+import random
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from prefix_models import MODELS, gradient, padded_rows, plain_outputs, with_head
-from trl_3spo.prefix_sharing.log_probs import (
-    SharedPrompts,
-    _arranged,
-    outputs_by_cache,
-    outputs_by_mask,
-    shared_prompts_of,
-)
+from trl_3spo.prefix_sharing import tree_attention
+from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, shared_prompts_of
+from trl_3spo.prefix_sharing.trie import trie_of
 
 ROUTES = {
-    "cache": outputs_by_cache,
-    "mask, 1 a row": lambda *x: outputs_by_mask(*x, completions_per_row=1),
-    "mask, 3 a row": lambda *x: outputs_by_mask(*x, completions_per_row=3),
-    "mask, 8 a row": lambda *x: outputs_by_mask(*x, completions_per_row=8),
+    "cache": lambda model, ids, mask, size: outputs_by_cache(
+        model, ids, mask, size, shared_prompts_of(ids[:, :-size], mask[:, :-size])
+    ),
+    "tree": outputs_by_tree,
 }
-MASKS = [name for name in ROUTES if name != "cache"]
 
 
 def assert_equal_to_plain(model, route, seed=0, completion_size=5, tolerance=1e-5):
     group_sizes = torch.randint(1, 9, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
     ids, mask = padded_rows(group_sizes, completion_size=completion_size, seed=seed)
-    shared_prompts = shared_prompts_of(ids[:, :-completion_size], mask[:, :-completion_size])
-    shared = ROUTES[route](model, ids, mask, completion_size, shared_prompts)
+    assert_equal(model, route, ids, mask, completion_size, tolerance)
+
+
+def assert_equal(model, route, ids, mask, completion_size, tolerance=1e-5):
+    shared = ROUTES[route](model, ids, mask, completion_size)
     plain = plain_outputs(model, ids, mask, completion_size)
     for one, other in zip(shared, plain, strict=True):
         assert (one - other).abs().max() <= tolerance
@@ -53,13 +51,13 @@ def test_positions_that_are_not_rotary_go_by_the_cache():
     assert_equal_to_plain(with_head("gpt2"), "cache")
 
 
-@pytest.mark.parametrize("route", ["cache", "mask, 3 a row"])
+@pytest.mark.parametrize("route", ROUTES)
 def test_completions_of_one_token(route):
     assert_equal_to_plain(with_head("qwen2"), route, completion_size=1)
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
-@pytest.mark.parametrize("route", MASKS)
+@pytest.mark.parametrize("route", ["tree"])
 def test_equal_to_plain_with_activations_recomputed(route, use_reentrant):
     model = with_head("qwen2")
     model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
@@ -72,11 +70,11 @@ def test_equal_to_plain_with_adapters(route):
     assert_equal_to_plain(model, route)
     with model.disable_adapter():
         ids, mask = padded_rows([3, 2])
-        shared = ROUTES[route](model, ids, mask, 5, shared_prompts_of(ids[:, :-5], mask[:, :-5]))
+        shared = ROUTES[route](model, ids, mask, 5)
         assert (shared[0] - plain_outputs(model, ids, mask, 5)[0]).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("route", ["cache", "mask, 3 a row"])
+@pytest.mark.parametrize("route", ROUTES)
 def test_equal_to_plain_with_adapters_on_four_bits(tmp_path, route):
     MODELS["llama"]().save_pretrained(tmp_path)
     four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
@@ -94,23 +92,66 @@ def test_in_half_precision_the_difference_is_that_of_rounding(route):
     exact, _ = plain_outputs(model, ids, mask, 10)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain, _ = plain_outputs(model, ids, mask, 10)
-        shared, _ = ROUTES[route](model, ids, mask, 10, shared_prompts_of(ids[:, :-10], mask[:, :-10]))
+        shared, _ = ROUTES[route](model, ids, mask, 10)
     rounding = (plain - exact).abs()
     assert rounding.max() > 0
     assert (shared - exact).abs().mean() <= 2 * rounding.mean()
     assert (shared - exact).abs().max() <= 2 * rounding.max()
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 9))
-@settings(max_examples=50)
-def test_rows_hold_one_prompt_and_every_completion_once(prompts, completions_per_row):
-    distinct = list(dict.fromkeys(prompts))
-    shared_prompts = SharedPrompts([prompts.index(x) for x in distinct], [distinct.index(x) for x in prompts])
-    row_prompts, rows, slots = _arranged(shared_prompts, completions_per_row)
-    assert [prompts[row_prompts[row]] for row in rows] == prompts
-    assert len(set(zip(rows, slots, strict=True))) == len(prompts)
-    assert max(slots) < completions_per_row
-    assert len(row_prompts) == sum(-(-prompts.count(x) // completions_per_row) for x in distinct)
+def random_tree(rng, depth, branching, completion_size=4):
+    """Return rows of a tree of conversations: each turn's prompt is the one before, its answer, and what came of it."""
+    rows = []
+
+    def grow(context, left):
+        prompt = context + [rng.randrange(3, 64) for _ in range(rng.randint(1, 3))]
+        for _ in range(rng.randint(1, branching)):
+            answer = [rng.randrange(3, 64) for _ in range(rng.randint(1, completion_size))]
+            rows.append((prompt, answer))
+            if left > 1 and (len(rows) < 40 or left > depth - 3):
+                grow(prompt + answer, left - 1 if rng.random() < 0.9 else 1)
+
+    grow([], depth)
+    return rows[:60]
+
+
+def padded(rows, completion_size=4):
+    prompt_size = max(len(prompt) for prompt, _ in rows)
+    ids, mask = torch.zeros(2, len(rows), prompt_size + completion_size, dtype=torch.long)
+    for row, (prompt, answer) in enumerate(rows):
+        place = slice(prompt_size - len(prompt), prompt_size + len(answer))
+        ids[row, place], mask[row, place] = torch.tensor(prompt + answer), 1
+    return ids, mask
+
+
+@pytest.mark.parametrize(("depth", "branching"), [(1, 8), (4, 3), (10, 2), (30, 1)])
+@pytest.mark.parametrize("name", ["qwen2", "llama", "gemma"])
+def test_trees_of_conversations_equal_plain(name, depth, branching):
+    rows = random_tree(random.Random(depth), depth, branching)
+    random.Random(1).shuffle(rows)
+    assert_equal(with_head(name), "tree", *padded(rows), 4)
+
+
+@pytest.mark.parametrize(("max_size", "min_size"), [(1, 1), (3, 2), (8, 8)])
+def test_however_a_trie_is_cut_into_blocks(monkeypatch, max_size, min_size):
+    monkeypatch.setattr(tree_attention, "MAX_BLOCK", max_size)
+    monkeypatch.setattr(tree_attention, "MIN_BLOCK", min_size)
+    assert_equal(with_head("qwen2"), "tree", *padded(random_tree(random.Random(3), 5, 3)), 4)
+
+
+def test_a_model_computes_the_rest_as_before():
+    model = with_head("qwen2")
+    ids, mask = padded_rows([3, 2])
+    before = model(input_ids=ids, attention_mask=mask).logits
+    outputs_by_tree(model, ids, mask, 5)
+    assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, before)
+    assert "sdpa_tree" not in model.config.to_json_string()
+
+
+def test_a_model_that_does_not_hand_on_the_layout_is_refused():
+    layout = tree_attention.layout_of(trie_of([[1, 2], [1, 3]]), torch.device("cpu"))
+    with pytest.raises(RuntimeError, match=r"0 of 2 layers .* Set prefix_sharing='cache' or 'off'"):
+        tree_attention.require_used(layout, 2)
 
 
 def test_padding_does_not_tell_prompts_apart():

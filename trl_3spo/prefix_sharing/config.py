@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from trl import GRPOConfig
 
-PrefixSharing = Literal["auto", "cache", "mask", "off"]
+PrefixSharing = Literal["auto", "tree", "cache", "off"]
 """Values of the option `prefix_sharing`."""
 
 
@@ -17,19 +17,20 @@ class PrefixSharingConfig(GRPOConfig):
 
     Parameters:
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
-            How the log-probabilities of a batch compute every distinct prompt once: `"cache"` by expanding keys and
-            values, `"mask"` by putting a prompt and its completions in one row, `"auto"` by whichever of the two is
-            estimated to be cheaper, or by neither where neither is, `"off"` never. The cache is ruled out by activation
-            checkpointing (GRPOConfig's default) and several processes, the mask by attention other than SDPA and
-            positions that are not rotary, both by sliding-window and recurrent layers. Where nothing is left, prompts
-            are computed for every completion, and the log says so once. Generation shares prompts too, unless `"off"`.
+            How the log-probabilities of a batch compute what rows have in common once. `"tree"` computes all rows as
+            one trie: samples of a state, steps of an episode, and branches of a tree share every token up to where they
+            differ. `"cache"` expands keys and values of equal prompts. `"auto"` takes whichever of the two is estimated
+            to be cheaper, or neither where neither is; `"off"` never shares. The tree is ruled out by attention other
+            than SDPA and positions that are not rotary, the cache by activation checkpointing (GRPOConfig's default)
+            and several processes, both by sliding-window and recurrent layers. Where nothing is left, every row is
+            computed by itself, and the log says so once. Generation shares equal prompts too, unless `"off"`.
     """
 
     prefix_sharing: PrefixSharing = field(
-        default="auto", metadata={"help": "How equal prompts are computed once: auto, cache, mask or off."}
+        default="auto", metadata={"help": "How shared prefixes are computed once: auto, tree, cache or off."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.prefix_sharing not in get_args(PrefixSharing):
-            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'cache', 'mask' or 'off'.")
+            raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'tree', 'cache' or 'off'.")

@@ -1,13 +1,12 @@
-"""One prompt, n completions: log-probabilities that compute every distinct prompt once, with equal gradients.
+"""Log-probabilities that compute what rows have in common once, with equal gradients.
 
-A state group is one prompt with n(s) completions. The prompt's last token stays with them, since its hidden state
-predicts their first tokens. The rest of the prompt is the prefix, computed once; a completion's tail is that token and
-all of the completion but its end, C tokens. Two routes lead from there to the same log-probabilities and gradients:
+Two routes lead to what GRPOTrainer computes row by row:
 
-- cache: the prefixes go through the model and leave keys and values, which are expanded to one row for every
-  completion; the tails go on from them. Two forward passes. Activation checkpointing drops the cache and rules it out.
-- mask: a row is a prefix with the tails of its completions behind it. A four-dimensional mask shows every tail the
-  prefix and itself, and the positions of every tail start where the prefix ends. One forward pass, no cache.
+- cache: one prompt with n completions. The prompts but for their last tokens go through the model and leave keys and
+  values, which are expanded to one row for every completion; each completion's tail, that last token and all of the
+  completion but its end, goes on from them. Two forward passes. Activation checkpointing drops the cache.
+- tree: all rows are a trie of tokens, one row for the model. Positions are depths, every position sees its ancestors
+  alone, and a position that several tokens follow predicts each of them. One forward pass, no padding, no cache.
 """
 
 import inspect
@@ -15,10 +14,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 from transformers import DynamicCache
+
+from trl_3spo.prefix_sharing.tree_attention import MAX_BLOCK, MIN_BLOCK, layout_of, require_used, use_tree_attention
+from trl_3spo.prefix_sharing.trie import Positions, Trie, blocks_of, trie_of
 
 IGNORED = -100
 """The label of positions that TRL's fused head leaves out."""
@@ -60,6 +63,49 @@ def shared_prompts_of(prompt_ids: Tensor, prompt_mask: Tensor) -> SharedPrompts:
     return SharedPrompts(first_rows, owners)
 
 
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """Rows as a trie, with the tokens that have to be predicted.
+
+    Args:
+        trie: Of the rows without their last tokens, which nothing follows.
+        parents: (L,) positions after which a token is predicted, one for every distinct token that follows there.
+        labels: (L,) these tokens.
+        edges: For every completion token of every row, row after row, which of the L it is.
+    """
+
+    trie: Trie
+    parents: Positions
+    labels: Positions
+    edges: Positions
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Distinct prefixes, pairs of positions that attention computes, blocks that it computes them in."""
+        blocks = blocks_of(self.trie, MAX_BLOCK, MIN_BLOCK)
+        return len(self.trie), sum(block.num_pairs for block in blocks), len(blocks)
+
+
+def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> PackedRows:
+    """Pack padded rows of prompts and completions of at most C tokens into a trie; see `outputs_by_tree`."""
+    is_token = attention_mask != 0
+    rows = [ids[known].tolist() for ids, known in zip(input_ids.cpu(), is_token.cpu(), strict=True)]
+    num_labels = is_token[:, -completion_size:].sum(1).tolist()
+    trie = trie_of([row[:-1] for row in rows])
+    pairs = [
+        np.stack([path[len(path) - num :], np.asarray(row[len(row) - num :], np.int64)])
+        for row, path, num in zip(rows, trie.paths, num_labels, strict=True)
+    ]
+    (parents, labels), edges = np.unique(np.concatenate(pairs, axis=1), axis=1, return_inverse=True)
+    return PackedRows(trie, parents, labels, edges)
+
+
+def sorted_by_prefix(prompt_ids: Tensor, prompt_mask: Tensor) -> list[int]:
+    """Return the numbers of padded rows in an order in which those that begin alike are neighbours."""
+    prompts = [ids[known].tolist() for ids, known in zip(prompt_ids.cpu(), prompt_mask.cpu() != 0, strict=True)]
+    return sorted(range(len(prompts)), key=lambda row: prompts[row])
+
+
 def outputs_by_cache(
     model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, prompts: SharedPrompts
 ) -> tuple[Tensor, Tensor | None]:
@@ -90,96 +136,57 @@ def outputs_by_cache(
     return outputs.log_probs, outputs.entropy
 
 
-def outputs_by_mask(
-    model: Any,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    completion_size: int,
-    prompts: SharedPrompts,
-    completions_per_row: int,
+def outputs_by_tree(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, packed: PackedRows | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the same as `outputs_by_cache` from one forward pass over R ≥ U rows of P − 1 + K · C tokens.
+    """Return the same as `outputs_by_cache` from one forward pass over one row of S tokens, the trie of all rows.
 
     Args:
         model: As there, its attention being SDPA and its positions rotary.
-        input_ids: As there.
-        attention_mask: As there.
+        input_ids: (B, P + C), prompts left-padded, completions right-padded.
+        attention_mask: (B, P + C), 0 at padding.
         completion_size: C.
-        prompts: Which of the B rows share one.
-        completions_per_row: K ≥ 1. A prompt of more completions takes several rows, so that prompts of few beside one
-            of many cost little padding, and attention does not grow with the square of many.
+        packed: The rows as a trie, if that is known already.
+
+    Raises:
+        RuntimeError: The model does not hand on what its attention is told, so that its output would be wrong.
     """
-    prompt_size = input_ids.size(1) - completion_size
-    prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
-    row_prompts, rows, slots = _arranged(prompts, completions_per_row)
-    shape = len(row_prompts), completions_per_row, completion_size
-    prefix_ids, prefix_mask = prompt_ids[row_prompts, :-1], prompt_mask[row_prompts, :-1]
+    packed = packed or packed_rows(input_ids, attention_mask, completion_size)
+    device = input_ids.device
+    layout = layout_of(packed.trie, device)
+    base = extract_model_from_parallel(model)
+    use_tree_attention(base)
+    parents = torch.tensor(packed.parents, device=device)
 
-    def placed(values: Tensor, fill: int) -> Tensor:
-        blocks = values.new_full(shape, fill)
-        blocks[rows, slots] = values
-        return blocks.flatten(1)
-
-    def cut_prefixes(_module: Any, _args: Any, outputs: Any) -> Any:
-        outputs.last_hidden_state = outputs.last_hidden_state[:, prompt_size - 1 :]
+    def keep_parents(_module: Any, _args: Any, outputs: Any) -> Any:
+        outputs.last_hidden_state = outputs.last_hidden_state[:, parents]
         return outputs
 
-    tails, labels = _tails(input_ids, attention_mask, completion_size)
-    # Without Triton TRL's head computes every position it is given, labelled or not.
-    with extract_model_from_parallel(model).get_decoder().register_forward_hook(cut_prefixes):
+    # The head gets a position for every distinct token that is predicted: a prefix may be followed by several.
+    with base.get_decoder().register_forward_hook(keep_parents):
         outputs = model(
-            input_ids=torch.cat([prefix_ids, placed(tails, 0)], dim=1),
-            attention_mask=_visible(prefix_mask, completions_per_row, completion_size),
-            position_ids=_positions(prefix_ids, completions_per_row, completion_size),
-            shift_labels=placed(labels, IGNORED),
+            input_ids=torch.tensor(packed.trie.tokens, device=device)[None],
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),  # keeps models from making one
+            position_ids=torch.tensor(packed.trie.depths, device=device)[None],
+            shift_labels=torch.tensor(packed.labels, device=device)[None],
             fused_lm_head=True,
+            tree=layout,
+        )
+    require_used(layout, base.config.num_hidden_layers)
+
+    def of_rows(values: Tensor) -> Tensor:
+        places = attention_mask[:, -completion_size:] != 0
+        return values.new_zeros(places.shape).masked_scatter(
+            places, values[0, torch.tensor(packed.edges, device=device)]
         )
 
-    def of_tails(values: Tensor) -> Tensor:
-        return values.view(shape)[rows, slots]
-
-    return of_tails(outputs.log_probs), None if outputs.entropy is None else of_tails(outputs.entropy)
+    return of_rows(outputs.log_probs), None if outputs.entropy is None else of_rows(outputs.entropy)
 
 
 def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> tuple[Tensor, Tensor]:
     """Return (B, C) tokens before each completion token, and those completion tokens as labels."""
     labels = input_ids.masked_fill(attention_mask == 0, IGNORED)
     return input_ids[:, -completion_size - 1 : -1], labels[:, -completion_size:]
-
-
-def _arranged(prompts: SharedPrompts, completions_per_row: int) -> tuple[list[int], list[int], list[int]]:
-    """Return for each new row the old row of its prompt, and for each completion its new row and place in it."""
-    row_prompts: list[int] = []
-    rows, slots = [], []
-    places: dict[int, tuple[int, int]] = {}
-    for owner in prompts.owners:
-        row, slot = places.get(owner, (0, completions_per_row))
-        if slot == completions_per_row:
-            row, slot = len(row_prompts), 0
-            row_prompts.append(prompts.first_rows[owner])
-        places[owner] = row, slot + 1
-        rows.append(row)
-        slots.append(slot)
-    return row_prompts, rows, slots
-
-
-def _visible(prefix_mask: Tensor, num_tails: int, tail_size: int) -> Tensor:
-    """Return (R, 1, S, S), true where the token of the third axis sees that of the fourth."""
-    device = prefix_mask.device
-    tails = torch.arange(1, num_tails + 1, device=device).repeat_interleave(tail_size)
-    segments = torch.cat([tails.new_zeros(prefix_mask.size(1)), tails])
-    is_shared = segments == 0
-    visible = (is_shared | (segments == segments[:, None])).tril().repeat(len(prefix_mask), 1, 1)
-    visible[:, :, : prefix_mask.size(1)] &= prefix_mask.bool()[:, None]
-    visible.diagonal(dim1=1, dim2=2).fill_(True)  # padding sees itself: a softmax over nothing is not a number
-    return visible[:, None]
-
-
-def _positions(prefix_ids: Tensor, num_tails: int, tail_size: int) -> Tensor:
-    """Return (R, S) positions, counted from the first token of the padded row, as the model itself does."""
-    prefix = torch.arange(prefix_ids.size(1), device=prefix_ids.device)
-    tail = torch.arange(tail_size, device=prefix_ids.device) + len(prefix)
-    return torch.cat([prefix, tail.repeat(num_tails)]).expand(len(prefix_ids), -1)
 
 
 def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor, position_ids: Tensor | None = None) -> DynamicCache:

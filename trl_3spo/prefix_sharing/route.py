@@ -1,12 +1,15 @@
-"""Which ways of sharing prompts a model allows, and which of them pays for a batch."""
+"""Which ways of sharing prefixes a model allows, and which of them pays for a batch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from trl_3spo.model_shape import LayerShape
+from trl_3spo.prefix_sharing.tree_attention import TREE_ATTENTION
 
-RouteKind = Literal["plain", "cache", "mask"]
+RouteKind = Literal["plain", "cache", "tree"]
+"""A way to compute log-probabilities."""
 
 MIN_SAVING = 0.05
 """Share of the plain cost that a route must save to be chosen, costs being estimates."""
@@ -21,27 +24,38 @@ class DeviceCosts(NamedTuple):
     Args:
         pass_tokens: One pass through a layer reads weights and adds to their gradients: as much as so many tokens.
         pass_cost: It has to be launched: as much as so many multiplications.
+        block_cost: The same of a block of attention over a trie.
         masked_attention: One multiplication in attention with a mask, in those elsewhere.
+        scores_prompts: Whether TRL's head computes positions that have no label, as it does without Triton.
     """
 
     pass_tokens: int
     pass_cost: float
+    block_cost: float
     masked_attention: float
+    scores_prompts: bool
 
 
-CPU = DeviceCosts(pass_tokens=40, pass_cost=4e6, masked_attention=1.0)
+CPU = DeviceCosts(pass_tokens=40, pass_cost=4e6, block_cost=2e6, masked_attention=1.0, scores_prompts=True)
 """From benchmarks/prefix_routes.py."""
 
-ACCELERATOR = DeviceCosts(pass_tokens=300, pass_cost=2e10, masked_attention=3.0)
+ACCELERATOR = DeviceCosts(pass_tokens=300, pass_cost=2e10, block_cost=5e9, masked_attention=3.0, scores_prompts=False)
 """Not measured: from ratios of arithmetic to bandwidth, launch times, and kernels that take no mask."""
 
 
 @dataclass(frozen=True)
-class Route:
-    """A way to compute log-probabilities, and on the mask's how many completions share a row."""
+class TreeSizes:
+    """Sizes of a batch as a trie.
 
-    kind: RouteKind
-    completions_per_row: int = 1
+    Args:
+        num_tokens: Distinct prefixes.
+        num_pairs: Pairs of positions that attention computes.
+        num_blocks: Blocks that it computes them in.
+    """
+
+    num_tokens: int
+    num_pairs: int
+    num_blocks: int
 
 
 @dataclass(frozen=True)
@@ -52,15 +66,18 @@ class BatchSizes:
         completions_per_prompt: Completions of each distinct prompt.
         prompt_size: P, prompt tokens of its padded rows.
         completion_size: C, completion tokens of its padded rows.
+        tree: The same batch as a trie, where that is a way to compute it.
     """
 
     completions_per_prompt: Sequence[int]
     prompt_size: int
     completion_size: int
+    tree: TreeSizes | None = None
 
-    def num_rows(self, completions_per_row: int) -> int:
-        """Return how many rows the prompts take."""
-        return sum(-(-size // completions_per_row) for size in self.completions_per_prompt)
+    @property
+    def has_repeated_prompts(self) -> bool:
+        """Whether a prompt of at least two tokens has several completions."""
+        return self.prompt_size > 1 and max(self.completions_per_prompt) > 1
 
 
 def is_checkpointing(model: Any) -> bool:
@@ -78,14 +95,14 @@ def why_no_cache(model: Any, *, is_checkpointing: bool) -> str | None:
     return "activation checkpointing drops the cache" if is_checkpointing else _why_no_prefix(model)
 
 
-def why_no_mask(model: Any) -> str | None:
-    """Say why a prompt and all its completions cannot be one row; None where they can.
+def why_no_tree(model: Any) -> str | None:
+    """Say why rows that begin alike cannot be computed as one trie; None where they can.
 
     Args:
         model: The unwrapped causal language model.
     """
     reason, config = _why_no_prefix(model), model.config
-    if reason is None and config._attn_implementation != "sdpa":
+    if reason is None and config._attn_implementation not in ("sdpa", TREE_ATTENTION):
         return f"attn_implementation is {config._attn_implementation!r}, and only 'sdpa' takes a mask for every row"
     if reason is None and (not getattr(config, "rope_parameters", None) or getattr(config, "alibi", False)):
         return "positions are not rotary, so they cannot restart within a row"
@@ -112,7 +129,7 @@ def _why_no_prefix(model: Any) -> str | None:
 
 def best_route(
     allowed: Sequence[RouteKind], sizes: BatchSizes, config: Any, device_type: str, min_saving: float = MIN_SAVING
-) -> Route:
+) -> RouteKind:
     """Return the cheapest way to compute a batch.
 
     The estimate counts multiplications of a forward pass, to which the backward pass is proportional. Attention with a
@@ -125,40 +142,38 @@ def best_route(
         device_type: `"cpu"`, `"cuda"`, ...
         min_saving: Share of the plain way's cost below which that one is taken.
     """
-    routes = [Route("cache")] if "cache" in allowed else []
-    if "mask" in allowed:
-        routes += [Route("mask", size) for size in range(2, max(sizes.completions_per_prompt) + 1)]
-    if not routes or sizes.prompt_size < 2 or max(sizes.completions_per_prompt) == 1:
-        return Route("plain")
+    is_possible = {"cache": sizes.has_repeated_prompts, "tree": sizes.tree is not None}
     device = CPU if device_type == "cpu" else ACCELERATOR
-    plain, *costs = [cost(route, sizes, config, device) for route in (Route("plain"), *routes)]
-    return routes[costs.index(min(costs))] if min(costs) <= (1 - min_saving) * plain else Route("plain")
+    costs = [(cost(kind, sizes, config, device), kind) for kind in allowed if is_possible.get(kind)]
+    lowest, cheapest = min(costs, default=(math.inf, "plain"))
+    return cheapest if lowest <= (1 - min_saving) * cost("plain", sizes, config, device) else "plain"
 
 
-def cost(route: Route, sizes: BatchSizes, config: Any, device: DeviceCosts) -> float:
-    """Estimate the multiplications of one layer's forward pass, and what costs as much.
+def cost(kind: RouteKind, sizes: BatchSizes, config: Any, device: DeviceCosts) -> float:
+    """Estimate the multiplications of one layer's forward pass and its share of the head's, and what costs as much.
 
     Args:
-        route: The way to compute the batch.
+        kind: The way to compute the batch.
         sizes: Of the batch.
         config: The model's.
         device: What is to compute it.
     """
     num_prompts, num_completions = len(sizes.completions_per_prompt), sum(sizes.completions_per_prompt)
-    size = sizes.prompt_size + sizes.completion_size
-    if route.kind == "plain":
-        tokens, causal, masked, passes = num_completions * size, num_completions * size**2 / 2, 0, 1
-    elif route.kind == "cache":
-        tokens = num_prompts * sizes.prompt_size + num_completions * sizes.completion_size
-        causal, masked, passes = (
-            num_prompts * sizes.prompt_size**2 / 2,
-            num_completions * sizes.completion_size * size,
-            2,
-        )
+    prompt, completion = sizes.prompt_size, sizes.completion_size
+    masked, launches, num_scored = 0, device.pass_cost, num_completions * completion
+    if kind == "tree":
+        assert sizes.tree is not None, "`best_route` leaves a way out whose sizes are not known."
+        tokens, causal, masked, passes = sizes.tree.num_tokens, 0.0, sizes.tree.num_pairs, 1
+        launches += sizes.tree.num_blocks * device.block_cost
+    elif kind == "cache":
+        tokens, passes = num_prompts * prompt + num_completions * completion, 2
+        causal, masked = num_prompts * prompt**2 / 2, num_completions * completion * (prompt + completion)
+        launches += device.pass_cost
     else:
-        num_rows = sizes.num_rows(route.completions_per_row)
-        row_size = sizes.prompt_size + route.completions_per_row * sizes.completion_size
-        tokens, causal, masked, passes = num_rows * row_size, 0, num_rows * row_size**2, 1
+        tokens, passes = num_completions * (prompt + completion), 1
+        causal = tokens * (prompt + completion) / 2
+        num_scored = tokens if device.scores_prompts else num_scored
     layer = LayerShape.of(config, expansion=EXPANSION)
     attention = 2 * layer.query_size * (causal + device.masked_attention * masked)
-    return (tokens + passes * device.pass_tokens) * layer.num_weights + attention + passes * device.pass_cost
+    head = num_scored * config.hidden_size * config.vocab_size / config.num_hidden_layers
+    return float((tokens + passes * device.pass_tokens) * layer.num_weights + attention + head + launches)

@@ -1,4 +1,4 @@
-"""[`PrefixSharingTrainer`]: GRPOTrainer that computes every distinct prompt of a batch once."""
+"""[`PrefixSharingTrainer`]: GRPOTrainer that computes every distinct prefix of a batch once."""
 
 import logging
 import math
@@ -14,16 +14,24 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
-from trl_3spo.prefix_sharing.log_probs import SharedPrompts, outputs_by_cache, outputs_by_mask, shared_prompts_of
+from trl_3spo.prefix_sharing.log_probs import (
+    PackedRows,
+    SharedPrompts,
+    outputs_by_cache,
+    outputs_by_tree,
+    packed_rows,
+    shared_prompts_of,
+    sorted_by_prefix,
+)
 from trl_3spo.prefix_sharing.route import (
     MIN_SAVING,
     BatchSizes,
-    Route,
     RouteKind,
+    TreeSizes,
     best_route,
     is_checkpointing,
     why_no_cache,
-    why_no_mask,
+    why_no_tree,
 )
 
 logger = logging.getLogger(__name__)
@@ -34,12 +42,12 @@ Batch = dict[str, Any]
 
 class PrefixSharingTrainer(GRPOTrainer):
     """
-    A [`~trl.GRPOTrainer`] that computes every distinct prompt of a batch once.
+    A [`~trl.GRPOTrainer`] that computes every distinct prefix of a batch once, and in generation every prompt.
 
-    It does so in generation, in the policy's, the old and the reference model's log-probabilities, and in gradients.
+    It does so in the policy's, the old and the reference model's log-probabilities, and in gradients.
     `args.prefix_sharing` says how, see [`PrefixSharingConfig`]. Overridden hooks: `_generate_single_turn`,
-    `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps equal prompts together where gradients are
-    accumulated.
+    `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps rows that begin alike together where
+    gradients are accumulated.
     """
 
     # GRPOTrainer's attributes; its package is untyped.
@@ -67,15 +75,21 @@ class PrefixSharingTrainer(GRPOTrainer):
             "cache": "a model in parallel expects one forward pass before each backward pass"
             if is_parallel
             else why_no_cache(unwrapped, is_checkpointing=is_checkpointing),
-            "mask": why_no_mask(unwrapped),
+            "tree": why_no_tree(unwrapped),
         }
         return {kind: x for kind, x in obstacles.items() if self.args.prefix_sharing in ("auto", kind)}
 
     def _route(
-        self, ways: Sequence[RouteKind], prompts: SharedPrompts, prompt_size: int, completion_size: int
-    ) -> Route:
+        self,
+        ways: Sequence[RouteKind],
+        prompts: SharedPrompts,
+        prompt_size: int,
+        completion_size: int,
+        packed: PackedRows | None = None,
+    ) -> RouteKind:
         min_saving = MIN_SAVING if self.args.prefix_sharing == "auto" else -math.inf
-        sizes = BatchSizes(prompts.completions_per_prompt, prompt_size, completion_size)
+        tree = None if packed is None else TreeSizes(*packed.sizes)
+        sizes = BatchSizes(prompts.completions_per_prompt, prompt_size, completion_size, tree)
         config = self.accelerator.unwrap_model(self.model).config
         return best_route(ways, sizes, config, self.accelerator.device.type, min_saving)
 
@@ -89,7 +103,7 @@ class PrefixSharingTrainer(GRPOTrainer):
             input_ids, attention_mask = left_padded(prompt_ids, self._tokenizer.pad_token_id, self.accelerator.device)
             prompts = shared_prompts_of(input_ids, attention_mask)
             # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
-            if self._route(["cache"], prompts, input_ids.size(1), 1).kind == "cache":
+            if self._route(["cache"], prompts, input_ids.size(1), 1) == "cache":
                 with (
                     unwrap_model_for_generation(
                         self.model_wrapped,
@@ -140,19 +154,18 @@ class PrefixSharingTrainer(GRPOTrainer):
             return _concatenated(outputs)
         prompt_size = input_ids.size(1) - logits_to_keep
         prompts = shared_prompts_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
-        route = self._route(ways, prompts, prompt_size, logits_to_keep)
-        if route.kind == "plain":
+        packed = packed_rows(input_ids, attention_mask, logits_to_keep) if "tree" in ways else None
+        kind = self._route(ways, prompts, prompt_size, logits_to_keep, packed)
+        if kind == "plain":
             plain: Outputs = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
             return plain
         with self.accelerator.autocast():
-            if route.kind == "cache":
+            if kind == "cache":
                 logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, prompts)
             else:
-                logps, entropies = outputs_by_mask(
-                    model, input_ids, attention_mask, logits_to_keep, prompts, route.completions_per_row
-                )
+                logps, entropies = outputs_by_tree(model, input_ids, attention_mask, logits_to_keep, packed)
         return logps, entropies if compute_entropy else None, None
 
     # -- gradient accumulation -----------------------------------------------------------------------------------------
@@ -174,7 +187,7 @@ def _concatenated(outputs: list[Outputs]) -> Outputs:
 
 
 def _regrouped(batches: list[Batch]) -> list[Batch]:
-    """Exchange rows among the batches of one optimizer step, so that those with equal prompts come together.
+    """Exchange rows among the batches of one optimizer step, so that those that begin alike come together.
 
     GRPOTrainer shuffles them. Batches with anything but tensors of rows, numbers and None stay as they are.
     """
@@ -186,7 +199,6 @@ def _regrouped(batches: list[Batch]) -> list[Batch]:
         name: value if value is None or value.ndim == 0 else torch.cat([batch[name] for batch in batches])
         for name, value in first.items()
     }
-    owners = torch.tensor(shared_prompts_of(whole["prompt_ids"], whole["prompt_mask"]).owners)
-    order = owners.argsort(stable=True).to(whole["prompt_ids"].device)
+    order = torch.tensor(sorted_by_prefix(whole["prompt_ids"], whole["prompt_mask"]), device=whole["prompt_ids"].device)
     rows = {name: value if value is None or value.ndim == 0 else value[order] for name, value in whole.items()}
     return list(split_tensor_dict(rows, len(batches)))

@@ -1,0 +1,68 @@
+"""Tries of rows of tokens: every distinct prefix once, and in blocks every pair that sees each other."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trl_3spo.prefix_sharing.trie import blocks_of, trie_of
+
+ROWS = st.lists(st.lists(st.integers(0, 2), max_size=8), min_size=1, max_size=12)
+
+
+def test_a_trie_by_hand():
+    trie = trie_of([[7, 8, 9], [7, 8], [5], [7, 6]])
+    assert trie.tokens.tolist() == [5, 7, 6, 8, 9]
+    assert trie.depths.tolist() == [0, 0, 1, 1, 2]
+    assert trie.ends.tolist() == [1, 5, 3, 5, 5]
+    assert [path.tolist() for path in trie.paths] == [[1, 3, 4], [1, 3], [0], [1, 2]]
+    assert (len(trie), trie.num_row_tokens) == (5, 8)
+
+
+@given(ROWS)
+def test_positions_are_the_distinct_prefixes(rows):
+    trie = trie_of(rows)
+    prefixes = {tuple(row[:size]) for row in rows for size in range(1, len(row) + 1)}
+    assert len(trie) == len(prefixes)
+    for row, path in zip(rows, trie.paths, strict=True):
+        assert trie.tokens[path].tolist() == row
+        assert trie.depths[path].tolist() == list(range(len(row)))
+
+
+@given(ROWS)
+def test_a_position_is_seen_from_what_begins_with_it_and_nowhere_else(rows):
+    trie = trie_of(rows)
+    prefix_of = {
+        int(i): tuple(row[: n + 1]) for row, path in zip(rows, trie.paths, strict=True) for n, i in enumerate(path)
+    }
+    for i in range(len(trie)):
+        for q in range(len(trie)):
+            begins_with = prefix_of[q][: len(prefix_of[i])] == prefix_of[i]
+            assert (i <= q < trie.ends[i]) == begins_with
+
+
+@given(ROWS, st.integers(1, 6), st.integers(1, 6))
+@settings(max_examples=200)
+def test_blocks_hold_every_position_once_and_all_it_sees(rows, max_size, min_size):
+    trie = trie_of(rows)
+    blocks = blocks_of(trie, max_size, min_size) if len(trie) else []
+    assert [i for block in blocks for i in range(*block.queries)] == list(range(len(trie)))
+    for block in blocks:
+        assert 1 <= block.queries.size <= max_size
+        ancestors = [i for span in block.ancestors for i in range(*span)]
+        assert block.num_pairs == block.queries.size * (block.queries.size + len(ancestors))
+        for query in range(*block.queries):
+            seen = np.flatnonzero((np.arange(len(trie)) <= query) & (trie.ends > query))
+            assert set(seen.tolist()) <= {*ancestors, *range(*block.queries)}
+
+
+def test_a_chain_of_branches_computes_hardly_more_than_the_pairs_that_see_each_other():
+    rows = [[*range(step * 60), 10_000 + step] for step in range(1, 41)]
+    trie = trie_of(rows)
+    seen = int(trie.depths.sum()) + len(trie)
+    assert sum(block.num_pairs for block in blocks_of(trie, 256, 64)) < 1.25 * seen
+
+
+def test_small_trees_share_a_block_and_larger_ones_do_not():
+    trie = trie_of([[tree, *range(100, 130)] for tree in range(4)])
+    assert [block.queries.size for block in blocks_of(trie, 256, 64)] == [93, 31]
+    assert [block.queries.size for block in blocks_of(trie, 256, 1)] == [31] * 4
