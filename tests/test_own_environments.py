@@ -227,6 +227,33 @@ def test_conversations_go_on_from_the_tokens_of_the_answers(trainer_class, tmp_p
     assert all(any(prompt[: len(answer)] == answer for answer in answers) for prompt in later)
 
 
+@pytest.mark.parametrize("trainer_class", [ThreeSPOTrainer, EpisodeGRPOTrainer])
+def test_conversations_are_computed_once_and_trained_alike(trainer_class, tmp_path):
+    """Steps of an episode share their tokens in generation and in the update, and nothing else changes."""
+    losses, numbers = {}, {}
+    for sharing, room in (("off", 0.0), ("tree", 0.1)):
+        folder = tmp_path / sharing
+        options = {
+            "prefix_sharing": sharing,
+            "kept_prefixes_gib": room,
+            "max_completion_length": 2,
+            "num_iterations": 2,
+        }
+        trainer = trainer_in(Chatting(), folder, trainer_class, max_steps=6, **options)
+        seen = []
+        trainer.model.get_input_embeddings().register_forward_hook(
+            lambda _, x, __, seen=seen: seen.append(x[0].numel())
+        )
+        trainer.train()
+        losses[sharing] = [
+            (x["loss"], x["entropy"], x["grad_norm"]) for x in trainer.state.log_history if "loss" in x
+        ]
+        numbers[sharing] = sum(seen)
+    assert len(losses["off"]) == 6
+    assert losses["tree"] == [pytest.approx(x, rel=1e-3, abs=1e-5) for x in losses["off"]]
+    assert numbers["tree"] < 0.5 * numbers["off"]
+
+
 def test_only_the_latest_turns_and_so_many_tokens_are_asked_with(tmp_path):
     trainer = trainer_in(Chatting(), tmp_path, max_turns=1, max_steps=2)
     sizes = []

@@ -24,13 +24,23 @@ class PrefixSharingConfig(GRPOConfig):
             than SDPA and positions that are not rotary, the cache by activation checkpointing (GRPOConfig's default)
             and several processes, both by sliding-window and recurrent layers. Where nothing is left, every row is
             computed by itself, and the log says so once. Generation shares equal prompts too, unless `"off"`.
+        kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
+            Memory for keys and values of what has been generated, in GiB, of each process. A prompt that goes on from
+            an earlier prompt and its completion then computes only what is new, as long as the weights stay. Nothing
+            is kept while less than half of the prompts is known, nor at 0. vLLM keeps its own.
     """
 
     prefix_sharing: PrefixSharing = field(
         default="auto", metadata={"help": "How shared prefixes are computed once: auto, tree, cache or off."}
     )
 
+    kept_prefixes_gib: float = field(
+        default=1.0, metadata={"help": "GiB for keys and values that prompts go on from; 0 keeps none."}
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.kept_prefixes_gib < 0:
+            raise ValueError(f"kept_prefixes_gib is {self.kept_prefixes_gib!r}; it must be at least 0 (GiB).")
         if self.prefix_sharing not in get_args(PrefixSharing):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'tree', 'cache' or 'off'.")

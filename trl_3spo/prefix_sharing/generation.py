@@ -1,47 +1,120 @@
-"""Generation of n completions for one prompt that computes every distinct prompt once."""
+"""Generation that computes every distinct prompt once, and of one that goes on from another only what is new."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
-from trl_3spo.prefix_sharing.log_probs import SharedPrompts, as_argument, prefill
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, Match, layers_of
+from trl_3spo.prefix_sharing.log_probs import as_argument
+
+
+@dataclass(frozen=True)
+class Continued:
+    """U distinct prompts without their last tokens, as rows: `known` places, then `new` ones, each filled at its end.
+
+    Args:
+        prompts: The prompts.
+        matches: What is known of each.
+        known: K, places for tokens whose keys and values are known.
+        new: N, places for the others.
+    """
+
+    prompts: list[list[int]]
+    matches: list[Match]
+    known: int
+    new: int
+
+    @classmethod
+    def of(cls, prompts: list[list[int]], kept: KeptPrefixes | None) -> "Continued":
+        """Look up what is known of some prompts, their last tokens left out, which are computed with what follows."""
+        matches = [kept.match(prompt[:-1]) if kept else Match(0, []) for prompt in prompts]
+        num_new = [len(prompt) - 1 - match.size for prompt, match in zip(prompts, matches, strict=True)]
+        return cls(prompts, matches, max(match.size for match in matches), max(num_new))
+
+    def rows(self, pad_token_id: int) -> tuple[Tensor, Tensor]:
+        """Return (U, K + N) token ids and their mask, 0 at padding."""
+        pairs = list(zip(self.prompts, self.matches, strict=True))
+        known = [prompt[: match.size] for prompt, match in pairs]
+        new = [prompt[match.size : -1] for prompt, match in pairs]
+        ids = torch.cat([_left_padded(known, self.known, pad_token_id), _left_padded(new, self.new, pad_token_id)], 1)
+        sizes = [[1] * len(x) for x in known], [[1] * len(x) for x in new]
+        return ids, torch.cat([_left_padded(sizes[0], self.known, 0), _left_padded(sizes[1], self.new, 0)], 1)
+
+    def cache(self) -> DynamicCache:
+        """Return the keys and values that are known, at the ends of their places."""
+        cache = DynamicCache()
+        found = next((match.layers for match in self.matches if match.size), [])
+        for number, kinds in enumerate(found):
+            cache.update(*(self._placed(number, kind, like) for kind, like in enumerate(kinds)), number)
+        return cache
+
+    def _placed(self, layer: int, kind: int, like: Tensor) -> Tensor:
+        rows = like.new_zeros(len(self.prompts), like.size(0), self.known, like.size(2))
+        for row, match in zip(rows, self.matches, strict=True):
+            if match.size:
+                row[:, self.known - match.size :] = match.layers[layer][kind][:, : match.size]
+        return rows
 
 
 def generate_shared(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, prompts: SharedPrompts, generation_config: GenerationConfig
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    generation_config: GenerationConfig,
+    *,
+    kept: KeptPrefixes | None = None,
 ) -> list[list[int]]:
     """Sample one completion for every prompt, computing equal prompts once.
 
     Args:
         model: The unwrapped causal language model.
-        input_ids: (B, P) prompts, left-padded, P ≥ 2.
-        attention_mask: (B, P), 0 at padding.
-        prompts: Which of the B rows share one.
-        generation_config: With `max_new_tokens` and `eos_token_id` (a list).
+        prompts: B prompts, each of at least one token and one of them of two.
+        generation_config: With `max_new_tokens`, `pad_token_id` and `eos_token_id` (a list).
+        kept: Beginnings of prompts that need not be computed again. What is sampled is kept there.
 
     Returns:
         B lists of token ids, each up to and including its end of sequence.
     """
-    device = input_ids.device
-    prefix_mask = attention_mask[prompts.first_rows, :-1]
-    # `generate` counts positions from the first token that is not padding.
-    position_ids = (prefix_mask.cumsum(1) - 1).clamp(min=0)
-    cache = prefill(model, input_ids[prompts.first_rows, :-1], prefix_mask, position_ids)
-    index = torch.tensor(prompts.owners, device=device)
+    distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+    numbers = {prompt: number for number, prompt in enumerate(distinct)}
+    owners = torch.tensor([numbers[tuple(prompt)] for prompt in prompts], device=model.device)
+    continued = Continued.of([list(prompt) for prompt in distinct], kept)
+    ids, mask = (x.to(model.device) for x in continued.rows(generation_config.pad_token_id))
+    cache = continued.cache()
+    if continued.new:
+        # `generate` counts positions from the first token that is not padding.
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        model(
+            input_ids=ids[:, continued.known :],
+            attention_mask=mask,
+            position_ids=positions[:, continued.known :],
+            use_cache=True,
+            logits_to_keep=1,
+            **as_argument(cache, model),
+        )
     room = generation_config.max_new_tokens
-    cache.layers = [PreallocatedLayer(layer.keys[index], layer.values[index], room) for layer in cache.layers]
+    cache.layers = [PreallocatedLayer(layer.keys[owners], layer.values[owners], room) for layer in cache.layers]
+    last = torch.tensor([[prompt[-1]] for prompt in prompts], device=model.device)
     sequences = model.generate(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
+        input_ids=torch.cat([ids[owners], last], dim=1),
+        attention_mask=torch.cat([mask[owners], torch.ones_like(last)], dim=1),
         generation_config=generation_config,
         **as_argument(cache, model),
     )
-    ends = torch.tensor(generation_config.eos_token_id, device=device)
-    return [_until_end(row, ends) for row in sequences[:, input_ids.size(1) :]]
+    size = ids.size(1) + 1
+    ends = torch.tensor(generation_config.eos_token_id, device=model.device)
+    completions = [_until_end(row, ends) for row in sequences[:, size:]]
+    if kept is not None:
+        for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            # The last token of a completion has never been an input.
+            places = torch.arange(size + len(completion) - 1, device=model.device)
+            is_token = torch.cat([mask[owners[row]], mask.new_ones(len(completion))]) != 0
+            kept.keep([*prompt, *completion[:-1]], layers_of(cache, row, places[is_token]))
+    return completions
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -70,12 +143,9 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def left_padded(prompts: list[list[int]], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return B lists of token ids as a (B, P) tensor padded on the left, and its mask, 0 at padding."""
-    rows = [torch.tensor(ids) for ids in prompts]
-    padded = pad_sequence(rows, batch_first=True, padding_value=pad_token_id, padding_side="left")
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
-    return padded.to(device), mask.to(device)
+def _left_padded(rows: Sequence[list[int]], size: int, fill: int) -> Tensor:
+    """Return rows as a (U, size) tensor, filled at their beginnings."""
+    return torch.tensor([[fill] * (size - len(row)) + row for row in rows], dtype=torch.long)
 
 
 def _until_end(completion: Tensor, ends: Tensor) -> list[int]:

@@ -189,21 +189,18 @@ def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> t
     return input_ids[:, -completion_size - 1 : -1], labels[:, -completion_size:]
 
 
-def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor, position_ids: Tensor | None = None) -> DynamicCache:
+def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor) -> DynamicCache:
     """Return the keys and values of U prefixes.
 
     Args:
         model: The causal language model, possibly wrapped.
         prefix_ids: (U, P − 1) distinct prompts without their last token, left-padded, P ≥ 2.
         prefix_mask: (U, P − 1).
-        position_ids: (U, P − 1) where they are not simply 0 to P − 2 in every row. They must be continued by those
-            that the completions will have.
     """
     cache = DynamicCache()
     model(
         input_ids=prefix_ids,
         attention_mask=prefix_mask,
-        position_ids=position_ids,
         use_cache=True,
         logits_to_keep=1,
         **as_argument(cache, model),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,9 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from trl_3spo.prefix_sharing.generation import generate_shared, left_padded
+from trl_3spo.prefix_sharing.generation import generate_shared
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes
 from trl_3spo.prefix_sharing.log_probs import (
-    PackedRows,
-    SharedPrompts,
     outputs_by_cache,
     outputs_by_tree,
     packed_rows,
@@ -57,6 +57,8 @@ class PrefixSharingTrainer(GRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        size = int(self.args.kept_prefixes_gib * 2**30)
+        self.kept_prefixes = KeptPrefixes(size) if size and self.args.prefix_sharing != "off" else None
         obstacles = self._obstacles(self.model, is_checkpointing=self.args.gradient_checkpointing)
         if obstacles and all(obstacles.values()):
             logger.warning(
@@ -79,17 +81,8 @@ class PrefixSharingTrainer(GRPOTrainer):
         }
         return {kind: x for kind, x in obstacles.items() if self.args.prefix_sharing in ("auto", kind)}
 
-    def _route(
-        self,
-        ways: Sequence[RouteKind],
-        prompts: SharedPrompts,
-        prompt_size: int,
-        completion_size: int,
-        packed: PackedRows | None = None,
-    ) -> RouteKind:
+    def _route(self, ways: Sequence[RouteKind], sizes: BatchSizes) -> RouteKind:
         min_saving = MIN_SAVING if self.args.prefix_sharing == "auto" else -math.inf
-        tree = None if packed is None else TreeSizes(*packed.sizes)
-        sizes = BatchSizes(prompts.completions_per_prompt, prompt_size, completion_size, tree)
         config = self.accelerator.unwrap_model(self.model).config
         return best_route(ways, sizes, config, self.accelerator.device.type, min_saving)
 
@@ -99,25 +92,42 @@ class PrefixSharingTrainer(GRPOTrainer):
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[list[list[int]], Any]:
         is_text = images is None and not multimodal_fields
-        if is_text and self._can_share_generation():
-            input_ids, attention_mask = left_padded(prompt_ids, self._tokenizer.pad_token_id, self.accelerator.device)
-            prompts = shared_prompts_of(input_ids, attention_mask)
-            # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
-            if self._route(["cache"], prompts, input_ids.size(1), 1) == "cache":
-                with (
-                    unwrap_model_for_generation(
-                        self.model_wrapped,
-                        self.accelerator,
-                        generation_kwargs=self.generation_kwargs,
-                        gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-                    ) as model,
-                    torch.no_grad(),
-                ):
-                    return generate_shared(model, input_ids, attention_mask, prompts, self.generation_config), None
+        if is_text and self._can_share_generation() and self._pays_to_share(prompt_ids):
+            with (
+                unwrap_model_for_generation(
+                    self.model_wrapped,
+                    self.accelerator,
+                    generation_kwargs=self.generation_kwargs,
+                    gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                ) as model,
+                torch.no_grad(),
+            ):
+                kept = self._kept_prefixes_for(model)
+                return generate_shared(model, prompt_ids, self.generation_config, kept=kept), None
         plain: tuple[list[list[int]], Any] = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, *args, **kwargs
         )
         return plain
+
+    def _kept_prefixes_for(self, model: Any) -> KeptPrefixes | None:
+        """Return what is known of earlier prompts by the present weights, if it has been of use so far."""
+        if self.kept_prefixes is None:
+            return None
+        self.kept_prefixes.drop_if_changed(model)
+        return self.kept_prefixes if self.kept_prefixes.is_worth_it else None
+
+    def forget_prefixes(self) -> None:
+        """Drop what is known of earlier prompts. What follows is then computed the same, whatever went before it."""
+        if self.kept_prefixes is not None:
+            self.kept_prefixes.clear()
+
+    def _pays_to_share(self, prompt_ids: list[list[int]]) -> bool:
+        prompt_size = max(map(len, prompt_ids))
+        if self.kept_prefixes is not None and self.kept_prefixes.is_worth_it:
+            return prompt_size > 1
+        # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
+        sizes = BatchSizes(list(Counter(map(tuple, prompt_ids)).values()), prompt_size, 1)
+        return self._route(["cache"], sizes) == "cache"
 
     def _can_share_generation(self) -> bool:
         # Engines have caches for prompts of their own; parameters in shards are gathered equally often everywhere.
@@ -155,7 +165,8 @@ class PrefixSharingTrainer(GRPOTrainer):
         prompt_size = input_ids.size(1) - logits_to_keep
         prompts = shared_prompts_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
         packed = packed_rows(input_ids, attention_mask, logits_to_keep) if "tree" in ways else None
-        kind = self._route(ways, prompts, prompt_size, logits_to_keep, packed)
+        tree = None if packed is None else TreeSizes(*packed.sizes)
+        kind = self._route(ways, BatchSizes(prompts.completions_per_prompt, prompt_size, logits_to_keep, tree))
         if kind == "plain":
             plain: Outputs = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs

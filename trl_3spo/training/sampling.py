@@ -81,6 +81,7 @@ class PolicySampler:
     @contextmanager
     def collecting(self) -> Iterator[None]:
         """Time the collecting phase; what neither generation nor waiting takes of it is the environment's."""
+        self._trainer.forget_prefixes()
         before, began = sum(self._seconds.values()), time.perf_counter()
         yield
         in_phases = sum(self._seconds.values()) - before
@@ -132,6 +133,7 @@ class PolicySampler:
     def evaluating(self, temperature: float) -> Iterator[None]:
         """Switch the model to evaluation and the generation to a temperature; 0 is greedy."""
         trainer = self._trainer
+        trainer.forget_prefixes()
         was_training = trainer.model.training
         trainer.model.eval()
         try:
