@@ -63,6 +63,10 @@ def main() -> None:
     parser.add_argument("--group-size", type=int, nargs="+", default=[8], help="completions of a prompt, at least 2")
     parser.add_argument("--num-groups", type=int, default=1, help="prompts in a batch")
     parser.add_argument("--repeats", type=int, default=7, help="steps of either trainer, at least 7")
+    parser.add_argument("--tree", action="store_true", help="trees of conversations, see throughput_tree.py")
+    parser.add_argument("--steps", type=int, nargs="+", default=[40], help="of a walk, with --tree")
+    parser.add_argument("--branches", type=int, nargs="+", default=[2], help="walks of a tree, with --tree")
+    parser.add_argument("--new-tokens", type=int, nargs="+", default=[60], help="of a step, with --tree")
     parser.add_argument("--model", choices=MODELS, default="qwen2.5-0.5b" if has_gpu else "small")
     parser.add_argument("--activation-checkpointing", action="store_true", help="recompute activations, in both")
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
@@ -72,6 +76,11 @@ def main() -> None:
     if not has_gpu:
         torch.set_num_threads(1)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.tree:
+        import throughput_tree  # it builds on this one
+
+        throughput_tree.main(arguments)
+        return
     cases = [dict(zip(SIZES, x, strict=True)) for x in itertools.product(*(vars(arguments)[name] for name in SIZES))]
     if len(cases) == 1:
         write(arguments.json, measure(argparse.Namespace(**vars(arguments) | cases[0])) | about(arguments))
