@@ -25,6 +25,7 @@ TORCH_FREE = [
     "environments.corridor",
     "environments.webshop",
     "evaluation",
+    "recording.results",
     "testing",
 ]
 PINS = ["constraints.txt", "requirements-openenv.txt", "requirements-textworld.txt"]

@@ -1,7 +1,7 @@
 """Frozen records of what the search has done: visits, transitions, groups, episodes."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
@@ -188,10 +188,12 @@ class Transition:
     Args:
         visit: The state reached.
         reward: R of Eq. 2, by what was known when the action was taken.
+        parts: What it is the sum of, by name.
     """
 
     visit: Visit
     reward: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from trl_3spo._version import __version__
 from trl_3spo.cli.names import ALFWORLD, make_environment, resolve_expert
 from trl_3spo.environments.base import Environment, Task
+from trl_3spo.recording.results import recorder, versions, write_results
 
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
 
@@ -55,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         "--chat-template-kwargs", type=json.loads, metavar="JSON", help="""such as '{"enable_thinking": false}'"""
     )
     evaluate.add_argument("--json", type=Path, help="file to write the result to as well")
+    evaluate.add_argument("--output-dir", type=Path, help="of result and episodes; default: evaluation, at the model")
+    evaluate.add_argument("--record-megabytes", type=float, default=100.0, help="of episodes; 0 records nothing")
     evaluate.set_defaults(run=_evaluate)
 
     demos = commands.add_parser(
@@ -86,6 +87,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    folder = options.output_dir or evaluation_folder(options.model)
     with make_environment(options.env, options.env_options) as env:
         evaluation = evaluate_checkpoint(
             options.model,
@@ -97,14 +99,21 @@ def _evaluate(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             chat_template_kwargs=options.chat_template_kwargs,
             seed=options.seed,
+            on_episodes=recorder(folder, options.record_megabytes, options.seed),
         )
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}
-    packages = {name: version(name) for name in ("torch", "transformers")}
-    versions = {"python": platform.python_version(), "trl_3spo": __version__} | packages
-    result = json.dumps(evaluation.to_dict() | {"settings": settings, "versions": versions}, indent=1)
+    result = evaluation.to_dict() | {"settings": settings, "versions": versions("torch", "transformers")}
+    write_results(folder, {"command": "evaluate"} | result)
+    text = json.dumps(result, indent=1)
     if options.json:
-        options.json.write_text(result + "\n", encoding="utf-8")
-    print(result)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def evaluation_folder(model: str) -> Path:
+    """Return where the evaluation of a model goes: beside a folder's files, below `runs` for a name on the Hub."""
+    folder = Path(model)
+    return (folder if folder.is_dir() else Path("runs") / model.replace("/", "--")) / "evaluation"
 
 
 def _write_demonstrations(options: argparse.Namespace) -> None:

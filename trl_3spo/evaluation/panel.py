@@ -21,6 +21,9 @@ Generate = Callable[[list[list[Message]]], list[str]]
 Answer = Callable[[Sequence[Visit]], list[Sample]]
 """A policy that is asked at visits: one sample for each."""
 
+OnEpisodes = Callable[[Sequence[Episode]], None]
+"""Is shown the episodes that were played, in the order of their tasks."""
+
 
 @dataclass(frozen=True)
 class EpisodeResult:
@@ -177,6 +180,7 @@ def evaluate_policy(
     *,
     num_episodes: int | None = None,
     batch_size: int = 64,
+    on_episodes: OnEpisodes | None = None,
 ) -> Evaluation:
     """Play a panel and return success rates, overall and by task type, with the panel they belong to.
 
@@ -187,6 +191,7 @@ def evaluate_policy(
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
+        on_episodes: Is shown the episodes, to record them.
 
     Raises:
         ValueError: There are no tasks or no episodes.
@@ -196,12 +201,28 @@ def evaluate_policy(
         raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
     guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
     answer = generate.answering(guard) if isinstance(generate, Policy) else answering(generate, guard)
-    return summarize(play_panel(answer, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
+    played = list(islice(cycle(tasks), num_episodes))
+    return summarize(play_panel(answer, guard, played, batch_size=batch_size, on_episodes=on_episodes))
 
 
-def play_panel(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[EpisodeResult]:
-    """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
-    return [_result(episode) for episode in play(answer, env, tasks, batch_size=batch_size)]
+def play_panel(
+    answer: Answer,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    batch_size: int = 64,
+    on_episodes: OnEpisodes | None = None,
+) -> list[EpisodeResult]:
+    """Play every task once, as `play` does, and return what became of each, in the order of the tasks.
+
+    Args:
+        answer, env, tasks, batch_size: As in `play`.
+        on_episodes: Is shown the episodes, to record them.
+    """
+    episodes = play(answer, env, tasks, batch_size=batch_size)
+    if on_episodes is not None:
+        on_episodes(episodes)
+    return [_result(episode) for episode in episodes]
 
 
 def _result(episode: Episode) -> EpisodeResult:

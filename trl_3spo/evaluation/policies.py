@@ -20,7 +20,7 @@ from trl_3spo.environments.failures import NoAction
 from trl_3spo.evaluation.asker import Asker
 from trl_3spo.evaluation.chat import Chat
 from trl_3spo.evaluation.model_checks import num_positions, require_chat_template, require_positions
-from trl_3spo.evaluation.panel import Answer, Evaluation, evaluate_policy
+from trl_3spo.evaluation.panel import Answer, Evaluation, OnEpisodes, evaluate_policy
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -36,6 +36,7 @@ def evaluate_checkpoint(
     batch_size: int = 64,
     chat_template_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
+    on_episodes: OnEpisodes | None = None,
 ) -> Evaluation:
     """Play a panel with a saved model and return success rates, overall and by task type.
 
@@ -52,6 +53,7 @@ def evaluate_checkpoint(
         batch_size: Number of episodes that are advanced together.
         chat_template_kwargs: Arguments of the chat template, those of the training's configuration.
         seed: Of the sampling.
+        on_episodes: Is shown the episodes, to record them.
 
     Raises:
         OSError: There is no such model; `FileNotFoundError` if it should be a folder.
@@ -67,7 +69,9 @@ def evaluate_checkpoint(
     tasks = env.tasks() if tasks is None else tasks
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return evaluate_policy(policy, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
+        return evaluate_policy(
+            policy, env, tasks, num_episodes=num_episodes, batch_size=batch_size, on_episodes=on_episodes
+        )
 
 
 class CheckpointPolicy:

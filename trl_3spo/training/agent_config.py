@@ -19,6 +19,12 @@ from trl_3spo.training.option_checks import refuse_options
 
 ENGINE_DTYPES = ("auto", "float32", "bfloat16", "float16")
 """Values of `vllm_dtype`."""
+NOT_NEGATIVE = {
+    "invalid_action_penalty": "costs nothing",
+    "eval_temperature": "is greedy",
+    "record_megabytes": "records nothing",
+}
+"""Options that are at least 0, with what 0 means."""
 
 
 @dataclass
@@ -68,6 +74,9 @@ class AgentConfig(PrefixSharingConfig):
             Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
             up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
             `vllm_importance_sampling_correction`, which must be on, accounts for it. Evaluations are always up to date.
+        record_megabytes (`float`, *optional*, defaults to `100.0`):
+            Megabytes of episodes that are recorded below the output folder, at most so many of trainings and as many of
+            evaluations; 0 records nothing. Beyond them every other search tree is left out, see docs/records.md.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
@@ -124,6 +133,9 @@ class AgentConfig(PrefixSharingConfig):
     vllm_sync_steps: int = field(
         default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
     )
+    record_megabytes: float = field(
+        default=100.0, metadata={"help": "Megabytes of episodes recorded in the output folder; 0 records nothing."}
+    )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
     num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
@@ -168,15 +180,14 @@ class AgentConfig(PrefixSharingConfig):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1, or None for no limit.")
         if self.objective not in get_args(ObjectiveName):
             raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
-        if self.invalid_action_penalty < 0:
-            raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
+        for name, zero in NOT_NEGATIVE.items():
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 0 (0 {zero}).")
         if self.vllm_dtype not in ENGINE_DTYPES:
             allowed = ", ".join(map(repr, ENGINE_DTYPES))
             raise ValueError(f"vllm_dtype is {self.vllm_dtype!r}; it must be one of {allowed}.")
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
-        if self.eval_temperature < 0:
-            raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 
     @property
     def failures(self) -> FailurePolicy:

@@ -23,6 +23,7 @@ from trl_3spo.reliability.run import Run
 from trl_3spo.reliability.step_guard import StepGuard
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import (
+    MEANS_OVER_ROWS,
     num_padding,
     pad_rows,
     policy_loss_times,
@@ -35,6 +36,7 @@ from trl_3spo.training.clock import clock
 from trl_3spo.training.engine import engine_dtype, log_consistency
 from trl_3spo.training.evaluating import play_together
 from trl_3spo.training.option_checks import warn_of_masked
+from trl_3spo.training.recording import Records
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, environment_and_args, guarded, model_name, refuse_replaced
@@ -42,9 +44,6 @@ from trl_3spo.training.task_choice import Tasks, panels, training_tasks
 from trl_3spo.training.text_rewards import RewardFunction, TextRewards, without_weights
 
 Config = TypeVar("Config", bound=AgentConfig)
-
-MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
-"""Losses that divide by the number of rows, padding included."""
 
 
 class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
@@ -140,7 +139,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self._update_began: float | None = None
         self.step_guard = StepGuard(self)
         self.run = Run(self)
-        for callback in (self.step_guard, self.run):
+        self.records = Records(self)
+        for callback in (self.step_guard, self.run, self.records):
             self.add_callback(callback)
 
     @property
@@ -267,7 +267,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         chosen = self.panels if eval_dataset is None else panels(self.guard, eval_dataset, self.args)
         metrics: dict[str, float] = {}
         for name, tasks in chosen.items():
-            self.evaluation = self.evaluate_tasks(tasks)
+            self.evaluation = self.evaluate_tasks(tasks, name)
             prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
             metrics |= {f"{prefix}_{metric}": value for metric, value in self.evaluation.metrics().items()}
         was_training = self.model.training
@@ -277,13 +277,13 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
+    def evaluate_tasks(self, tasks: Sequence[Task], panel: str = "") -> Evaluation:
         """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
 
         The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
         were, so that evaluating does not change the training that follows.
         """
-        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1))
+        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1), panel)
 
     # -- checkpoints and model card ------------------------------------------------------------------------------------
 

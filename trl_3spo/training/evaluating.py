@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
 
 
-def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task]) -> Evaluation:
+def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: str = "") -> Evaluation:
     """Play every task once, shared out between the ranks, and summarize what became of all.
 
-    Leaves the random generators as they were, so that evaluating does not change the training that follows.
+    The episodes are recorded under the panel's name. Leaves the random generators as they were, so that evaluating does
+    not change the training that follows.
     """
     rank, num_ranks = trainer.ranks.rank, trainer.ranks.num_ranks
     devices = [trainer.accelerator.device] if trainer.accelerator.device.type == "cuda" else []
@@ -32,6 +33,7 @@ def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task]) -> Evalua
             trainer.guard,
             tasks[rank::num_ranks],
             batch_size=trainer.args.per_device_eval_batch_size,
+            on_episodes=lambda episodes: trainer.records.evaluated(episodes, panel),
         )
     shares = gather(results)
     return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
