@@ -216,7 +216,10 @@ def play_panel(
     """Play every task once, as `play` does, and return what became of each, in the order of the tasks.
 
     Args:
-        answer, env, tasks, batch_size: As in `play`.
+        answer: The policy.
+        env: Must end its episodes itself.
+        tasks: To play.
+        batch_size: Number of episodes that are advanced together.
         on_episodes: Is shown the episodes, to record them.
     """
     episodes = play(answer, env, tasks, batch_size=batch_size)

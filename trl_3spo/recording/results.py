@@ -1,4 +1,4 @@
-"""What a command leaves beside a model: the result with its settings and versions, and the episodes of an evaluation."""
+"""What a command leaves beside a model: its result with settings and versions, the episodes of an evaluation."""
 
 import json
 import platform
