@@ -26,6 +26,7 @@ TORCH_FREE = [
     "environments.webshop",
     "evaluation",
     "recording.results",
+    "view.page",
     "testing",
 ]
 PINS = ["constraints.txt", "requirements-openenv.txt", "requirements-textworld.txt"]

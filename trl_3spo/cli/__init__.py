@@ -1,4 +1,4 @@
-"""The command line: `trl-3spo train`, `evaluate` on a panel, `demos` to imitate, and `merge` of adapters."""
+"""The command line: `trl-3spo train`, `evaluate` on a panel, `view` a run, `demos` to imitate, `merge` of adapters."""
 
 import argparse
 import json
@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
     merge.add_argument("--output", type=Path, required=True, help="folder to write")
     merge.set_defaults(run=_merge)
+
+    view = commands.add_parser("view", formatter_class=formatter, help="make a page of a run's trees and episodes")
+    view.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder of a run; two stand side by side")
+    view.add_argument("--output", type=Path, help="file to write; default: view.html in the (first) run's folder")
+    view.add_argument("--max-megabytes", type=float, default=40.0, help="of records on the page; some are left out")
+    view.set_defaults(run=_view)
     return parser
 
 
@@ -145,6 +151,15 @@ def _merge(options: argparse.Namespace) -> None:
 
     merge_adapter(options.adapter, options.output)
     print(f"merged model in {options.output}")
+
+
+def _view(options: argparse.Namespace) -> None:
+    from trl_3spo.view.page import write_page
+
+    output = options.output or options.runs[0] / "view.html"
+    num_left_out = write_page(options.runs, output, megabytes=options.max_megabytes)
+    left_out = f" {num_left_out} trees and episodes are left out; --max-megabytes has room for more." if num_left_out else ""
+    print(f"{output}: open it in a browser.{left_out}")
 
 
 def _tasks(env: Environment, options: argparse.Namespace) -> Sequence[Task]:
