@@ -12,17 +12,17 @@ from trl_3spo.recording.reading import RecordedRun
 EVALUATED = re.compile(r"eval_(?:(?P<panel>.+)_)?success_rate(?:/(?P<kind>[^/]+))?")
 MEAN_OF = 9
 """Logged training steps that a point of the training curve is the mean of: a single one has a few episodes."""
+MOST_DOTS = 40
 SERIES_COLOURS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#db2777", "#0891b2", "#65a30d", "#dc2626")
-# An image follows the reader's colour scheme by itself. `{id}` is pygal's, for the chart's own selector.
+# An image follows the reader's colour scheme by itself. pygal's own rules name the chart, so these have to insist.
 SCHEME = """inline:
-{id} {{ font-family: system-ui, sans-serif; }}
-{id} text {{ fill: #57606a; }}
-{id} .line {{ stroke-width: 2px; }}
-{id} .guides .line, {id} .axis .line {{ stroke: #d0d7de; stroke-dasharray: none; stroke-width: 1px; }}
-@media (prefers-color-scheme: dark) {{
-  {id} text {{ fill: #9da7b3; }}
-  {id} .guides .line, {id} .axis .line {{ stroke: #30363d; }}
-}}
+text { fill: #57606a !important; }
+.series .line { stroke-width: 2px !important; }
+.axis .line, .guides .line { stroke: #d8dee4 !important; stroke-dasharray: none !important; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #9da7b3 !important; }
+  .axis .line, .guides .line { stroke: #30363d !important; }
+}
 """
 
 Points = list[tuple[float, float]]
@@ -91,7 +91,7 @@ def draw(series: Series) -> str:
         css=["file://style.css", "file://graph.css", SCHEME],
         js=[],
         width=680,
-        height=300,
+        height=280,
         margin=8,
         range=(0, 1),
         y_labels=[0, 0.25, 0.5, 0.75, 1],
@@ -99,15 +99,12 @@ def draw(series: Series) -> str:
         x_value_formatter=lambda step: f"{step:.0f}",
         x_title="optimizer step",
         dots_size=2.5,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=3,
-        legend_box_size=10,
-        truncate_legend=-1,
+        show_legend=False,
         show_x_guides=False,
         disable_xml_declaration=True,
     )
     for name, points in series.items():
-        chart.add(printable(name), points, show_dots=len(points) < 40)
+        chart.add(printable(name), points, show_dots=len(points) < MOST_DOTS)
     picture: str = chart.render(is_unicode=True)
     picture = re.sub(r"<script.*?</script>", "", picture, flags=re.DOTALL)  # settings of tooltips, which images have not
     return "data:image/svg+xml;base64," + base64.b64encode(picture.encode("utf-8", "replace")).decode("ascii")

@@ -105,7 +105,7 @@ def _step(node: Node) -> Record:
 
 
 def _answer(answer: Record, texts: Texts) -> Record:
-    shown = {name: answer[name] for name in ANSWER if answer.get(name) not in (None, False, {})}
+    shown = {name: answer[name] for name in ANSWER if answer.get(name) is not None and answer[name] is not False}
     words = {name: None if answer[name] is None else texts.place(answer[name]) for name in ("completion", "action")}
     return shown | words
 

@@ -11,7 +11,8 @@ class RunView {
     this.id = `list-${name}`;
     this.onPick = () => {};
     this.replay = new Replay(name, run.texts);
-    this.tree = new TreeView(name, run.texts, (node) => this.replay.show(this.item, node));
+    const onSelect = (node) => this.replay.show(this.item, node);
+    this.tree = new TreeView(name, run.texts, onSelect, (turn) => this.pick(this.next(turn)));
     this.title = element("h3", { id: `${this.id}-title` });
     this.box = element("div", { role: "listbox", tabindex: "0", "aria-labelledby": `${this.id}-title` });
     const list = element("section", { class: "pane" }, element("header", {}, this.title), this.box);
@@ -39,7 +40,8 @@ class RunView {
     this.title.textContent = `${this.items.length.toLocaleString("en")} of ${this.run.items.length.toLocaleString("en")}`;
     this.rows.show(this.items.length);
     const index = this.items.indexOf(before);
-    if (index < 0 || this.tree.nodes === undefined) this.show(Math.max(index, 0));
+    if (this.tree.nodes === undefined) this.show(Math.max(0, this.items.findIndex((x) => x.episodes.length > 1)));
+    else if (index < 0) this.show(0);
     else {
       this.current = index;
       this.rows.draw();
@@ -59,13 +61,22 @@ class RunView {
     this.rows.draw();
     this.box.setAttribute("aria-activedescendant", `${this.id}-${index}`);
     this.tree.show(this.item);
+    this.tree.earlier.disabled = this.item === null || this.next(-1) < 0;
+    this.tree.later.disabled = this.item === null || this.next(1) < 0;
+  }
+
+  /* The place of the same task as it was sampled before (-1) or after (1). */
+  next(turn) {
+    let index = this.current + turn;
+    while (this.items[index] && !isAlike(this.items[index], this.item)) index += turn;
+    return this.items[index] ? index : -1;
   }
 
   /* Show what this run has of a task, sampled at about the same step. */
   follow(other) {
     let best = -1;
     this.items.forEach((item, index) => {
-      if (item.task !== other.task || item.phase !== other.phase || item.panel !== other.panel) return;
+      if (!isAlike(item, other)) return;
       if (best < 0 || Math.abs(item.step - other.step) < Math.abs(this.items[best].step - other.step)) best = index;
     });
     if (best >= 0) this.show(best);
@@ -88,6 +99,10 @@ class RunView {
       element("span", { class: "note" }, `step ${item.step} · ${part}${item.kind && item.kind !== item.task ? ` · ${item.kind}` : ""}`),
     );
   }
+}
+
+function isAlike(item, other) {
+  return item.task === other.task && item.phase === other.phase && item.panel === other.panel;
 }
 
 /* What the filters ask for, as a function of items. */

@@ -12,7 +12,7 @@ from typing import Any
 
 from trl_3spo.environments.plain_text import encodable
 from trl_3spo.recording.reading import RecordedRun, read_run
-from trl_3spo.view.chart import Series, draw, kind_series, success_series
+from trl_3spo.view.chart import SERIES_COLOURS, Series, draw, kind_series, success_series
 from trl_3spo.view.data import run_data
 
 SCRIPTS = ("parts.js", "tree.js", "replay.js", "page.js")
@@ -80,8 +80,9 @@ def _chart(title: str, series: Series) -> str:
         f'<tr><th scope="row">{step:g}</th>{"".join(_cell(known[name].get(step)) for name in series)}</tr>'
         for step in steps
     )
+    legend = "".join(f'<li class="series-{i % len(SERIES_COLOURS)}">{_text(name)}</li>' for i, name in enumerate(series))
     return (
-        f'<figure class="chart"><figcaption>{_text(title)}</figcaption>'
+        f'<figure class="chart"><figcaption>{_text(title)}</figcaption><ul class="series">{legend}</ul>'
         f'<img src="{draw(series)}" alt="{_text(title)}: {_text(", ".join(series))}. The numbers are in the table below.">'
         f'<details><summary>Numbers</summary><div class="scroll"><table><thead><tr><th scope="col">step</th>{head}</tr>'
         f"</thead><tbody>{rows}</tbody></table></div></details></figure>"

@@ -17,8 +17,8 @@ class Replay {
       return made;
     };
     this.buttons = [
-      button("First step", "⏮", () => this.go(0)), button("Previous step", "◀", () => this.go(this.step - 1)),
-      button("Next step", "▶", () => this.go(this.step + 1)), button("Last step", "⏭", () => this.go(Infinity)),
+      button("First step", "«", () => this.go(0)), button("Previous step", "‹", () => this.go(this.step - 1)),
+      button("Next step", "›", () => this.go(this.step + 1)), button("Last step", "»", () => this.go(Infinity)),
     ];
     this.slider = element("input", { type: "range", min: "0", value: "0", "aria-label": "Step" });
     this.where = element("output", {});
@@ -92,12 +92,13 @@ class Replay {
   details(node, answer) {
     const facts = element("dl", { class: "facts" });
     const fact = (name, value) => value && facts.append(element("div", {}, element("dt", {}, name), element("dd", {}, value)));
-    const parts = (values) => Object.entries(values ?? {}).map(([name, x]) => `${name} ${short(x)}`).join(", ");
-    fact("reward", answer.reward === undefined ? "" : short(answer.reward) + (answer.reward_parts ? ` = ${parts(answer.reward_parts)}` : ""));
+    const told = (values) => Object.entries(values ?? {}).filter(([, x]) => Math.abs(x) >= 0.005);
+    const parts = (values) => told(values).map(([name, x]) => `${name} ${short(x)}`).join(", ");
+    fact("reward", answer.reward === undefined ? "" : short(answer.reward) + (told(answer.reward_parts).length ? ` = ${parts(answer.reward_parts)}` : ""));
     fact("advantage", answer.advantage === undefined ? "" : signed(answer.advantage) + (answer.is_trained_on ? "" : ", not trained on"));
     fact("S", node.score_before === undefined || node.score_before === null ? "" : `${short(node.score_before)} → ${short(answer.score_after)}`);
     fact("p", node.value === undefined || node.value === null ? "" : `${short(node.value)} after ${short(node.num_visits, 1)} visits`);
-    fact("paid", short(answer.paid) + (answer.paid_parts ? ` (${parts(answer.paid_parts)})` : ""));
+    fact("paid", short(answer.paid) + (told(answer.paid_parts).length ? ` (${parts(answer.paid_parts)})` : ""));
     fact("tokens", answer.num_tokens ? `${answer.num_tokens[0]} + ${answer.num_tokens[1]}` : "");
     const flags = { is_malformed: "names no action", is_inadmissible: "not admissible", is_cut_off: "cut off" };
     fact("answer", Object.keys(flags).filter((name) => answer[name]).map((name) => flags[name]).join(", "));

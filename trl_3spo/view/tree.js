@@ -45,20 +45,24 @@ function visible(nodes) {
 }
 
 class TreeView {
-  constructor(name, texts, onSelect) {
+  constructor(name, texts, onSelect, onTurn) {
     this.texts = texts;
     this.onSelect = onSelect;
     this.rows = [];
     this.current = 0;
     this.id = `tree-${name}`;
     this.title = element("h3", { id: `${this.id}-title` }, "Search tree");
+    this.earlier = element("button", { type: "button", title: "This task, sampled before" }, "‹ earlier");
+    this.later = element("button", { type: "button", title: "This task, sampled after" }, "later ›");
+    this.earlier.addEventListener("click", () => onTurn(-1));
+    this.later.addEventListener("click", () => onTurn(1));
     const open = element("button", { type: "button" }, "Open all");
     const close = element("button", { type: "button" }, "Close all");
     this.box = element("div", { role: "tree", tabindex: "0", "aria-labelledby": `${this.id}-title` });
     const names = ["action", "S → S′", "p", "n", "reward", "advantage"];
     this.pane = element(
       "section", { class: "pane", "aria-labelledby": `${this.id}-title` },
-      element("header", {}, this.title, element("div", { class: "right" }, open, close)),
+      element("header", {}, this.title, element("div", { class: "right" }, this.earlier, this.later, open, close)),
       element("div", { class: "columns", "aria-hidden": "true" }, ...names.map((x) => element("span", {}, x))),
       this.box,
       element("p", { class: "legend" }, element("b", {}, "●"), " chosen   ", element("i", {}, "◆"),
