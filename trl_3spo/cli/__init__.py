@@ -11,6 +11,7 @@ from pathlib import Path
 from trl_3spo._version import __version__
 from trl_3spo.cli.names import ALFWORLD, make_environment, resolve_expert
 from trl_3spo.environments.base import Environment, Task
+from trl_3spo.evaluation.panel_sample import sample_panel
 
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
 
@@ -40,7 +41,10 @@ def _parser() -> argparse.ArgumentParser:
         "--env", default=ALFWORLD, metavar="MODULE:NAME", help="environment class or function, here or installed"
     )
     tasks.add_argument("--env-options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen")
-    tasks.add_argument("--num-tasks", type=_positive, help="the first so many of the environment's tasks; default: all")
+    tasks.add_argument(
+        "--num-tasks", type=_positive, help="drawn from the environment's, every type in its share; default: all"
+    )
+    tasks.add_argument("--panel-seed", type=int, default=0, help="of that draw")
     tasks.add_argument("--seed", type=int, default=0, help="of sampling or of the expert; the games' is an env option")
 
     evaluate = commands.add_parser(
@@ -139,7 +143,7 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _tasks(env: Environment, options: argparse.Namespace) -> Sequence[Task]:
-    return env.tasks()[: options.num_tasks]
+    return sample_panel(env.tasks(), options.num_tasks, seed=options.panel_seed)
 
 
 def _positive(text: str) -> int:
