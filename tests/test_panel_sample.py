@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -72,7 +73,7 @@ def test_every_kind_has_its_share(counts, data):
     if total >= len(counts):
         assert min(seats.values()) >= 1
     by_size = sorted(counts, key=counts.get)
-    assert all(seats[x] <= seats[y] for x, y in zip(by_size, by_size[1:], strict=False) if counts[x] < counts[y])
+    assert all(seats[x] <= seats[y] for x, y in pairwise(by_size) if counts[x] < counts[y])
 
 
 @given(counts, st.integers(1, 100), st.integers(0, 5), st.randoms(use_true_random=False))
@@ -126,7 +127,7 @@ def test_a_panel_without_tasks_is_refused(tmp_path):
             return super().tasks(split) if split != "empty" else []
 
     env = Empty(length=4)
-    with pytest.raises(ValueError, match="The evaluation panel has no tasks.*'empty'"):
+    with pytest.raises(ValueError, match=r"The evaluation panel has no tasks.*'empty'"):
         panels(env, None, config_for(tmp_path, eval_split="empty"))
     with pytest.raises(ValueError, match="names no panel"):
         panels(env, {}, config_for(tmp_path))

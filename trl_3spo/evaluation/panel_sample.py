@@ -35,7 +35,7 @@ def sample_panel(tasks: Sequence[Task], size: int | None, *, seed: int = 0) -> l
 def shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
     """Share a number of seats out between types, by their sizes and the method of the largest remainder (Hamilton).
 
-    Where there are as many seats as types, a type whose share is below one gets one seat, and the others share the rest.
+    Where there are as many seats as types, a type whose share is below one gets one seat; the others share the rest.
     Of equal remainders the larger type's comes first, and of equal types the one whose name does.
 
     Args:

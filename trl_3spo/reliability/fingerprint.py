@@ -7,7 +7,7 @@ from typing import Any
 
 from trl_3spo._version import __version__
 from trl_3spo.environments.base import Environment
-from trl_3spo.evaluation.panel import panel_hash
+from trl_3spo.evaluation.results import panel_hash
 
 FORMAT = 1
 """Of checkpoints. It grows when their files change so that they are read differently."""

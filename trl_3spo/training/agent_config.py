@@ -153,7 +153,7 @@ class AgentConfig(PrefixSharingConfig):
     def __post_init__(self) -> None:
         self._check_precision()
         if self.load_best_model_at_end and self.metric_for_best_model is None:
-            self.metric_for_best_model = BEST_METRIC  # transformers would take the loss
+            self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
         if self.scale_rewards != "group":
             raise ValueError(
