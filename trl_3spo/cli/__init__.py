@@ -9,6 +9,7 @@ from pathlib import Path
 from trl_3spo._version import __version__
 from trl_3spo.cli.names import ALFWORLD, make_environment, resolve_expert
 from trl_3spo.environments.base import Environment, Task
+from trl_3spo.evaluation.panel_sample import sample_panel
 from trl_3spo.recording.results import recorder, versions, write_results
 
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
@@ -39,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         "--env", default=ALFWORLD, metavar="MODULE:NAME", help="environment class or function, here or installed"
     )
     tasks.add_argument("--env-options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen")
-    tasks.add_argument("--num-tasks", type=_positive, help="the first so many of the environment's tasks; default: all")
+    tasks.add_argument(
+        "--num-tasks", type=_positive, help="drawn from the environment's, every type in its share; default: all"
+    )
+    tasks.add_argument("--panel-seed", type=int, default=0, help="of that draw")
     tasks.add_argument("--seed", type=int, default=0, help="of sampling or of the expert; the games' is an env option")
 
     evaluate = commands.add_parser(
@@ -80,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
 
     view = commands.add_parser("view", formatter_class=formatter, help="make a page of a run's trees and episodes")
-    view.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder of a run; two stand side by side")
+    view.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="output folder of a run; two stand side by side"
+    )
     view.add_argument("--output", type=Path, help="file to write; default: view.html in the (first) run's folder")
     view.add_argument("--max-megabytes", type=float, default=40.0, help="of records on the page; some are left out")
     view.set_defaults(run=_view)
@@ -158,12 +164,14 @@ def _view(options: argparse.Namespace) -> None:
 
     output = options.output or options.runs[0] / "view.html"
     num_left_out = write_page(options.runs, output, megabytes=options.max_megabytes)
-    left_out = f" {num_left_out} trees and episodes are left out; --max-megabytes has room for more." if num_left_out else ""
+    left_out = (
+        f" {num_left_out} trees and episodes are left out; --max-megabytes has room for more." if num_left_out else ""
+    )
     print(f"{output}: open it in a browser.{left_out}")
 
 
 def _tasks(env: Environment, options: argparse.Namespace) -> Sequence[Task]:
-    return env.tasks()[: options.num_tasks]
+    return sample_panel(env.tasks(), options.num_tasks, seed=options.panel_seed)
 
 
 def _positive(text: str) -> int:

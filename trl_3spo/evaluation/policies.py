@@ -20,7 +20,8 @@ from trl_3spo.environments.failures import NoAction
 from trl_3spo.evaluation.asker import Asker
 from trl_3spo.evaluation.chat import Chat
 from trl_3spo.evaluation.model_checks import num_positions, require_chat_template, require_positions
-from trl_3spo.evaluation.panel import Answer, Evaluation, OnEpisodes, evaluate_policy
+from trl_3spo.evaluation.panel import Answer, OnEpisodes, evaluate_policy
+from trl_3spo.evaluation.results import Evaluation
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 

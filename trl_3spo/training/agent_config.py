@@ -26,6 +26,9 @@ NOT_NEGATIVE = {
 }
 """Options that are at least 0, with what 0 means."""
 
+BEST_METRIC = "eval_success_rate"
+"""What `load_best_model_at_end` goes by where nothing else is said; the first panel's, where panels have names."""
+
 
 @dataclass
 class AgentConfig(PrefixSharingConfig):
@@ -81,8 +84,11 @@ class AgentConfig(PrefixSharingConfig):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
             Split to evaluate on; `None` is the environment's own choice.
-        num_eval_tasks (`int`, *optional*, defaults to `100`):
-            Size of the evaluation panel: the first so many tasks of the split.
+        num_eval_tasks (`int` or `None`, *optional*, defaults to `100`):
+            Size of the evaluation panel, which is drawn from the split with every type of task in its share, see
+            [`~trl_3spo.evaluation.panel_sample.sample_panel`]; `None` is the whole split.
+        panel_seed (`int`, *optional*, defaults to `0`):
+            Seed of that draw. It is not `seed`, so that runs of different seeds are evaluated on the same panel.
         eval_temperature (`float`, *optional*, defaults to `0.0`):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
 
@@ -138,7 +144,10 @@ class AgentConfig(PrefixSharingConfig):
     )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
-    num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
+    num_eval_tasks: int | None = field(
+        default=100, metadata={"help": "Tasks drawn for the evaluation panel; null in a file is the whole split."}
+    )
+    panel_seed: int = field(default=0, metadata={"help": "Seed of that draw."})
     eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
     failure_policy: OnFailure = field(
         default="drop", metadata={"help": "'drop' episodes in which the environment fails, or 'raise'."}
@@ -155,6 +164,8 @@ class AgentConfig(PrefixSharingConfig):
 
     def __post_init__(self) -> None:
         self._check_precision()
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
         if self.scale_rewards != "group":
             raise ValueError(
@@ -172,10 +183,10 @@ class AgentConfig(PrefixSharingConfig):
         _ = self.failures  # checks them
 
     def _check_ranges(self) -> None:
-        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
+        for name in ("max_idle_rounds", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
-        for name in ("max_turns", "max_prompt_tokens"):
+        for name in ("max_turns", "max_prompt_tokens", "num_eval_tasks"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1, or None for no limit.")
         if self.objective not in get_args(ObjectiveName):

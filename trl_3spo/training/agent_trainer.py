@@ -15,7 +15,7 @@ from trl_3spo.algorithm.base import Algorithm, Metrics, Row
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.model_checks import require_chat_template
-from trl_3spo.evaluation.panel import Evaluation
+from trl_3spo.evaluation.results import Evaluation
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.reliability.failures import Failures
 from trl_3spo.reliability.ranks import AllRanks, gather

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trl_3spo.environments.base import Task
-from trl_3spo.evaluation.panel import Evaluation, play_panel, summarize
+from trl_3spo.evaluation.panel import play_panel
+from trl_3spo.evaluation.results import Evaluation, summarize
 from trl_3spo.reliability.ranks import gather, generating_equally
 
 if TYPE_CHECKING:
@@ -36,4 +37,4 @@ def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: st
             on_episodes=lambda episodes: trainer.records.evaluated(episodes, panel),
         )
     shares = gather(results)
-    return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))])
+    return summarize([shares[i % num_ranks][i // num_ranks] for i in range(len(tasks))], trainer.guard.describe())

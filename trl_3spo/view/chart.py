@@ -106,7 +106,9 @@ def draw(series: Series) -> str:
     for name, points in series.items():
         chart.add(printable(name), points, show_dots=len(points) < MOST_DOTS)
     picture: str = chart.render(is_unicode=True)
-    picture = re.sub(r"<script.*?</script>", "", picture, flags=re.DOTALL)  # settings of tooltips, which images have not
+    picture = re.sub(
+        r"<script.*?</script>", "", picture, flags=re.DOTALL
+    )  # settings of tooltips, which images have not
     return "data:image/svg+xml;base64," + base64.b64encode(picture.encode("utf-8", "replace")).decode("ascii")
 
 
@@ -116,7 +118,8 @@ def _pygal() -> tuple[Any, Any]:
         from pygal.style import Style
     except ImportError as error:
         raise ImportError(
-            "The page's charts are drawn by pygal, which is not installed. Install the extra: pip install 'trl_3spo[view]'."
+            "The page's charts are drawn by pygal, which is not installed. Install it with the extra that needs it: "
+            "pip install 'trl_3spo[view]'."
         ) from error
     style = Style(
         background="transparent",

@@ -83,7 +83,12 @@ def _item(tree: Tree, texts: Texts) -> Record:
     for episode in chosen:
         episode |= {"end": numbers.get(episode["end"]), "branch": numbers.get(episode["branch"])}
     head = {name: tree.first.get(name) for name in PLACE}
-    return head | {"task": tree.first["task"]["id"], "kind": tree.first["task"]["kind"], "nodes": nodes, "episodes": chosen}
+    return head | {
+        "task": tree.first["task"]["id"],
+        "kind": tree.first["task"]["kind"],
+        "nodes": nodes,
+        "episodes": chosen,
+    }
 
 
 def _node(node: Node, tree: Tree, numbers: dict[int, int], texts: Texts) -> Record:

@@ -80,10 +80,12 @@ def _chart(title: str, series: Series) -> str:
         f'<tr><th scope="row">{step:g}</th>{"".join(_cell(known[name].get(step)) for name in series)}</tr>'
         for step in steps
     )
-    legend = "".join(f'<li class="series-{i % len(SERIES_COLOURS)}">{_text(name)}</li>' for i, name in enumerate(series))
+    legend = "".join(
+        f'<li class="series-{i % len(SERIES_COLOURS)}">{_text(name)}</li>' for i, name in enumerate(series)
+    )
     return (
         f'<figure class="chart"><figcaption>{_text(title)}</figcaption><ul class="series">{legend}</ul>'
-        f'<img src="{draw(series)}" alt="{_text(title)}: {_text(", ".join(series))}. The numbers are in the table below.">'
+        f'<img src="{draw(series)}" alt="{_text(title)}: {_text(", ".join(series))}. The numbers are below.">'
         f'<details><summary>Numbers</summary><div class="scroll"><table><thead><tr><th scope="col">step</th>{head}</tr>'
         f"</thead><tbody>{rows}</tbody></table></div></details></figure>"
     )
