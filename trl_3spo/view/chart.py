@@ -44,7 +44,7 @@ def success_series(runs: Sequence[RecordedRun]) -> Series:
         for panel, rates in panels.items():
             series[f"{prefix}evaluation{panel and f' ({panel})'}"] = sorted(rates.items())
         if training:
-            series[f"{prefix}training, mean of {MEAN_OF}"] = running_mean(training)
+            series[f"{prefix}training, running mean"] = running_mean(training)
     return series
 
 

@@ -94,9 +94,9 @@ class RunView {
         class: `row item${index === this.current ? " current" : ""}`, role: "option", id: `${this.id}-${index}`,
         "aria-selected": String(index === this.current), "aria-setsize": this.items.length, "aria-posinset": index + 1,
       },
-      element("span", { class: "name", title: item.task }, item.task),
+      element("span", { class: "name", title: item.task }, nameOf(item)),
       element("span", { class: `badge ${solved ? "good" : ""}` }, result),
-      element("span", { class: "note" }, `step ${item.step} · ${part}${item.kind && item.kind !== item.task ? ` · ${item.kind}` : ""}`),
+      element("span", { class: "note" }, `step ${item.step} · ${part}${item.task.includes(item.kind) ? "" : ` · ${item.kind}`}`),
     );
   }
 }

@@ -19,6 +19,11 @@ function signed(value) {
   return value > 0 ? "+" + short(value) : short(value);
 }
 
+/* A task by its id, without the folder that it may lie in. */
+function nameOf(item) {
+  return item.task.slice(item.task.lastIndexOf("/") + 1) || item.task;
+}
+
 function signOf(value) {
   return value > 0.005 ? "positive" : value < -0.005 ? "negative" : "";
 }

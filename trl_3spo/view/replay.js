@@ -45,7 +45,7 @@ class Replay {
     for (let next = node?.main; next; next = next.main) this.path.push(next);
     const end = this.path.at(-1);
     this.episode = item?.episodes.find((episode) => item.nodes[episode.end] === end) ?? null;
-    this.title.textContent = item ? `Episode · ${item.kind || item.task}` : "Episode";
+    this.title.textContent = item ? `Episode · ${item.kind || nameOf(item)}` : "Episode";
     this.badge.textContent = this.episode ? endingOf(this.episode) : item ? "side branch" : "";
     this.badge.className = `badge ${toneOf(this.episode)}`;
     this.slider.max = Math.max(this.path.length - 1, 0);

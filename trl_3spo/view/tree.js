@@ -77,7 +77,7 @@ class TreeView {
 
   show(item) {
     this.nodes = item ? link(item) : [];
-    this.title.textContent = item ? `${item.task} · step ${item.step}` : "Search tree";
+    this.title.textContent = item ? `${nameOf(item)} · step ${item.step}` : "Search tree";
     this.box.scrollTop = 0;
     this.update(this.nodes[0]?.main ?? this.nodes[0]);
   }
