@@ -18,6 +18,7 @@ from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation.policies import evaluate_checkpoint
+from trl_3spo.recording.reading import read_run
 
 CORRIDOR = "trl_3spo.environments.corridor:CorridorEnv"
 
@@ -55,6 +56,9 @@ def test_evaluate(checkpoint, tmp_path, capsys):
     run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "new" / "result.json")
     result = json.loads((tmp_path / "new" / "result.json").read_text())
     assert result == json.loads(capsys.readouterr().out)
+    folder = Path(checkpoint) / "evaluation"
+    assert json.loads((folder / "results.json").read_text()) == {"schema": 1, "command": "evaluate"} | result
+    assert len(read_run(folder).trees) == 9
     env = CorridorEnv(length=4, max_steps=5)
     expected = evaluate_checkpoint(
         checkpoint, env, env.tasks()[:3], num_episodes=9, temperature=1.5, max_completion_length=1, seed=4
