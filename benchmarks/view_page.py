@@ -2,9 +2,10 @@
 
     python benchmarks/view_page.py --nodes 10000 --json benchmarks/results/view_page.json
 
-The runs are made up: one of trees of 2,500 nodes, and one of a single tree. Every node has an answer and an observation of
-its own. Loading ends when the page has drawn its first tree; medians of five loads, each in a fresh page. A key press moves
-through a tree that is opened all the way down, near its end, with the episode beside it; medians of the mean of 20.
+The runs are made up: one of trees of 2,500 nodes, and one of a single tree. Every node has an answer and an
+observation of its own. Loading ends when the page has drawn its first tree; medians of five loads, each in a fresh
+page. A key press moves through a tree that is opened all the way down, near its end, with the episode beside it;
+medians of the mean of 20.
 """
 
 import argparse

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from trl_3spo._version import __version__
@@ -13,6 +15,9 @@ from trl_3spo.evaluation.panel_sample import sample_panel
 from trl_3spo.recording.results import recorder, versions, write_results
 
 ALFWORLD_EXPERT = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
+
+POLICY_OPTIONS = ("max_completion_length", "top_p", "top_k", "min_p", "system_prompt", "chat_template_kwargs")
+"""Options of `evaluate` that are fields of `PolicySettings`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,10 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--model", required=True, help="folder, or name on the Hub, of a model or PEFT adapter")
     evaluate.add_argument("--num-episodes", type=_positive, help="in all, the tasks taking turns; default: one a task")
-    evaluate.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    evaluate.add_argument("--max-completion-length", type=_positive, default=512, help="tokens")
+    evaluate.add_argument("--temperature", type=float, help="0 is greedy; default: that of the training's evaluations")
     evaluate.add_argument("--batch-size", type=_positive, default=64, help="episodes advanced together")
-    evaluate.add_argument(
+    evaluate.add_argument("--vllm", action="store_true", help="generate with vLLM")
+    asked = evaluate.add_argument_group(
+        "how the policy is asked and sampled",
+        "Defaults are those of its training, where it was saved with policy.json.",
+    )
+    asked.add_argument("--max-completion-length", type=_positive, help="tokens; without policy.json 512")
+    asked.add_argument("--top-p", type=float, help="share of the probability that is sampled from")
+    asked.add_argument("--top-k", type=int, help="number of tokens that are sampled from; 0 is all")
+    asked.add_argument("--min-p", type=float, help="least share of the likeliest token's probability")
+    asked.add_argument("--system-prompt", metavar="TEXT", help="the environment's")
+    asked.add_argument(
         "--chat-template-kwargs", type=json.loads, metavar="JSON", help="""such as '{"enable_thinking": false}'"""
     )
     evaluate.add_argument("--json", type=Path, help="file to write the result to as well")
@@ -96,25 +110,33 @@ def _parser() -> argparse.ArgumentParser:
 def _evaluate(options: argparse.Namespace) -> None:
     # Imported here: torch takes seconds, which `--help` and mistakes in the options need not wait for.
     from trl_3spo.evaluation.policies import evaluate_checkpoint
+    from trl_3spo.evaluation.policy_settings import PolicySettings
 
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    given = {name: getattr(options, name) for name in POLICY_OPTIONS}
     folder = options.output_dir or evaluation_folder(options.model)
     with make_environment(options.env, options.env_options) as env:
+        if options.system_prompt is None and any(x.startswith("system_prompt=") for x in options.env_options):
+            given["system_prompt"] = env.system_prompt  # given as well, in another way
         evaluation = evaluate_checkpoint(
             options.model,
             env,
             _tasks(env, options),
             num_episodes=options.num_episodes,
             temperature=options.temperature,
-            max_completion_length=options.max_completion_length,
             batch_size=options.batch_size,
-            chat_template_kwargs=options.chat_template_kwargs,
             seed=options.seed,
             on_episodes=recorder(folder, options.record_megabytes, options.seed),
+            use_vllm=options.vllm,
+            **given,
         )
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first process speaks for all
+    policy = PolicySettings.beside(options.model).with_given(given | {"eval_temperature": options.temperature})
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items() if name != "run"}
-    result = evaluation.to_dict() | {"settings": settings, "versions": versions("torch", "transformers")}
+    context = {"settings": settings, "policy": asdict(policy), "versions": versions("torch", "transformers")}
+    result = evaluation.to_dict() | context
     write_results(folder, {"command": "evaluate"} | result)
     text = json.dumps(result, indent=1)
     if options.json:

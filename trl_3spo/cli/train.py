@@ -150,7 +150,7 @@ def _results(trainer: ThreeSPOTrainer, script: TrainArguments, metrics: dict[str
         "step": trainer.state.global_step,
         "stop_reason": trainer.run.stop_reason,
         "metrics": metrics,
-        "evaluation": trainer.evaluation.to_dict() if trainer.evaluation else None,
+        "evaluations": {panel: x.to_dict() for panel, x in trainer.evaluations.items()},
         "settings": asdict(script) | trainer.args.to_dict(),
         "versions": versions("torch", "transformers", "trl"),
     }

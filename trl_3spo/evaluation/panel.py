@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from trl_3spo.algorithm.asking import ask, parse
+from trl_3spo.algorithm.base import Alone, Ranks
 from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.results import EpisodeResult, Evaluation, result_of, summarize
+
+T = TypeVar("T")
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -17,8 +20,11 @@ Generate = Callable[[list[list[Message]]], list[str]]
 Answer = Callable[[Sequence[Visit]], list[Sample]]
 """A policy that is asked at visits: one sample for each."""
 
-OnEpisodes = Callable[[Sequence[Episode]], None]
+OnEpisodes = Callable[[Sequence[Episode]], object]
 """Is shown the episodes that were played, in the order of their tasks."""
+
+OnShare = Callable[[Sequence[Episode], Ranks], object]
+"""The same where processes share the episodes out: is shown this process's, and told of the processes."""
 
 
 @runtime_checkable
@@ -50,7 +56,14 @@ def _unasked(why: NoAction) -> Sample:
     return Sample([], [], [], why)
 
 
-def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
+def play(
+    answer: Answer,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int], object] = lambda count: None,
+) -> list[Episode]:
     """Play every task once with a policy, many at a time on one environment.
 
     Args:
@@ -58,6 +71,7 @@ def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size:
         env: Must end its episodes itself.
         tasks: To play.
         batch_size: Number of episodes that are advanced together.
+        progress: Told how many episodes have ended since the last time.
 
     Returns:
         One episode per task, in the order of the tasks.
@@ -73,8 +87,10 @@ def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size:
         samples = answer(list(going.values()))
         moves = [(visit, sample.action) for visit, sample in zip(going.values(), samples, strict=True)]
         playing |= zip(going, next_visits(env, moves, samples), strict=True)
-        ends |= {index: visit for index, visit in playing.items() if visit.result.is_final}
-        playing = {index: visit for index, visit in playing.items() if not visit.result.is_final}
+        ended = {index: visit for index, visit in playing.items() if visit.result.is_final}
+        playing = {index: visit for index, visit in playing.items() if index not in ended}
+        ends |= ended
+        progress(len(ended))
     return [Episode(ends[index]) for index in range(len(tasks))]
 
 
@@ -85,7 +101,9 @@ def evaluate_policy(
     *,
     num_episodes: int | None = None,
     batch_size: int = 64,
-    on_episodes: OnEpisodes | None = None,
+    ranks: Ranks | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+    on_episodes: OnShare | None = None,
 ) -> Evaluation:
     """Play a panel and return success rates, overall and by task type, with the panel they belong to.
 
@@ -96,7 +114,9 @@ def evaluate_policy(
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
-        on_episodes: Is shown the episodes, to record them.
+        ranks: Processes that share the episodes out; each returns the result of all.
+        progress: Told how many of this process's episodes have ended since the last time.
+        on_episodes: Is shown this process's episodes, to record them.
 
     Raises:
         ValueError: There are no tasks or no episodes.
@@ -107,8 +127,16 @@ def evaluate_policy(
     guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
     answer = generate.answering(guard) if isinstance(generate, Policy) else answering(generate, guard)
     chosen = list(islice(cycle(tasks), num_episodes))
-    results = play_panel(answer, guard, chosen, batch_size=batch_size, on_episodes=on_episodes)
-    return summarize(results, guard.describe())
+    ranks = ranks or Alone()
+    own = play_panel(
+        answer,
+        guard,
+        chosen[ranks.rank :: ranks.num_ranks],
+        on_episodes=lambda episodes: on_episodes and on_episodes(episodes, ranks),
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return summarize(interleaved(ranks.gather(own)), guard.describe())
 
 
 def play_panel(
@@ -116,8 +144,8 @@ def play_panel(
     env: Environment,
     tasks: Sequence[Task],
     *,
-    batch_size: int = 64,
-    on_episodes: OnEpisodes | None = None,
+    on_episodes: OnEpisodes = lambda episodes: None,
+    **options: Any,
 ) -> list[EpisodeResult]:
     """Play every task once, as `play` does, and return what became of each, in the order of the tasks.
 
@@ -125,10 +153,15 @@ def play_panel(
         answer: The policy.
         env: Must end its episodes itself.
         tasks: To play.
-        batch_size: Number of episodes that are advanced together.
         on_episodes: Is shown the episodes, to record them.
+        options: Further arguments of `play`.
     """
-    episodes = play(answer, env, tasks, batch_size=batch_size)
-    if on_episodes is not None:
-        on_episodes(episodes)
+    episodes = play(answer, env, tasks, **options)
+    on_episodes(episodes)
     return [result_of(episode) for episode in episodes]
+
+
+def interleaved(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Return in its order what was dealt out one by one: the first of every share, then the second, and so on."""
+    size = sum(map(len, shares))
+    return [shares[i % len(shares)][i // len(shares)] for i in range(size)]

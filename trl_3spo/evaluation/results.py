@@ -122,7 +122,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested dictionaries, for JSON."""
-        return asdict(self)
+        by_k = {name: {str(k): asdict(x) for k, x in getattr(self, name).items()} for name in ("pass_at", "avg_at")}
+        return asdict(self) | by_k
 
 
 def result_of(episode: Episode) -> EpisodeResult:

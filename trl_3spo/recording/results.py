@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_3spo._version import __version__
+from trl_3spo.algorithm.base import Ranks
 from trl_3spo.algorithm.records import Episode
 from trl_3spo.recording.files import FOLDER, EpisodeFile
 from trl_3spo.recording.schema import SCHEMA
@@ -31,8 +32,8 @@ def write_results(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
 
 
-def recorder(folder: Path, megabytes: float, seed: int) -> Callable[[Sequence[Episode]], None] | None:
-    """Return what writes the episodes of an evaluation below a folder, `None` where nothing is to be written.
+def recorder(folder: Path, megabytes: float, seed: int) -> Callable[[Sequence[Episode], Ranks], None] | None:
+    """Return what writes a process's episodes of an evaluation below a folder, `None` where nothing is to be written.
 
     Args:
         folder: Of the evaluation.
@@ -41,12 +42,15 @@ def recorder(folder: Path, megabytes: float, seed: int) -> Callable[[Sequence[Ep
     """
     if megabytes <= 0:
         return None
-    run = uuid.uuid4().hex[:12]
-    file = EpisodeFile(folder / FOLDER / f"{run}-eval-0.jsonl", int(megabytes * 1e6), seed)
 
-    def record(episodes: Sequence[Episode]) -> None:
-        head = {"schema": SCHEMA, "run": run, "phase": "eval", "rank": 0, "seed": seed, "time": round(time.time(), 3)}
+    def record(episodes: Sequence[Episode], ranks: Ranks) -> None:
+        run, rank = ranks.gather(uuid.uuid4().hex[:12])[0], ranks.rank
+        file = EpisodeFile(folder / FOLDER / f"{run}-eval-{rank}.jsonl", int(megabytes * 1e6) // ranks.num_ranks, seed)
+        now = round(time.time(), 3)
+        head = {"schema": SCHEMA, "run": run, "phase": "eval", "rank": rank, "seed": seed, "time": now}
         place = {"step": 0, "panel": "", "evaluation": 1}
-        file.append([head | lone_record(x) | place | {"episode": i} for i, x in enumerate(episodes)])
+        numbers = range(rank, rank + len(episodes) * ranks.num_ranks, ranks.num_ranks)
+        pairs = zip(numbers, episodes, strict=True)
+        file.append([head | lone_record(x) | place | {"episode": number} for number, x in pairs])
 
     return record

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -12,11 +11,9 @@ from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
-from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.evaluation.model_card import environment_section
+from trl_3spo.environments.base import Environment, Message
 from trl_3spo.evaluation.model_checks import require_chat_template
 from trl_3spo.evaluation.results import Evaluation
-from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
 from trl_3spo.reliability.failures import Failures
 from trl_3spo.reliability.ranks import AllRanks, gather
 from trl_3spo.reliability.run import Run
@@ -34,19 +31,20 @@ from trl_3spo.training.batch import (
 )
 from trl_3spo.training.clock import clock
 from trl_3spo.training.engine import engine_dtype, log_consistency
-from trl_3spo.training.evaluating import play_together
+from trl_3spo.training.evaluating import choose_best_metric, settings_of
 from trl_3spo.training.option_checks import warn_of_masked
+from trl_3spo.training.panel_trainer import PanelTrainer
 from trl_3spo.training.recording import Records
 from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, environment_and_args, guarded, model_name, refuse_replaced
-from trl_3spo.training.task_choice import Tasks, panels, training_tasks
+from trl_3spo.training.task_choice import Panels, Tasks, panels, training_tasks
 from trl_3spo.training.text_rewards import RewardFunction, TextRewards, without_weights
 
 Config = TypeVar("Config", bound=AgentConfig)
 
 
-class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
+class AgentTrainer(PanelTrainer, Generic[Config]):
     """
     A [`~trl.GRPOTrainer`] whose rows come from an [`~trl_3spo.algorithm.base.Algorithm`] in an environment.
 
@@ -55,8 +53,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), `evaluate` (full episodes on a panel) and
-    `create_model_card`.
+    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), and those of
+    [`~trl_3spo.training.panel_trainer.PanelTrainer`], which evaluates.
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -67,8 +65,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         args (configuration, *optional*):
             Configuration of the method.
         train_tasks, eval_tasks (tasks, their ids, or rows of a dataset with a column `id`, *optional*):
-            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may be
-            several panels by name, such as `{"seen": …, "unseen": …}`, which then stands in the metrics' names.
+            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may also
+            name a split, or be several panels by name, such as `{"seen": "valid_seen", "unseen": …}`, whose metrics
+            are then `eval_seen_success_rate` and so on.
         reward_funcs (function or list of functions, *optional*):
             Rewards of answers by their text, with GRPOTrainer's signature and `args.reward_weights`, see
             [`~trl_3spo.training.text_rewards.TextRewards`]. Each counts for its own step alone.
@@ -84,7 +83,6 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     _config_class: type[AgentConfig] = AgentConfig
     _tag_names: ClassVar[list[str]] = ["trl", "agent"]
 
-    control: Any  # GRPOTrainer's, whose package is untyped
     _last_loaded_step: int
 
     def __init__(
@@ -94,7 +92,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         args: Config | None = None,
         *,
         train_tasks: Tasks | None = None,
-        eval_tasks: Tasks | Mapping[str, Tasks] | None = None,
+        eval_tasks: Panels | None = None,
         reward_funcs: RewardFunction | Sequence[RewardFunction] | None = None,
         algorithm: Algorithm | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
@@ -114,7 +112,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self.failures = Failures(self.guard)
         self.train_tasks = training_tasks(self.guard, train_tasks, args)
         self.panels = panels(self.guard, eval_tasks, args)
-        self.evaluation: Evaluation | None = None
+        choose_best_metric(args, self.panels)
+        self.evaluations: dict[str, Evaluation] = {}
         adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
         with without_weights(args), engine_dtype(args):
@@ -133,6 +132,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self.rollout_func = self._rows_for_trl
         self.ranks = AllRanks(self.accelerator)
         self.sampler = PolicySampler(self)
+        self.policy_settings = settings_of(self)
         self.algorithm: Algorithm = algorithm or self._make_algorithm()
         self._rows: list[Row] = []
         self._padding_correction = 1.0
@@ -143,22 +143,12 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         for callback in (self.step_guard, self.run, self.records):
             self.add_callback(callback)
 
-    @property
-    def env(self) -> Environment:
-        """The environment in use, unguarded."""
-        return self.guard.env
-
     def _make_algorithm(self) -> Algorithm:
         """Make the algorithm for `self.guard`, `self.train_tasks`, `self.args` and `self.ranks`."""
         raise TypeError(f"{type(self).__name__} has no algorithm of its own; pass algorithm=….")
 
     def _default_config(self, model: str | PreTrainedModel) -> Any:
         return self._config_class(f"{model_name(model)}-{self._tag_names[-1].upper()}")
-
-    @property
-    def eval_tasks(self) -> list[Task]:
-        """The tasks of all panels."""
-        return list(chain.from_iterable(self.panels.values()))
 
     def train(
         self,
@@ -245,56 +235,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         advantages = chain.from_iterable(gather([row.advantage for row in self._rows]))
         replace_latest(self._logs["advantages"], list(advantages))
 
-    # -- evaluation ----------------------------------------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """
-        Play the evaluation panel and return its metrics: success rate with a 95 % interval, also by task type.
-
-        Args:
-            eval_dataset (as `eval_tasks`, *optional*):
-                In place of the trainer's panels.
-            ignore_keys (`list[str]`, *optional*):
-                Accepted for compatibility; nothing is ignored.
-            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics' names.
-        """
-        chosen = self.panels if eval_dataset is None else panels(self.guard, eval_dataset, self.args)
-        metrics: dict[str, float] = {}
-        for name, tasks in chosen.items():
-            self.evaluation = self.evaluate_tasks(tasks, name)
-            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-            metrics |= {f"{prefix}_{metric}": value for metric, value in self.evaluation.metrics().items()}
-        was_training = self.model.training
-        self.model.eval()  # GRPOTrainer logs by the model's mode
-        self.log(metrics)
-        self.model.train(was_training)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def evaluate_tasks(self, tasks: Sequence[Task], panel: str = "") -> Evaluation:
-        """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
-
-        The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
-        were, so that evaluating does not change the training that follows.
-        """
-        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1), panel)
-
-    # -- checkpoints and model card ------------------------------------------------------------------------------------
+    # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with self.run.saving(trial):
             super()._save_checkpoint(model, trial)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
-        super().create_model_card(*args, **kwargs)
-        if self.is_world_process_zero():
-            card = Path(self.args.output_dir) / "README.md"
-            section = environment_section(self.env, self.evaluation)
-            card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")

@@ -10,6 +10,9 @@ from trl_3spo.training.agent_config import AgentConfig
 Tasks = Iterable[Task | str | Mapping[str, Any]]
 """Tasks, their ids, or rows of a dataset with a column `id`."""
 
+Panels = Tasks | str | Mapping[str, Tasks | str]
+"""A panel's tasks, or the name of a split to draw it from; or several by name."""
+
 
 def chosen_tasks(env: Environment, given: Tasks, *splits: str | None) -> list[Task]:
     """Return tasks that were given themselves, by their ids or as rows of a dataset.
@@ -39,9 +42,7 @@ def training_tasks(env: Environment, given: Tasks | None, args: AgentConfig) -> 
     return chosen_tasks(env, given, args.train_split, args.eval_split)
 
 
-def panels(
-    env: Environment, given: Tasks | str | Mapping[str, Tasks | str] | None, args: AgentConfig
-) -> dict[str, list[Task]]:
+def panels(env: Environment, given: Panels | None, args: AgentConfig) -> dict[str, list[Task]]:
     """Return the panels to evaluate on by their names; a single one has the name "".
 
     Args:
