@@ -14,6 +14,8 @@ from trl_3spo.recording.schema import SCHEMA, Record, answer, arrival, credit, e
 
 PRUNED = "pruned"
 """Stop reason of a walk that the search gave up: there is no ended episode of it."""
+UNFINISHED = "unfinished"
+"""Stop reason of a walk that was still going on when the training ended."""
 
 Judge = Callable[[Visit], Judgement]
 
@@ -92,15 +94,22 @@ class RecordedTree:
             if row is not None:
                 taken.row, taken.is_trained_on = row, True
 
-    def records(self, *, is_over: bool) -> Iterator[Record]:
-        """Yield the records of the episodes that have ended, and of walks given up if nothing more will be sampled."""
+    def records(self) -> Iterator[Record]:
+        """Yield the records of the episodes that have ended."""
         for episode in self.ended:
             yield self._record(episode.end) | ending(episode)
         self.ended = []
-        while is_over and (left := next((x for x in reversed(self._groups.values()) if x), None)):
+
+    def rest(self, stop_reason: str) -> Iterator[Record]:
+        """Yield the records of what no ended episode has passed, where nothing more will be sampled.
+
+        Args:
+            stop_reason: Of these walks, but for those in which the environment failed.
+        """
+        while left := next(reversed(self._groups.values()), None):
             end = max((taken.visit for group in left for taken in group), key=lambda visit: not visit.has_failed)
-            given_up = ending(Episode(end)) if end.has_failed else ending(Episode(end)) | {"stop_reason": PRUNED}
-            yield self._record(end) | given_up
+            given_up = {} if end.has_failed else {"stop_reason": stop_reason}
+            yield self._record(end) | ending(Episode(end)) | given_up
 
     def _record(self, end: Visit) -> Record:
         path = end.path()
@@ -198,9 +207,15 @@ class TreeRecorder:
         for root, tree in self._trees.items():
             if tree is not None:
                 tree.credit(final)
-                records += tree.records(is_over=root in self._over)
+                records += tree.records()
+                records += tree.rest(PRUNED) if root in self._over else ()
         self._trees = {root: tree for root, tree in self._trees.items() if root not in self._over}
         return records
+
+    def rest(self) -> list[Record]:
+        """Return the records of the trees that were still searched, and forget them."""
+        trees, self._trees = self._trees, {}
+        return [record for tree in trees.values() if tree is not None for record in tree.rest(UNFINISHED)]
 
 
 def _after(visit: Visit, judge: Judge | None) -> Judgement | None:
@@ -211,5 +226,5 @@ def lone_record(episode: Episode) -> Record:
     """Return the record of an episode that belongs to no tree, as evaluations play them."""
     tree = RecordedTree(None, episode.end.root)
     tree.ended.append(episode)
-    (record,) = tree.records(is_over=False)
+    (record,) = tree.records()
     return record

@@ -83,7 +83,13 @@ class Records(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Write the episodes that ended, with the advantages that were trained on."""
-        records = self._recorder.records(self._trainer._rows)
+        self._write_trees(self._recorder.records(self._trainer._rows))
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Write what was still being searched."""
+        self._write_trees(self._recorder.rest())
+
+    def _write_trees(self, records: Sequence[Record]) -> None:
         if records:
             self._write("train", [{"step": self._sampled_at, "panel": ""} | record for record in records])
 
