@@ -25,8 +25,8 @@ class Records(TrainerCallback):
     """Writes the episodes of trainings and evaluations, and what is logged, below the output folder.
 
     Every process writes files of its own, named by run, phase and rank. A training that begins or goes on at step k
-    takes back what its run has written of later steps. No random number is drawn, and nothing is told to other
-    processes, so that a training with records is the same as one without.
+    takes back what its run has written of later steps. No random number is drawn, and beyond the run's id nothing is
+    told to other processes, so that a training with records is the same as one without.
 
     Args:
         trainer: Whose episodes they are.
