@@ -38,8 +38,8 @@ class AgentConfig(PrefixSharingConfig):
     The options of [`~trl.GRPOConfig`] keep their names. Some mean something else here, because rows are steps of
     episodes and not completions of a dataset's prompts: a method's configuration says what
     `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
-    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std`,
-    `frac_reward_zero_std` and `completions/…` are those of the rows that are trained on, by their own groups.
+    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std` and
+    `completions/…` are those of the rows that are trained on; docs/metrics.md lists what is logged.
     [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared. docs/options.md says what
     becomes of each option of GRPOConfig.
 

@@ -30,12 +30,14 @@ from trl_3spo.training.batch import (
     with_credit,
 )
 from trl_3spo.training.clock import clock
+from trl_3spo.training.display import Display
 from trl_3spo.training.engine import engine_dtype, log_consistency
 from trl_3spo.training.evaluating import choose_best_metric, settings_of
 from trl_3spo.training.option_checks import warn_of_masked
 from trl_3spo.training.panel_trainer import PanelTrainer
 from trl_3spo.training.recording import Records
-from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
+from trl_3spo.training.remedies import Remedies
+from trl_3spo.training.row_metrics import make_printable, replace_latest, replace_metrics, row_metrics
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, environment_and_args, guarded, model_name, refuse_replaced
 from trl_3spo.training.task_choice import Panels, Tasks, panels, training_tasks
@@ -131,6 +133,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         require_chat_template(self._tokenizer, model_name(model))
         self.rollout_func = self._rows_for_trl
         self.ranks = AllRanks(self.accelerator)
+        self.display = Display(self)
         self.sampler = PolicySampler(self)
         self.policy_settings = settings_of(self)
         self.algorithm: Algorithm = algorithm or self._make_algorithm()
@@ -140,7 +143,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         self.step_guard = StepGuard(self)
         self.run = Run(self)
         self.records = Records(self)
-        for callback in (self.step_guard, self.run, self.records):
+        for callback in (self.step_guard, self.run, self.records, self.display, Remedies(self)):
             self.add_callback(callback)
 
     def _make_algorithm(self) -> Algorithm:
@@ -171,7 +174,8 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         Raises:
             TooManyFailedEpisodesError: The environment failed too often. A checkpoint has been saved.
         """
-        with self.run.opened(resume_from_checkpoint) as checkpoint, self.failures.training(self):
+        opened, watched = self.run.opened(resume_from_checkpoint), self.failures.training(self)
+        with opened as checkpoint, watched, self.display.shown():
             if self.run.is_over(checkpoint):
                 return self.run.as_it_ended(checkpoint)
             return super().train(checkpoint, trial, ignore_keys_for_eval)
@@ -226,10 +230,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
     def _log_rows(self) -> None:
         """Log the algorithm's own rewards and advantages in place of those of GRPOTrainer's blocks."""
         end_tokens = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        for name, value in row_metrics(self._rows, end_tokens, self.ranks).items():
-            logged = self._metrics["train"].pop(name)[:-1] + ([] if value is None else [value])
-            if logged:
-                self._metrics["train"][name] = logged
+        replace_metrics(self._metrics["train"], row_metrics(self._rows, end_tokens, self.ranks))
         make_printable(self._logs["prompt"])
         make_printable(self._logs["completion"])
         advantages = chain.from_iterable(gather([row.advantage for row in self._rows]))

@@ -46,6 +46,7 @@ def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: st
         torch.random.fork_rng(devices),
         trainer.guard.uncounted(),
         trainer.sampler.evaluating(trainer.args.eval_temperature),
+        trainer.display.evaluating(len(tasks)) as progress,
         generating_equally(trainer.sampler.idle),
     ):
         torch.manual_seed(trainer.args.seed + rank)
@@ -55,6 +56,7 @@ def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: st
             tasks[rank::num_ranks],
             batch_size=trainer.args.per_device_eval_batch_size,
             on_episodes=lambda episodes: trainer.records.evaluated(episodes, panel),
+            progress=lambda count: progress(count * num_ranks),
         )
     results = interleaved(gather(own))
     return Played(summarize(results, trainer.guard.describe()), results)
