@@ -1,7 +1,7 @@
 """The pictures of docs/viewing.md, from two short trainings in generated ALFWorld games.
 
 python examples/demo.py --env alfworld --max-steps 24 --output-dir runs/first
-python examples/demo.py --env alfworld --max-steps 24 --seed 1 --output-dir runs/second
+python examples/demo.py --env alfworld --max-steps 12 --seed 1 --output-dir runs/second
 python benchmarks/view_screenshots.py runs/first runs/second --output docs
 """
 
@@ -15,19 +15,21 @@ from PIL import Image
 
 from trl_3spo.view.page import write_page
 
-COLOURS = 128
+COLOURS = 256
 """Of a picture: enough for text and lines, and a third of the bytes."""
+LATE = 10
+"""Step from which on trees are shown: by then the history knows of states that succeed."""
 
 
 def show_a_tree(page: Any) -> None:
-    """Choose a training tree with a branch, and a step on its way."""
+    """Choose a late training tree of which one walk succeeded, and a step on its way."""
     page.locator("#filters [name=part]").select_option("training")
-    page.locator("#filters [name=outcome]").select_option("solved")
-    page.locator("[role=option]").first.click()
+    page.locator("#filters [name=from]").fill(str(LATE))
+    page.locator("[role=option]", has_text="1 of 2 solved").first.click()
     page.get_by_role("button", name="Open all").click()
     tree = page.get_by_role("tree")
     tree.focus()
-    for _ in range(5):
+    for _ in range(4):
         page.keyboard.press("ArrowDown")
 
 

@@ -2,14 +2,16 @@
 
 import re
 
-import pytest
-
 import browser
+import pytest
+from view_runs import HOSTILE, large_run, record, small_run, step, write_run
+
 from trl_3spo.cli import main
+from trl_3spo.recording.files import append_line
 from trl_3spo.recording.reading import read_run
+from trl_3spo.view.chart import kind_series, success_series
 from trl_3spo.view.data import fitting
 from trl_3spo.view.page import as_script, write_page
-from view_runs import HOSTILE, large_run, record, small_run, step, write_run
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +239,21 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["view", str(tmp_path / "none")])
     assert "There are no records" in capsys.readouterr().err
+
+
+def test_series_are_told_apart_by_panel_kind_and_run(tmp_path):
+    panels = {"eval_seen_success_rate": 0.25, "eval_seen_success_rate/put": 0.5, "eval_seen_success_rate_low": 0.0}
+    line = {"schema": 1, "run": "run", "step": 3, "time": 0.0, "metrics": panels | {"eval_success_rate": None}}
+    run = small_run(tmp_path)
+    append_line(run / "episodes" / "run-log-0.jsonl", line)
+    found = read_run(run)
+    assert success_series([found]) == {
+        "evaluation": [(0.0, 0.2), (10.0, 0.6)],
+        "evaluation (seen)": [(3.0, 0.25)],
+        "training, running mean": [(0.0, 0.2), (10.0, pytest.approx(0.4))],
+    }
+    assert kind_series(found) == {"find": [(0.0, 0.2), (10.0, 0.6)], "put (seen)": [(3.0, 0.5)]}
+    assert {name[:3] for name in success_series([found, found])} == {"A: ", "B: "}
 
 
 def test_a_third_run_is_refused(tmp_path):

@@ -12,11 +12,12 @@ function element(name, attributes = {}, ...children) {
 }
 
 function short(value, digits = 2) {
-  return value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
+  if (value === null || value === undefined) return "–";
+  return value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
 }
 
 function signed(value) {
-  return value > 0 ? "+" + short(value) : short(value);
+  return value >= 0.005 ? "+" + short(value) : short(value);
 }
 
 /* A task by its id, without the folder that it may lie in. */
