@@ -88,38 +88,36 @@ class EpisodeFile:
             file.write(b"".join(map(_line, kept)))
         while self.path.stat().st_size > self._max_bytes and self.share > LEAST_SHARE:
             self.share /= 2
-            self._rewrite(lambda record: self.wants(unit_of(record)))
+            rewrite(self.path, lambda record: self.wants(unit_of(record)), share=self.share)
 
     def go_back(self, keep: Callable[[Record], bool]) -> None:
         """Keep some of the records, and go on with the share that the file was left with."""
         if self.path.exists():
             self.share = min((record["share"] for record in lines_of(self.path)), default=1.0)
-            self._rewrite(keep)
-
-    def _rewrite(self, keep: Callable[[Record], bool]) -> None:
-        """Write the file anew, beside the old one until it is whole."""
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            for record in lines_of(self.path):
-                if keep(record):
-                    file.write(_line(record | {"share": self.share}))
-        os.replace(partial, self.path)
+            rewrite(self.path, keep)
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
+def append_line(path: Path, record: Record) -> None:
     """Add one line to a file, whose folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(_line(record))
 
 
-def rewrite(path: Path, keep: Callable[[Record], bool]) -> None:
-    """Keep some of the lines of a file."""
-    if path.exists():
-        kept = [record for record in lines_of(path) if keep(record)]
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(b"".join(map(_line, kept)))
-        os.replace(partial, path)
+def rewrite(path: Path, keep: Callable[[Record], bool], **changes: Any) -> None:
+    """Write a file anew with some of its records, beside the old one until it is whole.
+
+    Args:
+        path: The file.
+        keep: Says which records stay.
+        changes: Entries that these get.
+    """
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        for record in lines_of(path):
+            if keep(record):
+                file.write(_line(record | changes))
+    os.replace(partial, path)
 
 
 def _line(record: Record) -> bytes:
