@@ -1,7 +1,7 @@
 """The pictures of docs/viewing.md, from two short trainings in generated ALFWorld games.
 
 python examples/demo.py --env alfworld --max-steps 24 --output-dir runs/first
-python examples/demo.py --env alfworld --max-steps 12 --seed 1 --output-dir runs/second
+python examples/demo.py --env alfworld --max-steps 8 --output-dir runs/second
 python benchmarks/view_screenshots.py runs/first runs/second --output docs
 """
 
@@ -15,8 +15,6 @@ from PIL import Image
 
 from trl_3spo.view.page import write_page
 
-COLOURS = 256
-"""Of a picture: enough for text and lines, and a third of the bytes."""
 LATE = 10
 """Step from which on trees are shown: by then the history knows of states that succeed."""
 
@@ -49,7 +47,9 @@ def picture(running: Any, folders: list[Path], file: Path, show: Any, scheme: st
             show(page)
             page.screenshot(path=file, full_page=True)
             assert not complaints, complaints
-    Image.open(file).convert("RGB").quantize(COLOURS).save(file, optimize=True)
+    # The default method has no room for the colours of thin lines.
+    octree, no_dither = Image.Quantize.FASTOCTREE, Image.Dither.NONE
+    Image.open(file).convert("RGB").quantize(256, method=octree, dither=no_dither).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
 
 

@@ -1,5 +1,6 @@
 """The page of a run in a browser: it shows what was recorded, whatever stands in it, and asks for nothing."""
 
+import json
 import re
 
 import browser
@@ -226,6 +227,9 @@ def test_data_cannot_end_its_element():
 def test_a_page_has_room_for_a_share_of_a_large_run(tmp_path):
     trees = read_run(large_run(tmp_path, 4000, size=100)).trees
     kept = fitting(trees, 1_000_000)
+    assert sum(len(json.dumps(tree.episodes)) for tree in kept) > 900_000, (
+        "where there is no evaluation its room is used"
+    )
     assert 0 < len(kept) < len(trees)
     assert kept == fitting(trees, 1_000_000)
     assert fitting(trees, 10**9) == trees

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         "runs", nargs="+", type=Path, metavar="RUN", help="output folder of a run; two stand side by side"
     )
     view.add_argument("--output", type=Path, help="file to write; default: view.html in the (first) run's folder")
-    view.add_argument("--max-megabytes", type=float, default=40.0, help="of records on the page; some are left out")
+    view.add_argument("--max-megabytes", type=float, default=80.0, help="of records on the page; some are left out")
     view.set_defaults(run=_view)
     return parser
 

@@ -1,6 +1,7 @@
 """What the page is given of a run: its trees and episodes as plain data, every text once."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,16 +64,16 @@ def run_data(run: RecordedRun, max_bytes: int) -> dict[str, Any]:
 def fitting(trees: Sequence[Tree], max_bytes: int) -> list[Tree]:
     """Return trees that take so many bytes: training and evaluation each have half, and what the other leaves."""
     sizes = [len(json.dumps(tree.episodes, default=str)) for tree in trees]
-    if sum(sizes) <= max_bytes:
-        return list(trees)
-    order = sorted(range(len(trees)), key=lambda i: place(0, unit_of(trees[i].first)))
-    kept: set[int] = set()
-    for phase in ("train", "eval"):
-        room = max_bytes // 2
-        for i in order:
-            if trees[i].first["phase"] == phase and sizes[i] <= room:
-                kept.add(i)
-                room -= sizes[i]
+    phases = [str(tree.first["phase"]) for tree in trees]
+    wanted: Counter[str] = Counter()
+    for phase, size in zip(phases, sizes, strict=True):
+        wanted[phase] += size
+    rooms = {phase: max(max_bytes // 2, max_bytes - (sum(sizes) - wanted[phase])) for phase in wanted}
+    kept = []
+    for i in sorted(range(len(trees)), key=lambda i: place(0, unit_of(trees[i].first))):
+        if sizes[i] <= rooms[phases[i]]:
+            kept.append(i)
+            rooms[phases[i]] -= sizes[i]
     return [trees[i] for i in sorted(kept)]
 
 

@@ -16,7 +16,7 @@ from trl_3spo.view.chart import SERIES_COLOURS, Series, draw, kind_series, succe
 from trl_3spo.view.data import run_data
 
 SCRIPTS = ("parts.js", "tree.js", "replay.js", "page.js")
-MEGABYTES = 40.0
+MEGABYTES = 80.0
 """Megabytes of records that a page is made of by default: browsers open the file at once."""
 
 
