@@ -34,6 +34,7 @@ def test_examples_are_tried_out(name, tmp_path, capsys):
     result = json.loads((tmp_path / "results.json").read_text())
     assert (result["step"], result["settings"]["max_steps"], result["settings"]["tiny"]) == (1, 1, True)
     assert result["metrics"]["eval_success_rate"] == result["evaluations"][""]["success"]["rate"]
+    assert {"environment", "model_name_or_path", "learning_rate"} <= result["settings"].keys()
     assert {"python", "torch", "trl", "trl_3spo"} <= result["versions"].keys()
     assert {x["step"] for x in records_of(tmp_path, "eval")} == {1}
     assert {x["step"] for x in records_of(tmp_path, "train")} == {0}

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint_wanted(script, args))
         if trainer.run.stop_reason == SIGTERM:
             sys.exit(EXIT_CODES[SIGTERM])  # there is no time left to evaluate
-        _finish(trainer, script)
+        _finish(trainer, asdict(script) | asdict(model_config))
     if trainer.run.stop_reason is not None:
         sys.exit(EXIT_CODES[trainer.run.stop_reason])
 
@@ -132,18 +132,18 @@ def checkpoint_wanted(script: TrainArguments, args: ThreeSPOConfig) -> str | boo
     return "auto" if script.auto_resume else WORDS.get(str(given).lower(), given)
 
 
-def _finish(trainer: ThreeSPOTrainer, script: TrainArguments) -> None:
+def _finish(trainer: ThreeSPOTrainer, settings: dict[str, Any]) -> None:
     args = trainer.args
     metrics = trainer.evaluate()
     trainer.accelerator.print(metrics)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        write_results(Path(args.output_dir), _results(trainer, script, metrics))
+        write_results(Path(args.output_dir), _results(trainer, settings, metrics))
     if args.push_to_hub:
         trainer.push_to_hub()
 
 
-def _results(trainer: ThreeSPOTrainer, script: TrainArguments, metrics: dict[str, float]) -> dict[str, Any]:
+def _results(trainer: ThreeSPOTrainer, settings: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
     """Return what is known at the end of a training; `to_dict` of transformers leaves out what is secret."""
     return {
         "command": "train",
@@ -151,7 +151,7 @@ def _results(trainer: ThreeSPOTrainer, script: TrainArguments, metrics: dict[str
         "stop_reason": trainer.run.stop_reason,
         "metrics": metrics,
         "evaluations": {panel: x.to_dict() for panel, x in trainer.evaluations.items()},
-        "settings": asdict(script) | trainer.args.to_dict(),
+        "settings": settings | trainer.args.to_dict(),
         "versions": versions("torch", "transformers", "trl"),
     }
 
