@@ -32,10 +32,13 @@ def show_a_tree(page: Any) -> None:
 
 
 def show_two_runs(page: Any) -> None:
-    """Choose a task that both runs have sampled."""
+    """Choose a task that both runs have evaluated, late in one of them."""
     page.locator("#filters [name=part]").select_option("evaluation")
-    page.locator("#filters [name=outcome]").select_option("solved")
+    page.locator("#filters [name=from]").fill("4")
     page.locator("#list-0-0").click()
+    for tree in page.get_by_role("tree").all():
+        tree.press("ArrowDown")
+        tree.press("ArrowDown")
 
 
 def picture(running: Any, folders: list[Path], file: Path, show: Any, scheme: str, height: int) -> None:
