@@ -146,6 +146,14 @@ def test_evaluations_are_recorded_whole(tmp_path):
     assert log["metrics"]["eval_seen_success_rate"] == metrics["eval_seen_success_rate"]
 
 
+def test_a_policy_that_was_not_asked_has_no_action(tmp_path):
+    trainer = spoken(tmp_path, max_prompt_tokens=1)
+    trainer.evaluate()
+    (step,) = records(tmp_path, "eval")[0]["steps"]
+    assert (step["action"], step["unasked"]) == (None, "prompt_overflow")
+    assert records(tmp_path, "eval")[0]["stop_reason"] == "prompt_overflow"
+
+
 def test_a_resumed_run_has_every_episode_once(tmp_path):
     settings = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
     spoken(tmp_path, max_steps=6, **settings).train()

@@ -195,6 +195,17 @@ def test_hostile_text_is_text(chromium, tmp_path):
         assert complaints == []
 
 
+def test_steps_without_answer_or_action_are_said(chromium, tmp_path):
+    steps = [step(1, 0, None), step(2, 1, ""), step(3, 2, "", unasked="prompt_overflow", action=None, is_final=True)]
+    write_page([write_run(tmp_path, [record(steps)])], tmp_path / "view.html")
+    with browser.opened(chromium, tmp_path / "view.html") as (page, complaints):
+        assert [row.split()[-1] for row in rows(page)] == ["start", "?", "action)", "prompt_overflow)"]
+        page.get_by_role("button", name="Last step").click()
+        assert "not recorded" in page.locator(".bubble.model").first.inner_text()
+        assert "(not asked: prompt_overflow)" in page.locator(".bubble.model").last.inner_text()
+        assert complaints == []
+
+
 def test_ten_thousand_nodes_stay_usable(chromium, tmp_path):
     run = large_run(tmp_path / "large", 10_000)
     write_page([run], tmp_path / "view.html")

@@ -7,6 +7,7 @@ from typing import Any
 from trl_3spo.algorithm.base import Judgement, Row
 from trl_3spo.algorithm.records import Episode, Sample, Visit
 from trl_3spo.algorithm.tally import REWARD_PARTS
+from trl_3spo.environments.failures import NoAction
 
 SCHEMA = 1
 """Version of the form. A reader refuses records of a later one."""
@@ -39,9 +40,10 @@ def answer(sample: Sample | None, visit: Visit) -> Record:
         sample: The answer; `None` where it is not known any more, which is so of steps before a resume.
         visit: Where it led.
     """
+    unasked = {"unasked": str(visit.action)} if isinstance(visit.action, NoAction) else {}
     known = {
         "completion": None if sample is None else sample.text,
-        "action": None if visit.action is None else str(visit.action),
+        "action": None if visit.action is None or unasked else str(visit.action),
         "is_malformed": visit.is_malformed,
         "is_inadmissible": visit.is_inadmissible,
         "is_cut_off": sample is not None and sample.is_cut_off,
@@ -51,7 +53,7 @@ def answer(sample: Sample | None, visit: Visit) -> Record:
     }
     parts = visit.result.info.get(REWARD_PARTS)
     paid_parts = {"paid_parts": numbers(parts)} if isinstance(parts, Mapping) and parts else {}
-    return known | arrival(visit) | paid_parts
+    return known | unasked | arrival(visit) | paid_parts
 
 
 def credit(row: Row | None, *, is_trained_on: bool) -> Record:

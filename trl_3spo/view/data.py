@@ -21,6 +21,7 @@ ANSWER = (
     "reward",
     "reward_parts",
     "score_after",
+    "unasked",
 )
 STEP = ("group_size", "num_visits", "score_before", "value")
 EPISODE = ("branch", "end", "num_steps", "return", "stop_reason", "success")

@@ -20,6 +20,12 @@ function signed(value) {
   return value >= 0.005 ? "+" + short(value) : short(value);
 }
 
+/* The action of an answer in a row of text. */
+function actionOf(answer, texts) {
+  if (answer.unasked !== undefined) return `(not asked: ${oneLine(answer.unasked)})`;
+  return answer.action === null ? "?" : oneLine(texts[answer.action]) || "(no action)";
+}
+
 /* A task by its id, without the folder that it may lie in. */
 function nameOf(item) {
   return item.task.slice(item.task.lastIndexOf("/") + 1) || item.task;

@@ -78,7 +78,7 @@ class Replay {
   told(node, isCurrent) {
     const answer = node.answers[0];
     const text = answer.completion === null ? "(not recorded: it was given before the run was resumed)" : this.texts[answer.completion];
-    const action = answer.action === null ? "" : this.texts[answer.action];
+    const action = answer.unasked !== undefined ? actionOf(answer, this.texts) : answer.action === null ? "" : this.texts[answer.action];
     return element(
       "article", { class: `step${isCurrent ? " current" : ""}` },
       element("h4", {}, `Step ${node.depth}`),
@@ -111,7 +111,7 @@ class Replay {
     if (others.length < 2) return null;
     const rows = others.map(({ child, answer }) => element(
       "tr", {}, element("td", {}, MARKS[child.role]),
-      element("td", {}, element("pre", {}, answer.action === null ? "?" : oneLine(this.texts[answer.action]) || "(no action)")),
+      element("td", {}, element("pre", {}, actionOf(answer, this.texts))),
       element("td", {}, short(answer.score_after)), element("td", {}, short(answer.reward)),
       element("td", { class: signOf(answer.advantage) }, answer.advantage === undefined ? "–" : signed(answer.advantage)),
     ));

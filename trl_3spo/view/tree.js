@@ -134,7 +134,7 @@ class TreeView {
   row(index) {
     const { node, inset } = this.rows[index];
     const answer = node.answers[0];
-    const name = !answer ? "start" : answer.action === null ? "?" : oneLine(this.texts[answer.action]) || "(no action)";
+    const name = answer ? actionOf(answer, this.texts) : "start";
     const before = node.score_before ?? null;
     const after = answer ? answer.score_after : node.score;
     const twist = node.children.length ? (node.isOpen ? "▾" : "▸") : "";
