@@ -66,7 +66,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: $(PINS) | $(VENV)/bin/python
-	$(PIP) --constraint constraints.txt --editable '.[plots]'
+	$(PIP) --constraint constraints.txt --editable '.[plots,view]'
 	touch $@
 
 $(VENV)/dev.stamp: $(PINS) | $(VENV)/bin/python

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from controls import Control, controls
 from provenance import provenance
-from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, TrainerState
+from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
 from trl_3spo import (
@@ -40,6 +40,7 @@ from trl_3spo.algorithm.branching import at_the_root
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.training.agent_trainer import AgentTrainer
+from trl_3spo.training.display import Display
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from demo_world import DemoWorld, Tasks
@@ -149,7 +150,7 @@ def make_trainer(
         callbacks=[Budget(budget)],
         algorithm=control_of(method, tasks, config),
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(Display)
     return trainer
 
 

@@ -167,6 +167,7 @@ def main() -> None:
     (folder / "results.json").write_text(json.dumps(record, indent=1))
     plot(curve.points, world.unseen, folder / "success_rate.png")
     print(f"\n{result}\n\n{curve.num_actions:.0f} sampled actions in {seconds:.0f} s. All files: {folder}")
+    print(f"To look at its episodes: trl-3spo view {folder}")
 
 
 if __name__ == "__main__":

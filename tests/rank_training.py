@@ -16,7 +16,7 @@ from engine_stand_ins import HttpClient, InProcess
 from training import WORDS, config_for, corridor_trainer
 from trl_3spo import ThreeSPOTrainer
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task
-from trl_3spo.evaluation.policies import load_tokenizer
+from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer
 from trl_3spo.training import engine
 
 # A server that has imported everything once forks the processes.
@@ -257,3 +257,9 @@ def resume(rank, folder, checkpoint):
     trainer.algorithm.load_state_dict = remember
     trainer.train(resume_from_checkpoint=str(checkpoint))
     return begun | {"num_updates": trainer.state.global_step}
+
+
+def evaluate_alone(rank, folder, num_episodes):
+    """Evaluate a saved model without a trainer, the episodes shared out between the processes."""
+    env = UnevenEnv()
+    return evaluate_checkpoint(str(folder), env, num_episodes=num_episodes, max_completion_length=4, batch_size=1)

@@ -5,7 +5,6 @@ import json
 import pkgutil
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,9 @@ from trl_3spo import cli
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
 from trl_3spo.environments.corridor import CorridorEnv
+from trl_3spo.evaluation.panel_sample import sample_panel
 from trl_3spo.evaluation.policies import evaluate_checkpoint
+from trl_3spo.recording.reading import read_run
 
 CORRIDOR = "trl_3spo.environments.corridor:CorridorEnv"
 
@@ -55,11 +56,15 @@ def test_evaluate(checkpoint, tmp_path, capsys):
     run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "new" / "result.json")
     result = json.loads((tmp_path / "new" / "result.json").read_text())
     assert result == json.loads(capsys.readouterr().out)
+    folder = Path(checkpoint) / "evaluation"
+    assert json.loads((folder / "results.json").read_text()) == {"schema": 1, "command": "evaluate"} | result
+    assert len(read_run(folder).trees) == 9
     env = CorridorEnv(length=4, max_steps=5)
+    tasks = sample_panel(env.tasks(), 3)
     expected = evaluate_checkpoint(
-        checkpoint, env, env.tasks()[:3], num_episodes=9, temperature=1.5, max_completion_length=1, seed=4
+        checkpoint, env, tasks, num_episodes=9, temperature=1.5, max_completion_length=1, seed=4
     )
-    assert {name: result[name] for name in asdict(expected)} == asdict(expected)
+    assert {name: result[name] for name in expected.to_dict()} == expected.to_dict()
     assert (result["settings"]["model"], result["settings"]["temperature"]) == (checkpoint, 1.5)
     assert result["settings"]["chat_template_kwargs"] == {"enable_thinking": False}
     assert result["versions"]["trl_3spo"] == trl_3spo.__version__
@@ -72,7 +77,7 @@ def test_demos(tmp_path, suffix, kind):
     run("demos", "--env-options", *world, "--num-tasks", 3, "--noise", 0.2, "--seed", 6, "--output", file)
     written = load_dataset(kind, data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     env = AlfworldEnv(generated=4, seed=2, num_receptacles=(4, 8), num_objects=(4, 10))
-    assert list(written) == list(demonstrate(env, env.tasks()[:3], noise=0.2, seed=6))
+    assert list(written) == list(demonstrate(env, sample_panel(env.tasks(), 3), noise=0.2, seed=6))
 
 
 @pytest.mark.parametrize(

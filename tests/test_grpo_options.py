@@ -141,7 +141,7 @@ def test_half_precision_needs_an_accelerator(tmp_path):
         config_for(tmp_path, fp16=True)
 
 
-@pytest.mark.parametrize("metric", [None, "loss", "eval_loss"])
+@pytest.mark.parametrize("metric", ["loss", "eval_loss"])
 def test_the_best_model_is_chosen_by_a_metric_that_there_is(tmp_path, metric):
     choosing = {"load_best_model_at_end": True, "eval_strategy": "steps", "save_strategy": "steps"}
     steps = {"eval_steps": 1, "save_steps": 1}
@@ -150,6 +150,8 @@ def test_the_best_model_is_chosen_by_a_metric_that_there_is(tmp_path, metric):
     trainer = corridor_trainer(tmp_path, **choosing, **steps, metric_for_best_model="success_rate")
     trainer.train()
     assert trainer.state.best_metric is not None
+    args = config_for(tmp_path, **choosing, **steps)
+    assert (args.metric_for_best_model, args.greater_is_better) == ("eval_success_rate", True)
 
 
 # -- warned of ---------------------------------------------------------------------------------------------------------

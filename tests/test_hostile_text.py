@@ -16,9 +16,8 @@ from trl_3spo.environments.base import Observation, Task
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.demonstrations import Advice, demonstrate
 from trl_3spo.environments.plain_text import encodable, encodable_messages, printable, printable_messages
-from trl_3spo.evaluation import panel_hash
+from trl_3spo.evaluation import EpisodeResult, panel_hash, summarize
 from trl_3spo.evaluation.model_card import environment_section
-from trl_3spo.evaluation.panel import EpisodeResult, summarize
 from trl_3spo.evaluation.policies import evaluate_checkpoint
 from trl_3spo.tiny import word_tokenizer
 

@@ -16,7 +16,7 @@ from trl_3spo.environments.base import Observation, StepResult, Task, Turn
 from trl_3spo.environments.conversation import conversation
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.mixed import MixedEnvironment
-from trl_3spo.evaluation.panel import kinds_of
+from trl_3spo.evaluation.results import kinds_of
 from trl_3spo.testing import check_environment
 from trl_3spo.tiny import word_tokenizer
 from trl_3spo.training.task_choice import chosen_tasks

@@ -25,6 +25,8 @@ TORCH_FREE = [
     "environments.corridor",
     "environments.webshop",
     "evaluation",
+    "recording.results",
+    "view.page",
     "testing",
 ]
 PINS = ["constraints.txt", "requirements-openenv.txt", "requirements-textworld.txt"]

@@ -23,6 +23,7 @@ from rank_training import (
 )
 from training import corridor_trainer, tokenizer_for, untrained
 from trl_3spo.algorithm.history import StateHistory
+from trl_3spo.evaluation.panel_sample import sample_panel
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_tokenizer
 from trl_3spo.reliability.ranks import OtherRankFailedError, failing_together, gather
 
@@ -104,7 +105,7 @@ def test_an_evaluation_is_that_of_one_process(ranks):
     folder, _, seen = ranks
     env = UnevenEnv(length=3)
     load_tokenizer(str(folder / "base")).save_pretrained(folder)
-    alone = evaluate_checkpoint(str(folder), env, env.tasks()[:3], max_completion_length=1)
+    alone = evaluate_checkpoint(str(folder), env, sample_panel(env.tasks(), 3), max_completion_length=1)
     assert alone.success.num_episodes == 3
     assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
 
@@ -134,7 +135,7 @@ def test_where_one_rank_fails_all_end_and_say_why(tmp_path):
 
 def test_a_model_in_shards_is_gathered_by_all_or_none(tmp_path):
     """Where one rank stops generating before the other, the collectives of the two no longer fit together."""
-    base, tasks = save_base(tmp_path), UnevenEnv().tasks()[:3]
+    base, tasks = save_base(tmp_path), sample_panel(UnevenEnv().tasks(), 3)
     seen = on_ranks(2, evaluate_in_shards, tmp_path, base)
     assert [x["shard"] for x in seen] == ["DTensor", "DTensor"]
     assert [x["num_calls"] for x in seen] == [12, 12]

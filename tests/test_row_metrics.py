@@ -1,22 +1,22 @@
-"""TRL's metrics over the rows that are trained on, worked by hand, and where a training logs them."""
+"""Metrics over the rows that are trained on, worked by hand, and where a training logs them."""
 
 import pytest
 
 from training import SpokenCorridor, corridor_trainer
 from trl_3spo.algorithm.base import Alone, Row
 from trl_3spo.algorithm.records import Sample
-from trl_3spo.training.row_metrics import row_metrics
+from trl_3spo.training.row_metrics import REWARD, replace_metrics, row_metrics
 
 END = 9
 
 
-def row(reward, group, length, *, ended=True, is_padding=False):
+def row(reward, group, length, *, advantage=0.0, ended=True, is_padding=False):
     ids = [1] * (length - 1) + [END if ended else 1]
-    return Row(Sample([], [], ids, ""), reward, 0.0, group, is_padding)
+    return Row(Sample([], [], ids, ""), reward, advantage, group, is_padding)
 
 
 ROWS = [
-    row(1.0, 0, 2),
+    row(1.0, 0, 2, advantage=0.5),
     row(0.0, 0, 4),
     row(0.5, 1, 3, ended=False),
     row(0.5, 1, 3),
@@ -29,15 +29,11 @@ def test_worked():
     assert metrics["reward"] == 0.5
     # Squared differences from the mean 0.25, 0.25, 0, 0 over 4 − 1
     assert metrics["reward_std"] == pytest.approx((0.5 / 3) ** 0.5)
-    assert metrics["frac_reward_zero_std"] == 0.5
+    assert metrics["frac_groups_without_signal"] == 0.5
     assert metrics["completions/clipped_ratio"] == 0.25
     lengths = [metrics[f"completions/{name}_length"] for name in ("mean", "min", "max")]
     assert lengths == [3.0, 2.0, 4.0]
     assert [metrics[f"completions/{name}_terminated_length"] for name in ("mean", "min", "max")] == [3.0, 2.0, 4.0]
-    assert (metrics["rewards/transition_reward/mean"], metrics["rewards/transition_reward/std"]) == (
-        metrics["reward"],
-        metrics["reward_std"],
-    )
 
 
 def test_groups_of_other_ranks_are_other_groups():
@@ -45,15 +41,23 @@ def test_groups_of_other_ranks_are_other_groups():
         rank, num_ranks = 0, 2
 
         def gather(self, value):
-            return [value, [(0, reward + 1.0, *rest) for _, reward, *rest in value[:1]]]
+            return [value, [(0, reward + 1.0, 0.0, *rest) for _, reward, _, *rest in value[:1]]]
 
     metrics = row_metrics(ROWS, {END}, Twins())
-    assert metrics["frac_reward_zero_std"] == pytest.approx(2 / 3), "a group of one, on the other rank, is flat as well"
+    assert metrics["frac_groups_without_signal"] == pytest.approx(2 / 3), "group 0 of the other rank is another group"
     assert metrics["reward"] == pytest.approx((2.0 + 2.0) / 5)
 
 
 def test_without_rows_there_is_nothing_to_log():
     assert set(row_metrics([row(1.0, 0, 2, is_padding=True)], {END}, Alone()).values()) == {None}
+
+
+def test_they_take_the_place_of_what_trl_logged_last():
+    logged = {"reward": [0.25, 9.0], "frac_reward_zero_std": [0.1], f"rewards/{REWARD}/mean": [9.0], "loss": [1.0]}
+    replace_metrics(logged, {"reward": 0.5, "frac_groups_without_signal": 0.125, "reward_std": None})
+    assert logged == {"loss": [1.0], "reward": [0.25, 0.5], "frac_groups_without_signal": [0.125]}
+    replace_metrics(logged, {"frac_groups_without_signal": 0.25})
+    assert logged["frac_groups_without_signal"] == [0.125, 0.25]
 
 
 def test_a_training_logs_them(tmp_path):

@@ -72,7 +72,7 @@ def test_groups_without_signal_are_those_left_out():
         single, double = metrics["group_size/1"][0], metrics["group_size/2"][0]
         num_groups = metrics["sampled_actions"][0] / (single + 2 * double)
         assert metrics["rows_left_out"] == [0.0]
-        assert metrics["frac_groups_without_signal"][0] == pytest.approx(1 - kept / num_groups)
+        assert metrics["frac_sampled_groups_without_signal"][0] == pytest.approx(1 - kept / num_groups)
         shares.append(1 - kept / num_groups)
     assert max(shares) > 0
 
@@ -81,7 +81,7 @@ def test_groups_without_signal_are_those_left_out():
 def test_without_signal_nothing_is_returned(options):
     three_spo = algorithm(max_idle_rounds=3, **options)
     assert three_spo.collect(Rotating("dance"), capacity=40) == []
-    assert three_spo.metrics()["frac_groups_without_signal"] == [1.0]
+    assert three_spo.metrics()["frac_sampled_groups_without_signal"] == [1.0]
 
 
 def test_a_resumed_algorithm_goes_on_as_if_nothing_had_been():

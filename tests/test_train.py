@@ -16,6 +16,8 @@ from transformers import GPT2Config
 from trl_3spo import ThreeSPOConfig, cli
 from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.train import _memory_report, make_trainer, parse
+from trl_3spo.recording.files import lines_of
+from trl_3spo.recording.results import write_results
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"]
@@ -29,6 +31,24 @@ def test_examples_are_tried_out(name, tmp_path, capsys):
     assert output.index("Memory plan") < output.index("eval_success_rate_low")
     saved = json.loads((tmp_path / "config.json").read_text())
     assert (saved["model_type"], saved["hidden_size"]) == ("qwen2", 64)
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert (result["step"], result["settings"]["max_steps"], result["settings"]["tiny"]) == (1, 1, True)
+    assert result["metrics"]["eval_success_rate"] == result["evaluations"][""]["success"]["rate"]
+    assert {"environment", "model_name_or_path", "learning_rate"} <= result["settings"].keys()
+    assert {"python", "torch", "trl", "trl_3spo"} <= result["versions"].keys()
+    assert {x["step"] for x in records_of(tmp_path, "eval")} == {1}
+    assert {x["step"] for x in records_of(tmp_path, "train")} == {0}
+
+
+def records_of(folder, phase):
+    (file,) = (folder / "episodes").glob(f"*-{phase}-0.jsonl")
+    return list(lines_of(file))
+
+
+def test_results_keep_no_secret(tmp_path):
+    settings = parse(["--output_dir", str(tmp_path), "--hub_token", "hf_secret", *HERE])[1].to_dict()
+    write_results(tmp_path, {"settings": settings})
+    assert "hf_secret" not in (tmp_path / "results.json").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

@@ -43,6 +43,8 @@ HOOKS = {
     "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "_push_from_checkpoint": ["self", "checkpoint_folder"],
     "evaluate": ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"],
+    "predict": ["self", "test_dataset", "ignore_keys", "metric_key_prefix"],
+    "save_model": ["self", "output_dir", "_internal_call"],
     "create_model_card": ["self", "model_name", "dataset_name", "tags"],
 }
 

@@ -44,9 +44,12 @@ class AfterStep(Loop):
             plan = self.forest.plan(capacity)
             samples = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
             groups = self.forest.record(plan, samples)
-        credited = with_signal(self.credit.rows(samples, groups))
+        every = self.credit.rows(samples, groups)
+        credited = with_signal(every)
         self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
-        self.observe(self.forest.take_ended())
+        episodes = self.forest.take_ended()
+        self.show(groups, samples, every, episodes)
+        self.observe(episodes)
         return num_rows(samples), credited
 
     def _is_done(self, size: int, capacity: int, num_rounds: int) -> bool:

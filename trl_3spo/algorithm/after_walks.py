@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 Observe = Callable[[Sequence[Episode]], None]
 """Writes ended episodes to the history of all ranks; a collective."""
 
+Show = Callable[[list[Group], list[list[Sample]], list[list[Row]], list[Episode]], None]
+"""Shows a round to whoever keeps records."""
+
 
 @dataclass(eq=False)
 class Loop:
@@ -30,6 +33,7 @@ class Loop:
         tally: Takes in what is to be logged.
         ranks: Ranks that go on together.
         max_rounds: Rounds without signal after which nothing is returned.
+        show: Shows every round before it is observed.
     """
 
     forest: Forest
@@ -38,6 +42,7 @@ class Loop:
     tally: Tally
     ranks: Ranks
     max_rounds: int
+    show: Show
 
 
 class AfterWalks(Loop):
@@ -63,7 +68,9 @@ class AfterWalks(Loop):
             num_trees = self.forest.start(self.forest.num_trees_for(capacity))
             samples, groups = self._walk(sampler)
         episodes = self.forest.take_ended()
-        credited = with_signal(self.credit.rows(samples, groups, episodes))
+        every = self.credit.rows(samples, groups, episodes)
+        credited = with_signal(every)
+        self.show(groups, samples, every, episodes)
         self.tally.counts["groups_without_signal"] += len(groups) - len(credited)
         if num_trees > 0:
             self.forest.expect(sum(map(len, samples)) / num_trees)

@@ -4,10 +4,7 @@ from collections.abc import Callable
 
 from trl_3spo.algorithm.records import Visit
 from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.environments.failures import EpisodeFailedError, NoAction
-
-PROMPT_OVERFLOW = "prompt_overflow"
-"""Stop reason of an episode whose prompt no longer fits the model."""
+from trl_3spo.environments.failures import PROMPT_OVERFLOW, EpisodeFailedError, NoAction
 
 Prompt = list[Message]
 

@@ -4,12 +4,12 @@ The trainer owns the model, the algorithm owns everything else: which states are
 action is credited with. Neither torch nor TRL is needed here, so the same algorithm trains a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from trl_3spo.algorithm.records import Sample, Visit
+from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ class Row:
         advantage: What the loss is weighted with.
         group: Number of the group that the sample was compared in. Rows of a batch with equal numbers are one group.
         is_padding: A repetition that only fills the batch up and takes no part in the loss.
+        parts: What the reward is the sum of, by name, where the algorithm tells.
     """
 
     sample: Sample
@@ -34,6 +35,46 @@ class Row:
     advantage: float = 0.0
     group: int = 0
     is_padding: bool = False
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Judgement(NamedTuple):
+    """What an algorithm knows of a state.
+
+    Args:
+        score: S(s) in [0, 1].
+        value: p(s), the return expected, as a share of the most there is.
+        num_visits: N(s), which may be fractional where counts fade.
+    """
+
+    score: float
+    value: float
+    num_visits: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round of sampling has found, before any of it is written to the history.
+
+    Args:
+        groups: What was sampled.
+        samples: For every group its samples, in the order of its transitions.
+        rows: For every group the rows credited so far; none where the credit comes later.
+        ended: Episodes that ended in it.
+        searched_on: Roots of the trees that go on in a later round.
+        judge: Says what is known of a state now; `None` where the algorithm scores no states.
+    """
+
+    groups: Sequence[Group]
+    samples: Sequence[Sequence[Sample]]
+    rows: Sequence[Sequence[Row]]
+    ended: Sequence[Episode]
+    searched_on: Collection[Visit] = ()
+    judge: Callable[[Visit], Judgement] | None = None
+
+
+OnRound = Callable[[Round], None]
+"""Is shown every round. It must not change anything, nor draw random numbers."""
 
 
 class Sampler(Protocol):
@@ -73,7 +114,10 @@ class Alone:
 
 
 class Algorithm(Protocol):
-    """What is sampled, and what it earned. All ranks make the same calls of `Ranks.gather`."""
+    """What is sampled, and what it earned. All ranks make the same calls of `Ranks.gather`.
+
+    An algorithm that has an attribute `on_round` shows its rounds there, and its episodes are recorded: see `OnRound`.
+    """
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample, and return this rank's rows with their credit.

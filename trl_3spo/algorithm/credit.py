@@ -213,15 +213,21 @@ class Credit:
         if not kept:
             return []
         visits = [transition.visit for _, transition in kept]
-        rewards = [x.text_reward + self._reward(group.origin, transition, outcomes) for x, transition in kept]
+        parts = [self._parts(group.origin, x, outcomes) | text_part(sample) for sample, x in kept]
+        rewards = [float(sum(x.values())) for x in parts]
         advantages = self._advantages(np.array(rewards), len(set(visits)))
-        triples = zip([sample for sample, _ in kept], rewards, advantages.tolist(), strict=True)
-        return [Row(sample, reward, advantage, number) for sample, reward, advantage in triples]
+        each = zip([sample for sample, _ in kept], rewards, advantages.tolist(), parts, strict=True)
+        return [Row(sample, reward, advantage, number, parts=x) for sample, reward, advantage, x in each]
 
-    def _reward(self, origin: Visit, transition: Transition, outcomes: Outcomes | None) -> float:
+    def _parts(self, origin: Visit, transition: Transition, outcomes: Outcomes | None) -> dict[str, float]:
         if outcomes is None:
-            return transition.reward
-        return self._scorer.reward(origin, transition.visit, outcomes.get(transition.visit))
+            return dict(transition.parts) or {"score": transition.reward}
+        return self._scorer.reward_parts(origin, transition.visit, outcomes.get(transition.visit))
+
+
+def text_part(sample: Sample) -> dict[str, float]:
+    """Return what reward functions gave an answer's text, if anything."""
+    return {"text": sample.text_reward} if sample.text_reward else {}
 
 
 def is_sound(sample: Sample, visit: Visit) -> bool:

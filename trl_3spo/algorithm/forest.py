@@ -161,7 +161,8 @@ class Forest:
         return groups
 
     def _group(self, origin: Visit, reached: Sequence[Visit]) -> Group:
-        return Group(origin, tuple(Transition(visit, self._scorer.reward(origin, visit)) for visit in reached))
+        each = [(visit, self._scorer.reward_parts(origin, visit)) for visit in reached]
+        return Group(origin, tuple(Transition(visit, sum(parts.values()), parts) for visit, parts in each))
 
     def take_ended(self) -> list[Episode]:
         """Return the episodes that have ended since the last call, for the history to observe."""

@@ -1,17 +1,20 @@
 """Frozen records of what the search has done: visits, transitions, groups, episodes."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.environments.answers import Malformed
 from trl_3spo.environments.base import Environment, Key, Message, Observation, StepResult, Task, Turn
-from trl_3spo.environments.failures import EpisodeFailedError
+from trl_3spo.environments.failures import PROMPT_OVERFLOW, EpisodeFailedError
 from trl_3spo.environments.way import never_begun
+
+StopReason = Literal["success", "failure", "max_steps", "prompt_overflow", "cut_off", "malformed", "dropped"]
+"""Why an episode ended, see `Episode.stop_reason`."""
 
 
 def digest(key: Key) -> int:
@@ -31,6 +34,7 @@ class Sample:
         text: The completion as text.
         logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
         text_reward: Weighted sum of what reward functions gave the completion. It counts for this step alone.
+        is_cut_off: Whether the completion ends at the limit on its tokens, and not by itself.
     """
 
     prompt: list[Message]
@@ -40,6 +44,7 @@ class Sample:
     text: str = ""
     logps: list[float] | None = None
     text_reward: float = 0.0
+    is_cut_off: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +188,12 @@ class Transition:
     Args:
         visit: The state reached.
         reward: R of Eq. 2, by what was known when the action was taken.
+        parts: What it is the sum of, by name.
     """
 
     visit: Visit
     reward: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +238,34 @@ class Episode:
     def paid(self) -> float:
         """What the environment paid in all, in its own unit."""
         return float(sum(visit.result.reward for visit in self.end.path()))
+
+    @property
+    def stop_reason(self) -> StopReason:
+        """Why it ended. Reasons are disjoint: the first of these that holds.
+
+        - `dropped`: The environment failed, so that the episode is void.
+        - `success`: The environment ended the task, solved.
+        - `prompt_overflow`: The next prompt would not have fitted, even without any past turn.
+        - `max_steps`: A limit on steps was reached, the environment's own or `max_episode_steps`. Whatever else makes
+          an environment truncate an episode counts here as well.
+        - `cut_off`: The environment ended the task, unsolved, on an answer that names no action and that
+          `max_completion_length` had cut off.
+        - `malformed`: The same on an answer that names no action and was not cut off.
+        - `failure`: The environment ended the task, unsolved, on an answer that names an action.
+
+        In most worlds an answer without an action changes nothing and the episode goes on. Shares of answers, such as
+        `malformed_share`, count these. Worlds whose episodes end with the first answer that calls no tool end on it.
+        """
+        result = self.end.result
+        if self.end.has_failed:
+            return "dropped"
+        if result.success:
+            return "success"
+        if not result.terminated:
+            return "prompt_overflow" if result.info.get("stop_reason") == PROMPT_OVERFLOW else "max_steps"
+        if not self.end.is_malformed:
+            return "failure"
+        return "cut_off" if self.end.sample is not None and self.end.sample.is_cut_off else "malformed"
 
     def worths(self, discount: float = 1.0, objective: Objective = SUCCESS) -> dict[int, float]:
         """What each state on the path turned out to be worth, by the digests of its score keys.

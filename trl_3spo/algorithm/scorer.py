@@ -76,11 +76,15 @@ class StateScorer:
 
     def reward(self, origin: Visit, reached: Visit, outcome: float | None = None) -> float:
         """Return R of Eq. 2 for the step from one visit to another, see `next_score`."""
+        return sum(self.reward_parts(origin, reached, outcome).values())
+
+    def reward_parts(self, origin: Visit, reached: Visit, outcome: float | None = None) -> dict[str, float]:
+        """Return what `reward` is the sum of: novelty, score, success and penalty."""
         options = self._options
         num_visits = self.estimate(origin).num_visits
         weight = scoring.novelty_weight(num_visits, options.novelty_decay_rate, options.novelty_weight)
         penalty = options.invalid_action_penalty * reached.is_inadmissible
-        return -penalty + scoring.transition_reward(
+        parts = scoring.reward_parts(
             self.score(origin),
             self.next_score(reached, outcome),
             is_novel=weight > 0 and self.is_novel(origin, reached),
@@ -88,6 +92,7 @@ class StateScorer:
             novelty_weight=weight,
             success_weight=options.success_weight,
         )
+        return parts | {"penalty": -penalty}
 
     def is_novel(self, origin: Visit, reached: Visit) -> bool:
         """Return whether the state that was reached is new, in the sense of the options."""

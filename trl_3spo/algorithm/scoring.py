@@ -89,8 +89,32 @@ def transition_reward(
         novelty_weight: ω(N(s)) in [0, 0.5].
         success_weight: Factor on the last term; 1 in the source, 0 leaves success to the score of the state it ends in.
     """
-    difference = (NOVELTY_SHARE - novelty_weight) * (score - next_score)
-    return novelty_weight * is_novel + difference + (1.0 - NOVELTY_SHARE) * success_weight * success
+    parts = reward_parts(
+        score,
+        next_score,
+        is_novel=is_novel,
+        success=success,
+        novelty_weight=novelty_weight,
+        success_weight=success_weight,
+    )
+    return sum(parts.values())
+
+
+def reward_parts(
+    score: float,
+    next_score: float,
+    *,
+    is_novel: bool,
+    success: float,
+    novelty_weight: float,
+    success_weight: float,
+) -> dict[str, float]:
+    """Return the three terms of `transition_reward`, which has the same arguments: novelty, score and success."""
+    return {
+        "novelty": novelty_weight * is_novel,
+        "score": (NOVELTY_SHARE - novelty_weight) * (score - next_score),
+        "success": (1.0 - NOVELTY_SHARE) * success_weight * success,
+    }
 
 
 def group_size(score: float, max_size: int, min_size: int = 0) -> int:

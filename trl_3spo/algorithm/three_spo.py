@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
 from trl_3spo.algorithm.after_walks import AfterWalks
-from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sampler
+from trl_3spo.algorithm.base import Alone, Judgement, Metrics, OnRound, Ranks, Round, Row, Sampler
 from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
@@ -17,7 +17,7 @@ from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.predictive_gain import PredictiveGain
-from trl_3spo.algorithm.records import Episode, Visit
+from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 from trl_3spo.algorithm.tally import Tally
@@ -93,12 +93,13 @@ class ThreeSPO:
             tally=self.tally,
         )
         self.options = options
+        self.on_round: OnRound | None = None
         self._seed = seed
         self._choose = choose
         self._gain = PredictiveGain(self.history, options.discount, self.objective)
         is_by_walks = options.baseline == "walks"
         credit = WalkCredit(options, self.scorer) if is_by_walks else Credit(options, self.scorer, advantages)
-        parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds)
+        parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds, self._show)
         is_stepwise = options.update_after == "step"
         self._loop = AfterStep(*parts, options.num_generations) if is_stepwise else AfterWalks(*parts)
 
@@ -117,6 +118,16 @@ class ThreeSPO:
         rows = self._loop.collect(sampler, capacity)
         return whitened(rows, self.ranks) if self.options.advantage_scaling == "batch" else rows
 
+    def _show(
+        self, groups: list[Group], samples: list[list[Sample]], rows: list[list[Row]], ended: list[Episode]
+    ) -> None:
+        if self.on_round is not None:
+            searched_on = {tree.root for tree in self.forest.trees if tree.head is not None}
+            self.on_round(Round(groups, samples, rows, ended, searched_on, self._judge))
+
+    def _judge(self, visit: Visit) -> Judgement:
+        return Judgement(self.scorer.score(visit), self.scorer.value(visit), self.scorer.estimate(visit).num_visits)
+
     def _observe(self, episodes: Sequence[Episode]) -> None:
         for gains in self.ranks.gather(self._gain.of(episodes)):
             for name, gain in gains.items():
@@ -129,7 +140,7 @@ class ThreeSPO:
         total = self.tally.total()
         num_groups = max(total["groups"], 1)
         self.tally.log("pruned_states", total["pruned"])
-        self.tally.log("frac_groups_without_signal", total["groups_without_signal"] / num_groups)
+        self.tally.log("frac_sampled_groups_without_signal", total["groups_without_signal"] / num_groups)
         for n in range(1, self.options.num_generations + 1):
             self.tally.log(f"group_size/{n}", total[f"size_{n}"] / num_groups)
         self.tally.log("frontier_size", sum(self.ranks.gather(self.forest.num_waiting)))

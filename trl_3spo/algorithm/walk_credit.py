@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from trl_3spo.algorithm.base import Row
-from trl_3spo.algorithm.credit import is_sound, lambda_returns
+from trl_3spo.algorithm.credit import is_sound, lambda_returns, text_part
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
 from trl_3spo.algorithm.scorer import StateScorer
@@ -96,10 +96,14 @@ class WalkCredit:
             reached = transition.visit
             if not (is_sound(sample, reached) and returns.is_known(reached)):
                 continue
-            bonus = options.novelty_weight * self._scorer.is_novel(group.origin, reached)
-            bonus += sample.text_reward - options.invalid_action_penalty * reached.is_inadmissible
-            reward = options.discount * returns.of(reached) + bonus
-            rows.append(Row(sample, reward, reward - self._expected(group.origin, reached, returns), number))
+            parts = {
+                "return": options.discount * returns.of(reached),
+                "novelty": options.novelty_weight * self._scorer.is_novel(group.origin, reached),
+                "penalty": -options.invalid_action_penalty * reached.is_inadmissible,
+            } | text_part(sample)
+            reward = sum(parts.values())
+            advantage = reward - self._expected(group.origin, reached, returns)
+            rows.append(Row(sample, reward, advantage, number, parts=parts))
         return rows
 
     def _expected(self, origin: Visit, reached: Visit, returns: WalkReturns) -> float:

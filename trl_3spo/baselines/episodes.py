@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trl_3spo.algorithm.base import Alone, Metrics, Ranks, Row, Sampler
+from trl_3spo.algorithm.base import Alone, Metrics, OnRound, Ranks, Round, Row, Sampler
 from trl_3spo.algorithm.credit import has_signal, is_sound
 from trl_3spo.algorithm.objective import Objective, ObjectiveName
-from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visits
+from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, Visit, first_visit, next_visits
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rewards
@@ -85,6 +85,7 @@ class EpisodeAlgorithm(ABC):
         self._novelty_weight = novelty_weight
         self._invalid_action_penalty = invalid_action_penalty
         self._dynamic_sampling = dynamic_sampling
+        self.on_round: OnRound | None = None
 
     @abstractmethod
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
@@ -126,11 +127,21 @@ class EpisodeAlgorithm(ABC):
         """Play some tasks and credit them."""
         with sampler.phase():
             ends, steps = self._play(sampler, num_tasks)
+        self._show(ends, steps)
         self.tally.end([Episode(end) for end in ends])
         groups, kept = self._without_failed(ends, steps)
         advantages = self._with_bonus(groups, kept, self.credit(groups, kept))
         samples, earned = iter(kept), iter(advantages)
         return [Played(x, list(islice(samples, len(x))), list(islice(earned, len(x)))) for x in groups]
+
+    def _show(self, ends: Sequence[Visit], steps: Sequence[Sequence[Sample]]) -> None:
+        """Show the episodes; what they earned is known only when the batch is full."""
+        if self.on_round is None:
+            return
+        samples = [[sample] for episode in steps for sample in episode]
+        visits = [visit for end in ends for visit in end.path()[1:]]
+        groups = [Group(x.parent, (Transition(x, self.objective.reward(x.result)),)) for x in visits if x.parent]
+        self.on_round(Round(groups, samples, [], [Episode(end) for end in ends]))
 
     def _with_bonus(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]], advantages: Steps) -> Steps:
         """Add what counts for a step alone, relative to its mean over the steps of all ranks."""

@@ -5,9 +5,9 @@ To start it on several GPUs: `accelerate launch --config_file FILE -m trl_3spo.c
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig
@@ -19,6 +19,7 @@ from trl_3spo.cli.names import ALFWORLD, Options, make_environment
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.model_shape import ModelShape
+from trl_3spo.recording.results import versions, write_results
 from trl_3spo.reliability.run import NO_SIGNAL, SIGTERM
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint_wanted(script, args))
         if trainer.run.stop_reason == SIGTERM:
             sys.exit(EXIT_CODES[SIGTERM])  # there is no time left to evaluate
-        _finish(trainer)
+        _finish(trainer, asdict(script) | asdict(model_config))
     if trainer.run.stop_reason is not None:
         sys.exit(EXIT_CODES[trainer.run.stop_reason])
 
@@ -131,12 +132,28 @@ def checkpoint_wanted(script: TrainArguments, args: ThreeSPOConfig) -> str | boo
     return "auto" if script.auto_resume else WORDS.get(str(given).lower(), given)
 
 
-def _finish(trainer: ThreeSPOTrainer) -> None:
+def _finish(trainer: ThreeSPOTrainer, settings: dict[str, Any]) -> None:
     args = trainer.args
-    trainer.accelerator.print(trainer.evaluate())
+    metrics = trainer.evaluate()
+    trainer.accelerator.print(metrics)
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_results(Path(args.output_dir), _results(trainer, settings, metrics))
     if args.push_to_hub:
         trainer.push_to_hub()
+
+
+def _results(trainer: ThreeSPOTrainer, settings: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
+    """Return what is known at the end of a training; `to_dict` of transformers leaves out what is secret."""
+    return {
+        "command": "train",
+        "step": trainer.state.global_step,
+        "stop_reason": trainer.run.stop_reason,
+        "metrics": metrics,
+        "evaluations": {panel: x.to_dict() for panel, x in trainer.evaluations.items()},
+        "settings": settings | trainer.args.to_dict(),
+        "versions": versions("torch", "transformers", "trl"),
+    }
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainArguments, ThreeSPOConfig, ModelConfig]:

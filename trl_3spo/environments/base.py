@@ -191,6 +191,13 @@ class Environment(abc.ABC):
         """Return the tasks of a split to train on; one that is to be trained on more often occurs more often."""
         return self.tasks(split)
 
+    def describe(self) -> Mapping[str, Any]:
+        """Return what a reader of a result should know of this world, such as how large it is, for JSON.
+
+        Results of a larger world are not to be compared with those of a smaller one. The default says nothing.
+        """
+        return {}
+
     @abc.abstractmethod
     def reset(self, task: Task) -> Observation:
         """Start a task and return its first observation.

@@ -48,6 +48,10 @@ class FailurePolicy:
             )
 
 
+PROMPT_OVERFLOW = "prompt_overflow"
+"""Reason of a `NoAction` where a prompt no longer fits the model."""
+
+
 class EpisodeFailedError(RuntimeError):
     """The environment failed twice in the same call, so this episode cannot go on. Others can."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -57,6 +57,10 @@ class GuardedEnvironment(Environment):
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the environment's tasks."""
         return self.env.tasks(split)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what the environment says of itself."""
+        return self.env.describe()
 
     def reset(self, task: Task) -> Observation:
         """Start a task and return its first observation.

@@ -68,6 +68,10 @@ class MixedEnvironment(Environment):
         size = max(len(own[name]) / weight for name, weight in weights.items())
         return [task for name, weight in weights.items() for task in islice(cycle(own[name]), round(size * weight))]
 
+    def describe(self) -> Mapping[str, Any]:
+        """Return by name what the environments say of themselves."""
+        return {name: said for name, env in self.environments.items() if (said := dict(env.describe()))}
+
     def reset(self, task: Task) -> Observation:
         """Start a task in its environment."""
         self._name = None

@@ -134,4 +134,5 @@ class Asker:
         text = self._chat.text_of(completion_ids, asked.ids)
         calls = self._chat.calls_in(completion_ids, asked.ids, asked.tools) if asked.tools else []
         action = parse(self._env, asked.task, calls_as_text(calls) if calls else text)
-        return Sample(asked.messages, asked.ids, completion_ids, action, text, logps)
+        is_cut_off = not self._chat.has_ended(completion_ids)
+        return Sample(asked.messages, asked.ids, completion_ids, action, text, logps, is_cut_off=is_cut_off)

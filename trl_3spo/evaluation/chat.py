@@ -201,6 +201,10 @@ class Chat:
         text: str = self._tokenizer.decode([token for token in completion_ids if token not in self._silent])
         return f"<think>{text}" if self._opens_thought(prompt_ids) else text
 
+    def has_ended(self, completion_ids: Sequence[int]) -> bool:
+        """Return whether an answer ends by itself, and not at a limit on its tokens."""
+        return bool(completion_ids) and completion_ids[-1] in self._ends
+
     def _opens_thought(self, prompt_ids: Sequence[int]) -> bool:
         tail: str = self._tokenizer.decode(list(prompt_ids[-_TAIL:]))
         return tail.rstrip().endswith("<think>")

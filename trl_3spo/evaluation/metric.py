@@ -13,7 +13,7 @@ from typing import Any
 import evaluate
 from datasets import Features, Value
 
-from trl_3spo.evaluation.panel import EpisodeResult, Evaluation, summarize
+from trl_3spo.evaluation.results import EpisodeResult, Evaluation, summarize
 
 _TYPES = {str: "string", bool: "bool", int: "int64"}
 COLUMNS = {

@@ -6,7 +6,8 @@ import re
 from trl_3spo._version import __version__
 from trl_3spo.environments.base import Environment
 from trl_3spo.environments.plain_text import printable
-from trl_3spo.evaluation.panel import Evaluation, Interval
+from trl_3spo.evaluation.results import Evaluation
+from trl_3spo.evaluation.statistics import Interval
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~!#]")
 

@@ -75,7 +75,11 @@ def num_positions(model: Any) -> int | None:
 
 def require_positions(model: Any, prompt_size: int, max_completion_length: int) -> None:
     """Raise ValueError if a model has no positions for prompts of so many tokens and their completions."""
-    limit = num_positions(model)
+    require_room(num_positions(model), max_completion_length, prompt_size)
+
+
+def require_room(limit: int | None, max_completion_length: int, prompt_size: int = 1) -> None:
+    """Raise ValueError if so many positions are not enough for a prompt and its completion; `None` is no limit."""
     size = prompt_size + max_completion_length
     if limit is not None and size > limit:
         raise ValueError(

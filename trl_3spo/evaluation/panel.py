@@ -1,19 +1,18 @@
-"""Full episodes on a fixed panel of tasks: success rate with its interval, by task type."""
+"""Full episodes on a fixed panel of tasks."""
 
-import hashlib
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from trl_3spo.algorithm.asking import ask, parse
+from trl_3spo.algorithm.base import Alone, Ranks
 from trl_3spo.algorithm.records import Episode, Sample, Visit, first_visit, next_visits
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import NoAction
 from trl_3spo.environments.guarded import GuardedEnvironment
-from trl_3spo.environments.plain_text import printable
+from trl_3spo.evaluation.results import EpisodeResult, Evaluation, result_of, summarize
+
+T = TypeVar("T")
 
 Generate = Callable[[list[list[Message]]], list[str]]
 """A policy: for every list of chat messages one completion."""
@@ -21,96 +20,11 @@ Generate = Callable[[list[list[Message]]], list[str]]
 Answer = Callable[[Sequence[Visit]], list[Sample]]
 """A policy that is asked at visits: one sample for each."""
 
+OnEpisodes = Callable[[Sequence[Episode]], object]
+"""Is shown the episodes that were played, in the order of their tasks."""
 
-@dataclass(frozen=True)
-class EpisodeResult:
-    """What became of one evaluated episode.
-
-    Args:
-        task: Id of the task.
-        kind: Its type.
-        success: Whether it was solved.
-        num_steps: Environment steps taken.
-        num_inadmissible: Steps whose answer named no action, or none that the environment admits.
-        num_malformed: Steps whose answer named no action.
-        paid: What the environment paid in all, in its own unit.
-    """
-
-    task: str
-    kind: str
-    success: bool
-    num_steps: int
-    num_inadmissible: int
-    num_malformed: int = 0
-    paid: float = 0.0
-
-
-class FailedEpisodeResult(EpisodeResult):
-    """The same of an episode in which the environment failed, so that its task was not solved."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A success rate with its 95 % Wilson interval, all in [0, 1].
-
-    The interval takes the episodes as independent: with several of a task it is that of these tasks, and narrower than
-    that of tasks like them.
-
-    Args:
-        rate: Successes over episodes.
-        low: Lower end.
-        high: Upper end.
-        num_episodes: How many episodes it rests on.
-    """
-
-    rate: float
-    low: float
-    high: float
-    num_episodes: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Result on a panel.
-
-    Args:
-        success: Over all episodes.
-        success_by_kind: By task type.
-        mean_steps: Environment steps per episode.
-        inadmissible_share: Share of answers that named no admissible action, in [0, 1].
-        malformed_share: Share of answers that named no action at all, in [0, 1].
-        mean_return: Mean of what the environment paid for an episode, in its own unit.
-        panel: `panel_hash` of the tasks, however often each was played.
-        num_failed: Episodes that ended because the environment failed. They count as not solved.
-    """
-
-    success: Interval
-    success_by_kind: dict[str, Interval] = field(default_factory=dict)
-    mean_steps: float = 0.0
-    inadmissible_share: float = 0.0
-    malformed_share: float = 0.0
-    mean_return: float = 0.0
-    panel: str = ""
-    num_failed: int = 0
-
-    def metrics(self) -> dict[str, float]:
-        """Return the numbers a trainer logs, success by task type as `success_rate/KIND`."""
-        by_kind = {f"success_rate/{printable(kind)}": x.rate for kind, x in self.success_by_kind.items() if kind}
-        return {
-            "success_rate": self.success.rate,
-            "success_rate_low": self.success.low,
-            "success_rate_high": self.success.high,
-            "mean_steps": self.mean_steps,
-            "inadmissible_share": self.inadmissible_share,
-            "malformed_share": self.malformed_share,
-            "episode_return": self.mean_return,
-            "failed_episodes": float(self.num_failed),
-            **by_kind,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain nested dictionaries, for JSON."""
-        return asdict(self)
+OnShare = Callable[[Sequence[Episode], Ranks], object]
+"""The same where processes share the episodes out: is shown this process's, and told of the processes."""
 
 
 @runtime_checkable
@@ -142,7 +56,14 @@ def _unasked(why: NoAction) -> Sample:
     return Sample([], [], [], why)
 
 
-def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[Episode]:
+def play(
+    answer: Answer,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int], object] = lambda count: None,
+) -> list[Episode]:
     """Play every task once with a policy, many at a time on one environment.
 
     Args:
@@ -150,6 +71,7 @@ def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size:
         env: Must end its episodes itself.
         tasks: To play.
         batch_size: Number of episodes that are advanced together.
+        progress: Told how many episodes have ended since the last time.
 
     Returns:
         One episode per task, in the order of the tasks.
@@ -165,8 +87,10 @@ def play(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size:
         samples = answer(list(going.values()))
         moves = [(visit, sample.action) for visit, sample in zip(going.values(), samples, strict=True)]
         playing |= zip(going, next_visits(env, moves, samples), strict=True)
-        ends |= {index: visit for index, visit in playing.items() if visit.result.is_final}
-        playing = {index: visit for index, visit in playing.items() if not visit.result.is_final}
+        ended = {index: visit for index, visit in playing.items() if visit.result.is_final}
+        playing = {index: visit for index, visit in playing.items() if index not in ended}
+        ends |= ended
+        progress(len(ended))
     return [Episode(ends[index]) for index in range(len(tasks))]
 
 
@@ -177,6 +101,9 @@ def evaluate_policy(
     *,
     num_episodes: int | None = None,
     batch_size: int = 64,
+    ranks: Ranks | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+    on_episodes: OnShare | None = None,
 ) -> Evaluation:
     """Play a panel and return success rates, overall and by task type, with the panel they belong to.
 
@@ -187,6 +114,9 @@ def evaluate_policy(
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
+        ranks: Processes that share the episodes out; each returns the result of all.
+        progress: Told how many of this process's episodes have ended since the last time.
+        on_episodes: Is shown this process's episodes, to record them.
 
     Raises:
         ValueError: There are no tasks or no episodes.
@@ -196,67 +126,42 @@ def evaluate_policy(
         raise ValueError(f"There are {len(tasks)} tasks and {num_episodes} episodes to play; each must be at least 1.")
     guard = env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env)
     answer = generate.answering(guard) if isinstance(generate, Policy) else answering(generate, guard)
-    return summarize(play_panel(answer, guard, list(islice(cycle(tasks), num_episodes)), batch_size=batch_size))
-
-
-def play_panel(answer: Answer, env: Environment, tasks: Sequence[Task], *, batch_size: int = 64) -> list[EpisodeResult]:
-    """Play every task once, as `play` does, and return what became of each, in the order of the tasks."""
-    return [_result(episode) for episode in play(answer, env, tasks, batch_size=batch_size)]
-
-
-def _result(episode: Episode) -> EpisodeResult:
-    task, path = episode.end.task, episode.end.path()
-    kind = FailedEpisodeResult if episode.end.has_failed else EpisodeResult
-    num_inadmissible, num_malformed = sum(x.is_inadmissible for x in path), sum(x.is_malformed for x in path)
-    return kind(task.id, task.kind, episode.success, episode.num_steps, num_inadmissible, num_malformed, episode.paid)
-
-
-def summarize(results: Sequence[EpisodeResult]) -> Evaluation:
-    """Return success rates, overall and by task type, with the panel they belong to.
-
-    Raises:
-        ValueError: There are no results.
-    """
-    if not results:
-        raise ValueError("There are no episodes to summarize; the panel must hold at least one task.")
-    by_kind: dict[str, list[bool]] = defaultdict(list)
-    for result in results:
-        for kind in kinds_of(result.kind):
-            by_kind[kind].append(result.success)
-    num_steps = sum(result.num_steps for result in results)
-    return Evaluation(
-        success=wilson_interval([result.success for result in results]),
-        success_by_kind={kind: wilson_interval(by_kind[kind]) for kind in sorted(by_kind)},
-        mean_steps=num_steps / len(results),
-        inadmissible_share=sum(result.num_inadmissible for result in results) / max(num_steps, 1),
-        malformed_share=sum(result.num_malformed for result in results) / max(num_steps, 1),
-        mean_return=sum(result.paid for result in results) / len(results),
-        num_failed=sum(isinstance(result, FailedEpisodeResult) for result in results),
-        panel=panel_hash(dict.fromkeys(result.task for result in results)),
+    chosen = list(islice(cycle(tasks), num_episodes))
+    ranks = ranks or Alone()
+    own = play_panel(
+        answer,
+        guard,
+        chosen[ranks.rank :: ranks.num_ranks],
+        on_episodes=lambda episodes: on_episodes and on_episodes(episodes, ranks),
+        batch_size=batch_size,
+        progress=progress,
     )
+    return summarize(interleaved(ranks.gather(own)), guard.describe())
 
 
-def kinds_of(kind: str) -> list[str]:
-    """Return a kind and those it belongs to: `shop` and `shop/shoes` for `shop/shoes`."""
-    parts = kind.rstrip("/").split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-
-
-def wilson_interval(successes: Sequence[bool], z: float = 1.959964) -> Interval:
-    """Return the share of successes with Wilson's score interval (Wilson 1927), which stays inside [0, 1].
+def play_panel(
+    answer: Answer,
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    on_episodes: OnEpisodes = lambda episodes: None,
+    **options: Any,
+) -> list[EpisodeResult]:
+    """Play every task once, as `play` does, and return what became of each, in the order of the tasks.
 
     Args:
-        successes: One or more outcomes.
-        z: Normal quantile; the default is that of 95 %.
+        answer: The policy.
+        env: Must end its episodes itself.
+        tasks: To play.
+        on_episodes: Is shown the episodes, to record them.
+        options: Further arguments of `play`.
     """
-    n = len(successes)
-    rate = sum(successes) / n
-    centre = rate + z * z / (2 * n)
-    spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return Interval(rate, max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0), n)
+    episodes = play(answer, env, tasks, **options)
+    on_episodes(episodes)
+    return [result_of(episode) for episode in episodes]
 
 
-def panel_hash(task_ids: Iterable[str]) -> str:
-    """Name a panel: twelve hexadecimal digits over its tasks' ids in their order."""
-    return hashlib.sha256("\n".join(task_ids).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+def interleaved(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Return in its order what was dealt out one by one: the first of every share, then the second, and so on."""
+    size = sum(map(len, shares))
+    return [shares[i % len(shares)][i // len(shares)] for i in range(size)]

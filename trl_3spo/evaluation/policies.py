@@ -1,26 +1,30 @@
 """A checkpoint as a policy, and its evaluation without a trainer."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from trl_3spo.algorithm.records import Sample, Visit
 from trl_3spo.environments.base import Environment, Message, Task
 from trl_3spo.environments.failures import NoAction
+from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.asker import Asker
 from trl_3spo.evaluation.chat import Chat
-from trl_3spo.evaluation.model_checks import num_positions, require_chat_template, require_positions
-from trl_3spo.evaluation.panel import Answer, Evaluation, evaluate_policy
+from trl_3spo.evaluation.completing import Completer, Engine, Network
+from trl_3spo.evaluation.model_checks import require_chat_template, require_room
+from trl_3spo.evaluation.panel import Answer, OnShare, evaluate_policy
+from trl_3spo.evaluation.policy_settings import PolicySettings
+from trl_3spo.evaluation.processes import Processes
+from trl_3spo.evaluation.results import Evaluation
+
+logger = logging.getLogger(__name__)
 
 _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -31,71 +35,100 @@ def evaluate_checkpoint(
     tasks: Sequence[Task] | None = None,
     *,
     num_episodes: int | None = None,
-    temperature: float = 0.0,
-    max_completion_length: int = 512,
+    temperature: float | None = None,
     batch_size: int = 64,
-    chat_template_kwargs: dict[str, Any] | None = None,
     seed: int = 0,
+    use_vllm: bool = False,
+    on_episodes: OnShare | None = None,
+    **given: Any,
 ) -> Evaluation:
     """Play a panel with a saved model and return success rates, overall and by task type.
 
-    A trainer's `evaluate` gives the same with the same tasks and settings when it is greedy; otherwise it draws other
-    random numbers. The random generators are left as they were.
+    The policy is asked and sampled as in its training, by the `policy.json` that a trainer saves with a model. What is
+    given here wins over it. A trainer's `evaluate` gives the same with the same tasks, batch size and seed, when it
+    generates with transformers. The random generators are left as they were.
+
+    Started by `accelerate launch` or `torchrun`, the processes share the episodes out, and each returns the result of
+    all. Where it is greedy that is the result of one process.
 
     Args:
         model: Folder of a checkpoint, or name of a model or PEFT adapter on the Hub.
-        env: Must end its episodes itself.
+        env: Must end its episodes itself. A prompt that does not fit the model ends its episode.
         tasks: The panel; `None` takes the environment's own choice.
         num_episodes: Episodes in all; the tasks take turns. `None` plays each task once.
-        temperature: At least 0; 0 is greedy.
-        max_completion_length: Tokens of a completion, at least 1.
+        temperature: At least 0; 0 is greedy. `None` is that of the training's evaluations, which is 0 by default.
         batch_size: Number of episodes that are advanced together.
-        chat_template_kwargs: Arguments of the chat template, those of the training's configuration.
         seed: Of the sampling.
+        use_vllm: Whether vLLM generates, in one process.
+        on_episodes: Is shown this process's episodes, to record them.
+        given: Fields of `PolicySettings`, such as `max_completion_length` or `chat_template_kwargs`.
 
     Raises:
+        ImportError: vLLM is asked for and not installed.
         OSError: There is no such model; `FileNotFoundError` if it should be a folder.
-        ValueError: There are no tasks, an option is out of its range, the tokenizer has no chat template, or a prompt
-            does not fit the model.
+        TypeError: There is no such setting.
+        ValueError: There are no tasks, an option is out of its range, the tokenizer has no chat template, or an answer
+            takes all the positions that the model has.
     """
-    policy = load_policy(
-        model,
-        temperature=temperature,
-        max_completion_length=max_completion_length,
-        chat_template_kwargs=chat_template_kwargs,
-    )
+    processes = Processes()
+    if use_vllm and processes.num_ranks > 1:
+        raise ValueError(
+            f"vLLM is asked for in {processes.num_ranks} processes; it plays all episodes in one. Start it without a "
+            "launcher, or leave vLLM out."
+        )
+    engine_seed = seed if use_vllm else None
+    policy = load_policy(model, temperature=temperature, engine_seed=engine_seed, place=processes.place, **given)
     tasks = env.tasks() if tasks is None else tasks
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return evaluate_policy(policy, env, tasks, num_episodes=num_episodes, batch_size=batch_size)
+    num_episodes = len(tasks) if num_episodes is None else num_episodes
+    with (
+        torch.random.fork_rng(),
+        asking_with(env, policy.settings.system_prompt),
+        # `None` is off where it is no terminal.
+        tqdm(total=num_episodes, desc="evaluation", unit="episode", disable=processes.rank != 0 or None) as bar,
+    ):
+        torch.manual_seed(seed + processes.rank)
+        return evaluate_policy(
+            policy,
+            env,
+            tasks,
+            num_episodes=num_episodes,
+            batch_size=batch_size,
+            ranks=processes,
+            progress=lambda count: bar.update(count * processes.num_ranks),
+            on_episodes=on_episodes,
+        )
 
 
 class CheckpointPolicy:
     """A model and its tokenizer as a policy. As a function it completes chat messages.
 
     Args:
-        network: The model, with its settings of generation.
-        tokenizer: Has a chat template, and pads on the left.
-        options: Further arguments of the chat template.
+        completer: The model.
+        tokenizer: Has a chat template.
+        settings: Say how it is asked.
         name: Of the model, for messages.
+
+    Raises:
+        ValueError: An answer takes all the positions that the model has.
     """
 
     def __init__(
         self,
-        network: Any,
+        completer: Completer,
         tokenizer: PreTrainedTokenizerBase,
-        options: dict[str, Any] | None = None,
+        settings: PolicySettings,
         name: str = "the model",
     ) -> None:
+        require_room(completer.num_positions, settings.max_completion_length)
+        self.settings = settings
         self._name = name
-        self._network = network
+        self._completer = completer
         self._tokenizer = tokenizer
-        self._options = options or {}
         self._chat = self._chat_for(has_tools=False)
 
     def _chat_for(self, *, has_tools: bool) -> Chat:
-        ends = self._network.generation_config.eos_token_id or []
-        return Chat(self._tokenizer, self._options, name=self._name, end_tokens=ends, has_tools=has_tools)
+        options, ends = self.settings.chat_template_kwargs, self._completer.end_tokens
+        return Chat(self._tokenizer, options, name=self._name, end_tokens=ends, has_tools=has_tools)
 
     def __call__(self, prompts: list[list[Message]]) -> list[str]:
         """Complete chat messages.
@@ -104,7 +137,9 @@ class CheckpointPolicy:
             ValueError: A prompt does not fit the model.
         """
         ids = self._chat.prompt_ids(prompts)
-        return [self._chat.text_of(x, prompt) for x, prompt in zip(self._complete(ids), ids, strict=True)]
+        require_room(self._completer.num_positions, self.settings.max_completion_length, max(map(len, ids), default=0))
+        completions = self._completer.complete(ids) if ids else []
+        return [self._chat.text_of(x, prompt) for x, prompt in zip(completions, ids, strict=True)]
 
     def answering(self, env: Environment) -> Answer:
         """Return what answers at visits of an environment, with its tools, within the model's positions."""
@@ -114,74 +149,74 @@ class CheckpointPolicy:
             nonlocal asker
             if asker is None:
                 has_tools = any(env.tools(visit.task) for visit in visits)
-                asker = Asker(env, self._chat_for(has_tools=has_tools), self._room, refuse=self._refuse)
+                chat = self._chat_for(has_tools=has_tools)
+                asker = Asker(env, chat, self._room, max_turns=self.settings.max_turns)
             asked = asker.ask(visits)
             rows = [x for x in asked if not isinstance(x, NoAction)]
-            completions = self._complete([x.ids for x in rows]) if rows else []
+            completions = self._completer.complete([x.ids for x in rows]) if rows else []
             answers = iter([asker.read(x, ids) for x, ids in zip(rows, completions, strict=True)])
             return [Sample([], [], [], x) if isinstance(x, NoAction) else next(answers) for x in asked]
 
         return answer
 
     def _room(self) -> int:
-        limit, size = num_positions(self._network), self._network.generation_config.max_new_tokens
-        return max(limit - size, 1) if limit else 0
-
-    def _refuse(self, size: int) -> None:
-        require_positions(self._network, size, self._network.generation_config.max_new_tokens)
-
-    def _complete(self, prompt_ids: list[list[int]]) -> list[list[int]]:
-        inputs = self._tokenizer.pad({"input_ids": prompt_ids}, return_tensors="pt").to(self._network.device)
-        prompt_size = inputs["input_ids"].size(1)
-        self._refuse(prompt_size)
-        with torch.inference_mode():
-            sequences = self._network.generate(**inputs)
-        ends = set(self._network.generation_config.eos_token_id or ())
-        return [_until_end(ids, ends) for ids in sequences[:, prompt_size:].tolist()]
-
-
-def _until_end(ids: list[int], ends: set[int]) -> list[int]:
-    """Return a completion with the token that ends it, without what pads it."""
-    last = next((place for place, token in enumerate(ids) if token in ends), len(ids) - 1)
-    return ids[: last + 1]
+        limit = self._completer.num_positions
+        rooms = [self.settings.max_prompt_tokens, limit and limit - self.settings.max_completion_length]
+        return min((room for room in rooms if room), default=0)
 
 
 def load_policy(
     model: str,
     *,
-    temperature: float = 0.0,
-    max_completion_length: int = 512,
-    chat_template_kwargs: dict[str, Any] | None = None,
+    temperature: float | None = None,
+    engine_seed: int | None = None,
+    place: int | None = None,
+    **given: Any,
 ) -> CheckpointPolicy:
     """Load a checkpoint onto the GPU, if there is one, as a policy.
 
-    Its own settings of generation are put aside, but for the tokens that end an answer. See `evaluate_checkpoint`.
+    The model's own settings of generation are put aside, but for the tokens that end an answer; those of its training
+    take their place. See `evaluate_checkpoint`.
+
+    Args:
+        model: Folder or name.
+        temperature: As in `evaluate_checkpoint`.
+        engine_seed: Has vLLM generate, with this seed.
+        place: Number of the one GPU to take; `None` takes all.
+        given: Fields of `PolicySettings`.
     """
-    if temperature < 0 or max_completion_length < 1:
-        raise ValueError(
-            f"temperature is {temperature!r} and max_completion_length {max_completion_length!r}; required are at "
-            "least 0 (greedy) and at least 1 token."
-        )
+    PolicySettings().with_given(given | {"eval_temperature": temperature})  # before anything is loaded
     is_path = model.startswith(("/", ".", "~")) or model.count("/") > 1
     if is_path and not Path(model).is_dir():
         raise FileNotFoundError(
             f"There is no checkpoint {model}; give the folder that holds config.json or adapter_config.json, or the "
             "name of a model on the Hub."
         )
-    device_map = "auto" if torch.cuda.is_available() else None
-    network = AutoModelForCausalLM.from_pretrained(model, dtype="auto", device_map=device_map).eval()
+    settings = PolicySettings.beside(model).with_given(given | {"eval_temperature": temperature})
     tokenizer = load_tokenizer(model)
     require_chat_template(tokenizer, model)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token_id = tokenizer.eos_token_id
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-    network.generation_config = GenerationConfig(
-        **sampling,
-        max_new_tokens=max_completion_length,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=_end_tokens(network, tokenizer),
-    )
-    return CheckpointPolicy(network, tokenizer, chat_template_kwargs, model)
+    completer: Completer
+    if engine_seed is not None:
+        completer = Engine(model, tokenizer, settings, engine_seed)
+    else:
+        completer = Network.load(model, tokenizer, settings, place)
+    return CheckpointPolicy(completer, tokenizer, settings, model)
+
+
+@contextmanager
+def asking_with(env: Environment, system_prompt: str | None) -> Iterator[None]:
+    """Let an environment ask with another system prompt within; `None` leaves it its own."""
+    inner = env.env if isinstance(env, GuardedEnvironment) else env
+    own = inner.system_prompt
+    if system_prompt is None or system_prompt == own:
+        yield
+        return
+    logger.warning("The environment asks with the system prompt of the policy's training and not with its own.")
+    inner.system_prompt = system_prompt
+    try:
+        yield
+    finally:
+        inner.system_prompt = own
 
 
 def merge_adapter(adapter: str | Path, output: str | Path) -> None:
@@ -208,6 +243,7 @@ def merge_adapter(adapter: str | Path, output: str | Path) -> None:
     model = AutoPeftModelForCausalLM.from_pretrained(str(adapter), dtype="auto")
     model.merge_and_unload().save_pretrained(output)
     load_tokenizer(str(adapter)).save_pretrained(output)
+    PolicySettings.beside(str(adapter)).save(output)
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -218,9 +254,3 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """
     is_plain = get_tokenizer_config(model).get("tokenizer_class") in _PLAIN_TOKENIZERS
     return (PreTrainedTokenizerFast if is_plain else AutoTokenizer).from_pretrained(model, padding_side="left")
-
-
-def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    own = model.generation_config.eos_token_id
-    tokens = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
-    return list(dict.fromkeys(token for token in tokens if token is not None))

@@ -7,7 +7,7 @@ from typing import Any
 
 from trl_3spo._version import __version__
 from trl_3spo.environments.base import Environment
-from trl_3spo.evaluation.panel import panel_hash
+from trl_3spo.evaluation.results import panel_hash
 
 FORMAT = 1
 """Of checkpoints. It grows when their files change so that they are read differently."""
@@ -16,7 +16,7 @@ WITHOUT_EFFECT = (
     "output_dir", "run_name", "disable_tqdm", "project", "trackio", "log", "save", "hub", "push", "eval", "report",
     "dataloader", "ddp", "resume", "restore", "set_aside", "on_nonfinite", "enable_jit", "num_completions_to_print",
     "skip_memory", "tf32", "debug", "local_rank", "remove_unused", "include", "batch_eval", "per_device_eval",
-    "num_generations_eval", "num_eval_tasks",
+    "num_generations_eval", "num_eval_tasks", "panel_seed", "load_best", "metric_for_best",
 )  # fmt: skip
 """Beginnings of the names of options that a training goes on with as if they were the same."""
 

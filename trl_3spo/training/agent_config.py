@@ -19,6 +19,15 @@ from trl_3spo.training.option_checks import refuse_options
 
 ENGINE_DTYPES = ("auto", "float32", "bfloat16", "float16")
 """Values of `vllm_dtype`."""
+NOT_NEGATIVE = {
+    "invalid_action_penalty": "costs nothing",
+    "eval_temperature": "is greedy",
+    "record_megabytes": "records nothing",
+}
+"""Options that are at least 0, with what 0 means."""
+
+BEST_METRIC = "eval_success_rate"
+"""What `load_best_model_at_end` goes by where nothing else is said; the first panel's, where panels have names."""
 
 
 @dataclass
@@ -29,8 +38,8 @@ class AgentConfig(PrefixSharingConfig):
     The options of [`~trl.GRPOConfig`] keep their names. Some mean something else here, because rows are steps of
     episodes and not completions of a dataset's prompts: a method's configuration says what
     `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
-    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std`,
-    `frac_reward_zero_std` and `completions/…` are those of the rows that are trained on, by their own groups.
+    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std` and
+    `completions/…` are those of the rows that are trained on; docs/metrics.md lists what is logged.
     [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared. docs/options.md says what
     becomes of each option of GRPOConfig.
 
@@ -68,12 +77,18 @@ class AgentConfig(PrefixSharingConfig):
             Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
             up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
             `vllm_importance_sampling_correction`, which must be on, accounts for it. Evaluations are always up to date.
+        record_megabytes (`float`, *optional*, defaults to `100.0`):
+            Megabytes of episodes that are recorded below the output folder, at most so many of trainings and as many of
+            evaluations; 0 records nothing. Beyond them every other search tree is left out, see docs/records.md.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
             Split to evaluate on; `None` is the environment's own choice.
-        num_eval_tasks (`int`, *optional*, defaults to `100`):
-            Size of the evaluation panel: the first so many tasks of the split.
+        num_eval_tasks (`int` or `None`, *optional*, defaults to `100`):
+            Size of the evaluation panel, which is drawn from the split with every type of task in its share, see
+            [`~trl_3spo.evaluation.panel_sample.sample_panel`]; `None` is the whole split.
+        panel_seed (`int`, *optional*, defaults to `0`):
+            Seed of that draw. It is not `seed`, so that runs of different seeds are evaluated on the same panel.
         eval_temperature (`float`, *optional*, defaults to `0.0`):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
 
@@ -124,9 +139,15 @@ class AgentConfig(PrefixSharingConfig):
     vllm_sync_steps: int = field(
         default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
     )
+    record_megabytes: float = field(
+        default=100.0, metadata={"help": "Megabytes of episodes recorded in the output folder; 0 records nothing."}
+    )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
-    num_eval_tasks: int = field(default=100, metadata={"help": "Number of tasks in the evaluation panel."})
+    num_eval_tasks: int | None = field(
+        default=100, metadata={"help": "Tasks drawn for the evaluation panel; null in a file is the whole split."}
+    )
+    panel_seed: int = field(default=0, metadata={"help": "Seed of that draw."})
     eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
     failure_policy: OnFailure = field(
         default="drop", metadata={"help": "'drop' episodes in which the environment fails, or 'raise'."}
@@ -143,6 +164,8 @@ class AgentConfig(PrefixSharingConfig):
 
     def __post_init__(self) -> None:
         self._check_precision()
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
         super().__post_init__()
         if self.scale_rewards != "group":
             raise ValueError(
@@ -160,23 +183,22 @@ class AgentConfig(PrefixSharingConfig):
         _ = self.failures  # checks them
 
     def _check_ranges(self) -> None:
-        for name in ("max_idle_rounds", "num_eval_tasks", "vllm_sync_steps"):
+        for name in ("max_idle_rounds", "vllm_sync_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1.")
-        for name in ("max_turns", "max_prompt_tokens"):
+        for name in ("max_turns", "max_prompt_tokens", "num_eval_tasks"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 1, or None for no limit.")
         if self.objective not in get_args(ObjectiveName):
             raise ValueError(f"objective is {self.objective!r}; it must be 'success' or 'reward'.")
-        if self.invalid_action_penalty < 0:
-            raise ValueError(f"invalid_action_penalty is {self.invalid_action_penalty!r}; it must be at least 0.")
+        for name, zero in NOT_NEGATIVE.items():
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least 0 (0 {zero}).")
         if self.vllm_dtype not in ENGINE_DTYPES:
             allowed = ", ".join(map(repr, ENGINE_DTYPES))
             raise ValueError(f"vllm_dtype is {self.vllm_dtype!r}; it must be one of {allowed}.")
         if self.on_nonfinite not in ("stop", "skip"):
             raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
-        if self.eval_temperature < 0:
-            raise ValueError(f"eval_temperature is {self.eval_temperature!r}; it must be at least 0 (0 is greedy).")
 
     @property
     def failures(self) -> FailurePolicy:

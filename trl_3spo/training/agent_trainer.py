@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -12,17 +11,16 @@ from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from trl_3spo.algorithm.base import Algorithm, Metrics, Row
-from trl_3spo.environments.base import Environment, Message, Task
-from trl_3spo.evaluation.model_card import environment_section
+from trl_3spo.environments.base import Environment, Message
 from trl_3spo.evaluation.model_checks import require_chat_template
-from trl_3spo.evaluation.panel import Evaluation
-from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
+from trl_3spo.evaluation.results import Evaluation
 from trl_3spo.reliability.failures import Failures
 from trl_3spo.reliability.ranks import AllRanks, gather
 from trl_3spo.reliability.run import Run
 from trl_3spo.reliability.step_guard import StepGuard
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import (
+    MEANS_OVER_ROWS,
     num_padding,
     pad_rows,
     policy_loss_times,
@@ -32,22 +30,23 @@ from trl_3spo.training.batch import (
     with_credit,
 )
 from trl_3spo.training.clock import clock
+from trl_3spo.training.display import Display
 from trl_3spo.training.engine import engine_dtype, log_consistency
-from trl_3spo.training.evaluating import play_together
+from trl_3spo.training.evaluating import choose_best_metric, settings_of
 from trl_3spo.training.option_checks import warn_of_masked
-from trl_3spo.training.row_metrics import make_printable, replace_latest, row_metrics
+from trl_3spo.training.panel_trainer import PanelTrainer
+from trl_3spo.training.recording import Records
+from trl_3spo.training.remedies import Remedies
+from trl_3spo.training.row_metrics import make_printable, replace_latest, replace_metrics, row_metrics
 from trl_3spo.training.sampling import PolicySampler
 from trl_3spo.training.start_checks import check_start, environment_and_args, guarded, model_name, refuse_replaced
-from trl_3spo.training.task_choice import Tasks, panels, training_tasks
+from trl_3spo.training.task_choice import Panels, Tasks, panels, training_tasks
 from trl_3spo.training.text_rewards import RewardFunction, TextRewards, without_weights
 
 Config = TypeVar("Config", bound=AgentConfig)
 
-MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
-"""Losses that divide by the number of rows, padding included."""
 
-
-class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
+class AgentTrainer(PanelTrainer, Generic[Config]):
     """
     A [`~trl.GRPOTrainer`] whose rows come from an [`~trl_3spo.algorithm.base.Algorithm`] in an environment.
 
@@ -56,8 +55,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), `evaluate` (full episodes on a panel) and
-    `create_model_card`.
+    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), and those of
+    [`~trl_3spo.training.panel_trainer.PanelTrainer`], which evaluates.
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -68,8 +67,9 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         args (configuration, *optional*):
             Configuration of the method.
         train_tasks, eval_tasks (tasks, their ids, or rows of a dataset with a column `id`, *optional*):
-            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may be
-            several panels by name, such as `{"seen": …, "unseen": …}`, which then stands in the metrics' names.
+            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may also
+            name a split, or be several panels by name, such as `{"seen": "valid_seen", "unseen": …}`, whose metrics
+            are then `eval_seen_success_rate` and so on.
         reward_funcs (function or list of functions, *optional*):
             Rewards of answers by their text, with GRPOTrainer's signature and `args.reward_weights`, see
             [`~trl_3spo.training.text_rewards.TextRewards`]. Each counts for its own step alone.
@@ -85,7 +85,6 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     _config_class: type[AgentConfig] = AgentConfig
     _tag_names: ClassVar[list[str]] = ["trl", "agent"]
 
-    control: Any  # GRPOTrainer's, whose package is untyped
     _last_loaded_step: int
 
     def __init__(
@@ -95,7 +94,7 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         args: Config | None = None,
         *,
         train_tasks: Tasks | None = None,
-        eval_tasks: Tasks | Mapping[str, Tasks] | None = None,
+        eval_tasks: Panels | None = None,
         reward_funcs: RewardFunction | Sequence[RewardFunction] | None = None,
         algorithm: Algorithm | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
@@ -115,7 +114,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         self.failures = Failures(self.guard)
         self.train_tasks = training_tasks(self.guard, train_tasks, args)
         self.panels = panels(self.guard, eval_tasks, args)
-        self.evaluation: Evaluation | None = None
+        choose_best_metric(args, self.panels)
+        self.evaluations: dict[str, Evaluation] = {}
         adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
         with without_weights(args), engine_dtype(args):
@@ -133,20 +133,18 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         require_chat_template(self._tokenizer, model_name(model))
         self.rollout_func = self._rows_for_trl
         self.ranks = AllRanks(self.accelerator)
+        self.display = Display(self)
         self.sampler = PolicySampler(self)
+        self.policy_settings = settings_of(self)
         self.algorithm: Algorithm = algorithm or self._make_algorithm()
         self._rows: list[Row] = []
         self._padding_correction = 1.0
         self._update_began: float | None = None
         self.step_guard = StepGuard(self)
         self.run = Run(self)
-        for callback in (self.step_guard, self.run):
+        self.records = Records(self)
+        for callback in (self.step_guard, self.run, self.records, self.display, Remedies(self)):
             self.add_callback(callback)
-
-    @property
-    def env(self) -> Environment:
-        """The environment in use, unguarded."""
-        return self.guard.env
 
     def _make_algorithm(self) -> Algorithm:
         """Make the algorithm for `self.guard`, `self.train_tasks`, `self.args` and `self.ranks`."""
@@ -154,11 +152,6 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
 
     def _default_config(self, model: str | PreTrainedModel) -> Any:
         return self._config_class(f"{model_name(model)}-{self._tag_names[-1].upper()}")
-
-    @property
-    def eval_tasks(self) -> list[Task]:
-        """The tasks of all panels."""
-        return list(chain.from_iterable(self.panels.values()))
 
     def train(
         self,
@@ -181,7 +174,8 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
         Raises:
             TooManyFailedEpisodesError: The environment failed too often. A checkpoint has been saved.
         """
-        with self.run.opened(resume_from_checkpoint) as checkpoint, self.failures.training(self):
+        opened, watched = self.run.opened(resume_from_checkpoint), self.failures.training(self)
+        with opened as checkpoint, watched, self.display.shown():
             if self.run.is_over(checkpoint):
                 return self.run.as_it_ended(checkpoint)
             return super().train(checkpoint, trial, ignore_keys_for_eval)
@@ -236,65 +230,14 @@ class AgentTrainer(PrefixSharingTrainer, Generic[Config]):
     def _log_rows(self) -> None:
         """Log the algorithm's own rewards and advantages in place of those of GRPOTrainer's blocks."""
         end_tokens = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        for name, value in row_metrics(self._rows, end_tokens, self.ranks).items():
-            logged = self._metrics["train"].pop(name)[:-1] + ([] if value is None else [value])
-            if logged:
-                self._metrics["train"][name] = logged
+        replace_metrics(self._metrics["train"], row_metrics(self._rows, end_tokens, self.ranks))
         make_printable(self._logs["prompt"])
         make_printable(self._logs["completion"])
         advantages = chain.from_iterable(gather([row.advantage for row in self._rows]))
         replace_latest(self._logs["advantages"], list(advantages))
 
-    # -- evaluation ----------------------------------------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """
-        Play the evaluation panel and return its metrics: success rate with a 95 % interval, also by task type.
-
-        Args:
-            eval_dataset (as `eval_tasks`, *optional*):
-                In place of the trainer's panels.
-            ignore_keys (`list[str]`, *optional*):
-                Accepted for compatibility; nothing is ignored.
-            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics' names.
-        """
-        chosen = self.panels if eval_dataset is None else panels(self.guard, eval_dataset, self.args)
-        metrics: dict[str, float] = {}
-        for name, tasks in chosen.items():
-            self.evaluation = self.evaluate_tasks(tasks)
-            prefix = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
-            metrics |= {f"{prefix}_{metric}": value for metric, value in self.evaluation.metrics().items()}
-        was_training = self.model.training
-        self.model.eval()  # GRPOTrainer logs by the model's mode
-        self.log(metrics)
-        self.model.train(was_training)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
-        """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
-
-        The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
-        were, so that evaluating does not change the training that follows.
-        """
-        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1))
-
-    # -- checkpoints and model card ------------------------------------------------------------------------------------
+    # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with self.run.saving(trial):
             super()._save_checkpoint(model, trial)
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
-        super().create_model_card(*args, **kwargs)
-        if self.is_world_process_zero():
-            card = Path(self.args.output_dir) / "README.md"
-            section = environment_section(self.env, self.evaluation)
-            card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")

@@ -9,6 +9,9 @@ import torch
 
 from trl_3spo.algorithm.base import Row
 
+MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
+"""Losses that divide by the number of rows, padding included."""
+
 
 def transition_reward(transition_reward: list[float], **_: Any) -> list[float]:
     """Pass the rows' rewards on, for TRL's logs; the advantages are the algorithm's."""

@@ -148,7 +148,7 @@ NOTES: dict[str, str] = {
     "per_device_eval_batch_size": "Episodes that are played together.",
     "num_train_epochs": "An epoch has as many steps as GRPO would make over the training tasks; set max_steps.",
     "metric_for_best_model": "An evaluation's, such as `success_rate`; `loss` is refused, there is none.",
-    "load_best_model_at_end": "Needs `metric_for_best_model`.",
+    "load_best_model_at_end": "By `eval_success_rate`, of named panels the first's, where no metric is set.",
     "bf16": "Refused where nothing computes in it, such as on a CPU.",
     "fp16": "Refused on a CPU, where it would do nothing.",
     "mask_truncated_completions": "If all of a batch were cut off, a warning says that nothing is left to train on.",

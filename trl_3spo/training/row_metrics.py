@@ -1,10 +1,10 @@
-"""TRL's metrics of rewards and completions, of the rows that are trained on.
+"""Metrics of rewards and completions, of the rows that are trained on, in the place of TRL's.
 
 GRPOTrainer computes them over blocks of `num_generations` rows, which are no groups here, and over padding.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -18,9 +18,20 @@ from trl_3spo.environments.plain_text import printable_messages
 REWARD = "transition_reward"
 """Name of the one reward function that GRPOTrainer is given."""
 
+DROPPED = ("frac_reward_zero_std", f"rewards/{REWARD}/mean", f"rewards/{REWARD}/std")
+"""TRL's metrics that mean nothing here, or the same as another one."""
+OWN = ("frac_groups_without_signal",)
+"""Metrics of rows that TRL does not have."""
+NO_SIGNAL = 1e-8
+"""Advantages that are not larger teach nothing."""
+
+
+OfRow = tuple[int, float, float, int, bool]
+"""Group, reward, advantage, number of tokens, and whether the completion ended by itself."""
+
 
 def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -> dict[str, float | None]:
-    """Return metrics under TRL's names, over the rows of all ranks that take part in the loss; a collective.
+    """Return metrics over the rows of all ranks that take part in the loss; a collective.
 
     Args:
         rows: This rank's rows.
@@ -28,28 +39,38 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
         ranks: Whose rows count.
 
     Returns:
-        `reward` and `reward_std` over all rows, `frac_reward_zero_std` the share of groups whose rewards are all equal,
-        lengths of completions in tokens. `None` where there are no rows.
+        `reward` and `reward_std` over all rows, `frac_groups_without_signal` the share of groups all of whose
+        advantages are zero, lengths of completions in tokens, and the share of those that were cut off. `None` where
+        there are no rows.
     """
     own = [_of_row(row, end_tokens) for row in rows if not row.is_padding]
     by_rank = ranks.gather(own)
     every = list(chain.from_iterable(by_rank))
-    rewards = np.array([reward for _, reward, _, _ in every])
-    lengths = np.array([length for _, _, length, _ in every])
-    ended = np.array([length for _, _, length, has_ended in every if has_ended])
-    groups = _rewards_by_group(by_rank)
-    is_flat = [np.allclose(group, group[0], rtol=0.0, atol=1e-8) for group in groups]
+    rewards = np.array([reward for _, reward, _, _, _ in every])
+    lengths = np.array([length for _, _, _, length, _ in every])
+    ended = np.array([length for _, _, _, length, has_ended in every if has_ended])
+    is_flat = [np.abs(group).max() <= NO_SIGNAL for group in _advantages_by_group(by_rank)]
     metrics = {
         "reward": _mean(rewards),
         "reward_std": _std(rewards),
-        "frac_reward_zero_std": _mean(np.array(is_flat, dtype=float)),
-        f"rewards/{REWARD}/mean": _mean(rewards),
-        f"rewards/{REWARD}/std": _std(rewards),
+        "frac_groups_without_signal": _mean(np.array(is_flat, dtype=float)),
         "completions/clipped_ratio": 1.0 - len(ended) / len(every) if every else None,
     }
     # As TRL has it: where every completion was cut off, those that ended have length 0.
     ended = ended if len(ended) or not every else np.array([0])
     return metrics | _lengths(lengths, "length") | _lengths(ended, "terminated_length")
+
+
+def replace_metrics(logged: dict[str, list[float]], metrics: Mapping[str, float | None]) -> None:
+    """Put metrics in the place of what GRPOTrainer has logged last under their names, and drop what means nothing."""
+    for name in DROPPED:
+        logged.pop(name, None)
+    for name, value in metrics.items():
+        # What is no name of GRPOTrainer's has nothing to be replaced.
+        before = logged.pop(name, []) if name in OWN else logged.pop(name, [])[:-1]
+        values = before + ([] if value is None else [value])
+        if values:
+            logged[name] = values
 
 
 def make_printable(column: deque[list[Message]]) -> None:
@@ -66,16 +87,16 @@ def replace_latest(table: deque[float], values: Sequence[float]) -> None:
     table.extend(values)
 
 
-def _of_row(row: Row, end_tokens: Container[int]) -> tuple[int, float, int, bool]:
+def _of_row(row: Row, end_tokens: Container[int]) -> OfRow:
     ids = row.sample.completion_ids
-    return row.group, row.reward, len(ids), ids[-1] in end_tokens
+    return row.group, row.reward, row.advantage, len(ids), ids[-1] in end_tokens
 
 
-def _rewards_by_group(by_rank: Sequence[Sequence[tuple[int, float, int, bool]]]) -> list[list[float]]:
+def _advantages_by_group(by_rank: Sequence[Sequence[OfRow]]) -> list[list[float]]:
     groups: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
     for rank, rows in enumerate(by_rank):
-        for group, reward, _, _ in rows:
-            groups[rank, group].append(reward)
+        for group, _, advantage, _, _ in rows:
+            groups[rank, group].append(advantage)
     return list(groups.values())
 
 

@@ -34,7 +34,7 @@ class PolicySampler:
         self.latest: Sample | None = None
         self._trainer = trainer
         self._synced_step: int | None = None
-        self._num_tokens = 0
+        self._num_tokens = self._num_answers = self._num_cut_off = 0
         has_tools = any(trainer.guard.tools(task) for task in trainer.train_tasks)
         self.chat = Chat(
             trainer._tokenizer,
@@ -98,10 +98,12 @@ class PolicySampler:
 
     def metrics(self) -> Metrics:
         """Return what is logged of the sampling since the last call; a collective."""
-        own = (self._num_tokens, self.asker.num_shortened)
-        self._num_tokens = self.asker.num_shortened = 0
-        num_tokens, num_shortened = map(sum, zip(*gather(own), strict=True))
+        own = (self._num_tokens, self.asker.num_shortened, self._num_answers, self._num_cut_off)
+        self._num_tokens = self.asker.num_shortened = self._num_answers = self._num_cut_off = 0
+        num_tokens, num_shortened, num_answers, num_cut_off = map(sum, zip(*gather(own), strict=True))
         metrics = {"sampled_tokens": [float(num_tokens)]} | self._trainer.failures.metrics()
+        if num_answers:
+            metrics["cut_off_share"] = [num_cut_off / num_answers]
         if self._trainer.text_rewards:
             for values in gather(self._trainer.text_rewards.metrics()):
                 metrics |= {name: metrics.get(name, []) + rewards for name, rewards in values.items()}
@@ -185,7 +187,10 @@ class PolicySampler:
         with self.timed("generation"):
             samples = self._read(asked)
         self._num_tokens += sum(len(x.prompt_ids) + len(x.completion_ids) for x in samples)
+        self._num_answers += len(samples)
+        self._num_cut_off += sum(x.is_cut_off for x in samples)
         self.latest = samples[-1]
+        self._trainer.display.sampled(len(samples))
         return samples
 
     def _read(self, asked: list[Asked]) -> list[Sample]:
@@ -208,9 +213,10 @@ class PolicySampler:
         """Say what is being waited for."""
         if (doing := self._trainer.guard.tries.doing) is not None:
             what, way = doing
-            return f"the environment's {what}. {way or ''}"
+            return f"the environment's {what}. {way or ''} {self._trainer.display.progress()}"
         waits = {"waiting": "the other processes.", "generation": "the model's answers.", "critic": "the critic."}
-        return waits.get(self._phase or "", "the search or the update.")
+        wait = waits.get(self._phase or "", "the search or the update.")
+        return f"{wait} {self._trainer.display.progress()}"
 
     def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
         size = len(prompt_ids)

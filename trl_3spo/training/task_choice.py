@@ -4,10 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trl_3spo.environments.base import Environment, Task
+from trl_3spo.evaluation.panel_sample import sample_panel
 from trl_3spo.training.agent_config import AgentConfig
 
 Tasks = Iterable[Task | str | Mapping[str, Any]]
 """Tasks, their ids, or rows of a dataset with a column `id`."""
+
+Panels = Tasks | str | Mapping[str, Tasks | str]
+"""A panel's tasks, or the name of a split to draw it from; or several by name."""
 
 
 def chosen_tasks(env: Environment, given: Tasks, *splits: str | None) -> list[Task]:
@@ -38,20 +42,36 @@ def training_tasks(env: Environment, given: Tasks | None, args: AgentConfig) -> 
     return chosen_tasks(env, given, args.train_split, args.eval_split)
 
 
-def panels(env: Environment, given: Tasks | Mapping[str, Tasks] | None, args: AgentConfig) -> dict[str, list[Task]]:
+def panels(env: Environment, given: Panels | None, args: AgentConfig) -> dict[str, list[Task]]:
     """Return the panels to evaluate on by their names; a single one has the name "".
 
+    Args:
+        env: Whose tasks they are.
+        given: The tasks of a panel, or the name of a split to draw it from; several by name; `None` draws from the
+            split of the configuration.
+        args: Says how many tasks are drawn.
+
     Raises:
-        ValueError: A panel that was given is empty.
+        ValueError: A panel has no tasks, or there is none.
     """
-    if given is None:
-        return {"": list(env.tasks(args.eval_split))[: args.num_eval_tasks]}
     by_name = given if isinstance(given, Mapping) else {"": given}
-    chosen = {name: chosen_tasks(env, tasks, args.train_split, args.eval_split) for name, tasks in by_name.items()}
+    chosen = {name: _panel(env, tasks, args) for name, tasks in by_name.items()}
+    if not chosen:
+        raise ValueError("eval_tasks names no panel; at least one is required.")
     for name, tasks in chosen.items():
         if not tasks:
-            raise ValueError(f"The panel {name!r} has no tasks; at least one is required.")
+            panel = f"panel {name!r}" if name else "evaluation panel"
+            raise ValueError(
+                f"The {panel} has no tasks; at least one is required. Pass eval_tasks, or set eval_split (it is "
+                f"{args.eval_split!r}) to a split that has some."
+            )
     return chosen
+
+
+def _panel(env: Environment, given: Tasks | str | None, args: AgentConfig) -> list[Task]:
+    if given is None or isinstance(given, str):
+        return sample_panel(env.tasks(given or args.eval_split), args.num_eval_tasks, seed=args.panel_seed)
+    return chosen_tasks(env, given, args.train_split, args.eval_split)
 
 
 def _found(env: Environment, item: Any, splits: Sequence[str | None], known: dict[str, Task]) -> Task:

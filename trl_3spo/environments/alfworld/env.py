@@ -1,6 +1,6 @@
 """ALFWorld as an environment that can be rewound."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,6 +121,10 @@ class AlfworldEnv(LimitedEnvironment[Place]):
                 raise ValueError(f"There is no split {split!r}: generated and single games have none; ask for None.")
             self._tasks_by_split[name] = self._add(release.find_games(str(name)))
         return self._tasks_by_split[name]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the number of games by split, of those in use; `games` are games that belong to no split."""
+        return {"games": {split or "games": len(tasks) for split, tasks in self._tasks_by_split.items()}}
 
     def game(self, task_id: str) -> Game:
         """Return the game of a task, opening it if need be.

@@ -1,6 +1,6 @@
 """WebShop as an environment that can be rewound."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,6 +111,10 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
             ValueError: There is no such split, or it is empty.
         """
         return self.world.tasks(self._split if split is None else split, only_attainable=self._only_attainable)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the numbers of products and of goals: results of shops of different sizes are not comparable."""
+        return {"products": len(self.world.products), "goals": len(self.world.goals)}
 
     def reset(self, task: Task | int) -> Observation:
         """Start a task, or the goal of an index in the world's order, and return the page with the search bar.

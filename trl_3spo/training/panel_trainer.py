@@ -1,0 +1,109 @@
+"""[`PanelTrainer`]: the part of a trainer of agents that evaluates and saves its policy."""
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import PredictionOutput
+
+from trl_3spo.environments.base import Environment, Task
+from trl_3spo.environments.guarded import GuardedEnvironment
+from trl_3spo.evaluation.model_card import environment_section
+from trl_3spo.evaluation.policy_settings import PolicySettings
+from trl_3spo.evaluation.results import Evaluation
+from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
+from trl_3spo.training.evaluating import metrics_of, play_panels, play_together, prediction_of
+from trl_3spo.training.task_choice import Panels
+
+
+class PanelTrainer(PrefixSharingTrainer):
+    """A [`~trl.GRPOTrainer`] that is evaluated in full episodes on panels of tasks.
+
+    Overridden hooks: `evaluate`, `predict`, `save_model` and `create_model_card`.
+
+    Attributes:
+        guard: The environment.
+        panels: Tasks to evaluate on, by the name of their panel; a single one has the name "".
+        evaluations: The latest evaluation of every panel.
+        policy_settings: How the policy is asked and sampled.
+    """
+
+    guard: GuardedEnvironment
+    panels: dict[str, list[Task]]
+    evaluations: dict[str, Evaluation]
+    policy_settings: PolicySettings
+    control: Any  # GRPOTrainer's, whose package is untyped
+
+    @property
+    def env(self) -> Environment:
+        """The environment in use, unguarded."""
+        return self.guard.env
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The latest evaluation; of several panels that of the first, and `evaluations` has all by name."""
+        return next(iter(self.evaluations.values()), None)
+
+    @property
+    def eval_tasks(self) -> list[Task]:
+        """The tasks of all panels."""
+        return list(chain.from_iterable(self.panels.values()))
+
+    def evaluate(
+        self,
+        eval_dataset: Panels | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Play the evaluation panels and return their metrics, which docs/metrics.md lists.
+
+        Args:
+            eval_dataset (as `eval_tasks`, *optional*): In place of the trainer's panels.
+            ignore_keys (`list[str]`, *optional*): Accepted for compatibility; nothing is ignored.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the metrics' names.
+        """
+        played = play_panels(self, eval_dataset)
+        self.evaluations = {name: x.evaluation for name, x in played.items()}
+        metrics = metrics_of(played, metric_key_prefix)
+        was_training = self.model.training
+        self.model.eval()  # GRPOTrainer logs by the model's mode
+        self.log(metrics)
+        self.model.train(was_training)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def predict(
+        self,
+        test_dataset: Panels | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+    ) -> PredictionOutput:
+        """Play panels as `evaluate` does, without logging, and return what became of every episode.
+
+        `predictions` are the (N,) successes of the episodes, 1 or 0, `label_ids` the (N,) ids of their tasks, and
+        `metrics` those of `evaluate`. Arguments are those of `evaluate`.
+        """
+        return prediction_of(play_panels(self, test_dataset), metric_key_prefix)
+
+    def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
+        """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
+
+        The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
+        were, so that evaluating does not change the training that follows.
+        """
+        return play_together(self, list(tasks) * (self.args.num_generations_eval or 1)).evaluation
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, and beside it how its policy is asked and sampled, `policy.json`."""
+        if self.args.should_save:
+            self.policy_settings.save(output_dir or self.args.output_dir)
+        super().save_model(output_dir, _internal_call)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
+        super().create_model_card(*args, **kwargs)
+        if self.is_world_process_zero():
+            card = Path(self.args.output_dir) / "README.md"
+            section = environment_section(self.env, self.evaluation)
+            card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
