@@ -54,9 +54,7 @@ def environment_options() -> argparse.ArgumentParser:
     """Return the options that name an environment."""
     parser = Parser(add_help=False)
     group = parser.add_argument_group("the environment")
-    group.add_argument(
-        "--environment", default=ALFWORLD, metavar="MODULE:NAME", help="class or function, here or installed"
-    )
+    group.add_argument("--environment", metavar="MODULE:NAME", help=f"class or function; default: {ALFWORLD}")
     group.add_argument(
         "--environment_options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen"
     )
@@ -79,7 +77,7 @@ def task_options() -> argparse.ArgumentParser:
 
 def environment_of(options: argparse.Namespace) -> Environment:
     """Make the environment that options name."""
-    return make_environment(options.environment, options.environment_options)
+    return make_environment(options.environment or ALFWORLD, options.environment_options)
 
 
 def tasks_of(env: Environment, options: argparse.Namespace) -> Sequence[Task]:

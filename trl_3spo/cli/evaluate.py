@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,12 @@ def run(options: argparse.Namespace) -> None:
 
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
+    if options.environment is None:
+        options.environment, options.environment_options = trained_in(options.model, options.environment_options)
     given = {name: getattr(options, name) for name in POLICY_OPTIONS}
     folder = options.output_dir or evaluation_folder(options.model)
     with environment_of(options) as env:
-        if options.system_prompt is None and any(x.startswith("system_prompt=") for x in options.environment_options):
+        if options.system_prompt is None and any(str(x).startswith("system_prompt=") for x in options.environment_options):
             given["system_prompt"] = env.system_prompt  # given as well, in another way
         evaluation = evaluate_checkpoint(
             options.model,
@@ -86,6 +89,23 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def trained_in(model: str, given: Sequence[str]) -> tuple[str | None, Sequence[Any]]:
+    """Return environment and options that a model in a folder was trained in by `trl-3spo train`, if it was.
+
+    Args:
+        model: Folder of the model, or of one of its checkpoints.
+        given: Options that come before those of the training.
+    """
+    for folder in (Path(model), Path(model).parent):
+        if (folder / "results.json").is_file():
+            settings = json.loads((folder / "results.json").read_text(encoding="utf-8")).get("settings", {})
+            prefix = "tiny_" * bool(settings.get("tiny") and settings.get("tiny_environment_options"))
+            options = settings.get(f"{prefix}environment_options") or []
+            known = [options] if isinstance(options, Mapping) else list(options)
+            return settings.get("environment"), [*known, *given]
+    return None, given
 
 
 def evaluation_folder(model: str) -> Path:

@@ -90,7 +90,7 @@ class TrainArguments:
         tiny_environment (`str`, *optional*):
             Environment for `tiny`, where the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
-            Its arguments.
+            Its arguments; by default, and without a `tiny_environment`, those of the other one.
         auto_resume (`bool`, *optional*, defaults to `False`):
             Go on from the newest whole checkpoint of the output folder if there is one, and begin otherwise: the same
             command, run again, goes on where it was. `resume_from_checkpoint` is a checkpoint's path, or `true` or
@@ -116,7 +116,7 @@ class TrainArguments:
     def make_environment(self) -> Environment:
         """Make the environment asked for."""
         name, options = self.environment, self.environment_options
-        if self.tiny:
+        if self.tiny and (self.tiny_environment or self.tiny_environment_options):
             name, options = self.tiny_environment or name, self.tiny_environment_options
         return make_environment(name, cast(Options, options))  # a file may have a mapping
 
