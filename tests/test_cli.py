@@ -50,7 +50,7 @@ def test_version(capsys):
 
 
 def test_evaluate(checkpoint, tmp_path, capsys):
-    world = ["--env", CORRIDOR, "--env-options", "length=4", "max_steps=5"]
+    world = ["--environment", CORRIDOR, "--environment_options", "length=4", "max_steps=5"]
     settings = ["--num-tasks", 3, "--num-episodes", 9, "--temperature", 1.5, "--max-completion-length", 1, "--seed", 4]
     settings += ["--chat-template-kwargs", '{"enable_thinking": false}']
     run("evaluate", "--model", checkpoint, *world, *settings, "--json", tmp_path / "new" / "result.json")
@@ -74,7 +74,7 @@ def test_evaluate(checkpoint, tmp_path, capsys):
 def test_demos(tmp_path, suffix, kind):
     file = tmp_path / "new" / f"demos.{suffix}"
     world = ["generated=4", "seed=2", "num_receptacles=[4,8]", "num_objects=[4,10]"]
-    run("demos", "--env-options", *world, "--num-tasks", 3, "--noise", 0.2, "--seed", 6, "--output", file)
+    run("demos", "--environment_options", *world, "--num-tasks", 3, "--noise", 0.2, "--seed", 6, "--output", file)
     written = load_dataset(kind, data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     env = AlfworldEnv(generated=4, seed=2, num_receptacles=(4, 8), num_objects=(4, 10))
     assert list(written) == list(demonstrate(env, sample_panel(env.tasks(), 3), noise=0.2, seed=6))
@@ -83,12 +83,12 @@ def test_demos(tmp_path, suffix, kind):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--env", "nowhere:Env"], "No module named 'nowhere'"),
-        (["--env", "trl_3spo.environments.corridor:Nothing"], "corridor.*Nothing"),
-        (["--env", CORRIDOR, "--env-options", "width=3"], "width=3.*unexpected keyword"),
-        (["--env", CORRIDOR, "--env-options", "width"], "'width' has no value; NAME=VALUE"),
-        (["--env", "builtins:dict"], "made a dict; an Environment is required"),
-        (["--env-options", "generated=2"], r"no checkpoint \./none"),
+        (["--environment", "nowhere:Env"], "No module named 'nowhere'"),
+        (["--environment", "trl_3spo.environments.corridor:Nothing"], "corridor.*Nothing"),
+        (["--environment", CORRIDOR, "--environment_options", "width=3"], "width=3.*unexpected keyword"),
+        (["--environment", CORRIDOR, "--environment_options", "width"], "'width' has no value; NAME=VALUE"),
+        (["--environment", "builtins:dict"], "made a dict; an Environment is required"),
+        (["--environment_options", "generated=2"], r"no checkpoint \./none"),
     ],
 )
 def test_mistakes_are_told_in_a_line(capsys, arguments, message):
@@ -102,7 +102,7 @@ def test_mistakes_are_told_in_a_line(capsys, arguments, message):
 
 def test_demos_need_a_known_suffix(tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
-        run("demos", "--env-options", "generated=1", "--output", tmp_path / "demos.csv")
+        run("demos", "--environment_options", "generated=1", "--output", tmp_path / "demos.csv")
     assert "must end in .parquet or .jsonl" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -123,10 +123,17 @@ def test_an_environment_and_its_expert_may_be_in_a_file_here(tmp_path, monkeypat
         "    left = lambda observation, turns: demonstrations.Advice('left')\n"
         "    return demonstrations.demonstrate(env, tasks, lambda observation, seed: left, **options)\n"
     )
-    mine = ["--env", "my_world:MyEnv", "--expert", "my_world:demonstrate", "--env-options", "max_steps=2"]
+    mine = [
+        "--environment",
+        "my_world:MyEnv",
+        "--expert",
+        "my_world:demonstrate",
+        "--environment_options",
+        "max_steps=2",
+    ]
     with pytest.raises(SystemExit, match="1"):
         run("demos", *mine, "--output", "demos.jsonl")
-    assert "--keep-lost writes episodes as they are" in capsys.readouterr().err
+    assert "--keep_lost writes episodes as they are" in capsys.readouterr().err
     run("demos", *mine, "--keep-lost", "--output", "demos.jsonl")
     steps = [json.loads(line) for line in (tmp_path / "demos.jsonl").read_text().splitlines()]
     assert {step["completion"][0]["content"] for step in steps} == {"left"}

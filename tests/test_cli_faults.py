@@ -59,7 +59,7 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["datasets", "numpy", "regex"])
 def test_a_file_here_does_not_stand_in_for_a_package(tmp_path, name):
     (tmp_path / f"{name}.py").write_text(MARK)
-    demos = ["demos", "--env-options", "generated=1", "--output", "demos.jsonl"]
+    demos = ["demos", "--environment_options", "generated=1", "--output", "demos.jsonl"]
     code = f"from trl_3spo.cli import main; main({demos})"
     # -P: as the console script, which does not look here by itself.
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -127,7 +127,7 @@ def test_options_of_another_form_are_told_in_a_sentence(options):
 @pytest.mark.parametrize("expert", ["os:getcwd", "builtins:print", "mine:silent", "mine:ready"])
 def test_what_is_no_expert_is_not_called(here, capsys, expert):
     with pytest.raises(SystemExit, match="1"):
-        cli.main(["demos", "--env", CORRIDOR, "--expert", expert, "--output", "demos.jsonl"])
+        cli.main(["demos", "--environment", CORRIDOR, "--expert", expert, "--output", "demos.jsonl"])
     assert f"{expert} is no expert and was not called" in capsys.readouterr().err
     assert not (here / "called").exists()
 

@@ -245,9 +245,7 @@ def test_conversations_are_computed_once_and_trained_alike(trainer_class, tmp_pa
             lambda _, x, __, seen=seen: seen.append(x[0].numel())
         )
         trainer.train()
-        losses[sharing] = [
-            (x["loss"], x["entropy"], x["grad_norm"]) for x in trainer.state.log_history if "loss" in x
-        ]
+        losses[sharing] = [(x["loss"], x["entropy"], x["grad_norm"]) for x in trainer.state.log_history if "loss" in x]
         numbers[sharing] = sum(seen)
     assert len(losses["off"]) == 6
     assert losses["tree"] == [pytest.approx(x, rel=1e-3, abs=1e-5) for x in losses["off"]]

@@ -97,14 +97,14 @@ def test_what_is_given_wins(trained, changes):
 
 
 def test_the_command_does_so_too(trained, tmp_path, capsys):
-    command = ["evaluate", "--model", trained.args.output_dir, "--env", "test_parity:Told", "--seed", "5"]
+    command = ["evaluate", "--model", trained.args.output_dir, "--environment", "test_parity:Told", "--seed", "5"]
     command += ["--num-episodes", str(4 * len(trained.eval_tasks)), "--batch-size", "8"]
     cli.main(command)
     result = json.loads(capsys.readouterr().out)
     assert result["success"]["rate"] == trained.evaluation.success.rate
     assert result["tokens_per_episode"] == trained.evaluation.tokens_per_episode
     assert (result["policy"]["top_k"], result["policy"]["system_prompt"]) == (7, "red left blue")
-    cli.main([*command, "--top-k", "1", "--env-options", "system_prompt=own"])
+    cli.main([*command, "--top-k", "1", "--environment_options", "system_prompt=own"])
     result = json.loads(capsys.readouterr().out)
     assert (result["policy"]["top_k"], result["policy"]["system_prompt"]) == (1, "own")
 

@@ -1,8 +1,6 @@
 """The command line and the examples train, from their files, in seconds."""
 
 import json
-import runpy
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,13 +12,15 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from transformers import GPT2Config
 
 from trl_3spo import ThreeSPOConfig, cli
+from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.train import _memory_report, make_trainer, parse
 from trl_3spo.recording.files import lines_of
 from trl_3spo.recording.results import write_results
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"]
+PUBLISHED = ["alfworld_1.5b_published.yaml", "webshop_1.5b_published.yaml"]
+FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml", "generated_games.yaml", *PUBLISHED]
 HERE = ["--use_cpu", "--bf16", "false"]
 
 
@@ -52,11 +52,27 @@ def test_results_keep_no_secret(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
-def test_qlora_is_tried_out(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["alfworld_qlora.py", "--tiny", "--output-dir", str(tmp_path)])
-    runpy.run_path(str(EXAMPLES / "alfworld_qlora.py"), run_name="__main__")
-    assert "eval_success_rate_low" in capsys.readouterr().out
-    assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 32
+def test_qlora_is_tried_out(tmp_path):
+    cli.main(["train", "--config", str(EXAMPLES / "alfworld_qlora.yaml"), "--tiny", "--output_dir", str(tmp_path)])
+    adapter = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (32, 64)
+    assert json.loads((tmp_path / "results.json").read_text())["settings"]["max_steps"] == 2
+
+
+@pytest.mark.parametrize("name", ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"])
+def test_files_have_our_defaults_but_for_what_a_model_of_this_size_needs(name, tmp_path):
+    _, args, _ = parse(["--config", str(EXAMPLES / name), "--output_dir", str(tmp_path), *HERE])
+    plain = asdict(ThreeSPOOptions())
+    assert {name: getattr(args, name) for name in plain} == plain
+    assert (args.load_best_model_at_end, args.num_eval_tasks in (134, 500)) == (True, True)
+
+
+def test_thinking_is_switched_in_the_file(tmp_path):
+    file = EXAMPLES / "generated_games.yaml"
+    given = ["--config", str(file), "--output_dir", str(tmp_path), *HERE]
+    assert parse(given)[1].chat_template_kwargs == {"enable_thinking": True}
+    off = [*given, "--chat_template_kwargs", '{"enable_thinking": false}']
+    assert parse(off)[1].chat_template_kwargs == {"enable_thinking": False}
 
 
 def test_a_tiny_model_acts_and_learns_from_it(tmp_path):
@@ -66,7 +82,7 @@ def test_a_tiny_model_acts_and_learns_from_it(tmp_path):
     assert all(entry["batch_fill"] > 0 and entry["grad_norm"] > 0 for entry in log[:2])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_files_have_the_published_numbers(name, tmp_path):
     _, args, model = parse(["--config", str(EXAMPLES / name), "--output_dir", str(tmp_path), *HERE])
     plain = ThreeSPOConfig(str(tmp_path), use_cpu=True, bf16=False)
@@ -89,7 +105,7 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
 def test_unknown_settings_of_a_file_are_named(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"score_sharpnes": 1.0}))
-    with pytest.raises(ValueError, match="score_sharpnes"):
+    with pytest.raises(ValueError, match=r"did you mean score_sharpness"):
         parse(["--config", str(file), "--output_dir", str(tmp_path), *HERE])
 
 

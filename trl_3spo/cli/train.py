@@ -1,4 +1,4 @@
-"""The command `trl-3spo train`: ThreeSPOTrainer by options or a YAML file, with TRL's parser and model options.
+"""The command `trl-3spo train`: a trainer by options or a YAML file, with TRL's parser and model options.
 
 To start it on several GPUs: `accelerate launch --config_file FILE -m trl_3spo.cli.train --config FILE`.
 """
@@ -13,9 +13,14 @@ import torch
 from transformers import AutoConfig
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
+from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
+from trl_3spo.baselines.trainers import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer
+from trl_3spo.cli import train_help
+from trl_3spo.cli.arguments import underscored
 from trl_3spo.cli.memory_plan import report
 from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.names import ALFWORLD, Options, make_environment
+from trl_3spo.cli.settings_file import read_settings, require_known
 from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.policies import load_tokenizer
 from trl_3spo.model_shape import ModelShape
@@ -24,6 +29,8 @@ from trl_3spo.reliability.run import NO_SIGNAL, SIGTERM
 from trl_3spo.three_spo_config import ThreeSPOConfig
 from trl_3spo.three_spo_trainer import ThreeSPOTrainer
 from trl_3spo.tiny import save_tiny_policy
+from trl_3spo.training.agent_config import AgentConfig
+from trl_3spo.training.agent_trainer import AgentTrainer
 
 TINY = {
     "use_cpu": "true",
@@ -38,6 +45,8 @@ TINY = {
     "num_eval_tasks": "8",
     "logging_steps": "1",
     "save_strategy": "no",
+    "load_best_model_at_end": "false",
+    "optim": "adamw_torch",
     "push_to_hub": "false",
     "report_to": "none",
 }
@@ -48,6 +57,13 @@ TINY_MODEL = "tiny"
 MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "adapter_config.json", "checkpoint-*")
 EXIT_CODES = {NO_SIGNAL: 3, SIGTERM: 143}
 """Of the command where training has ended early: nothing left to learn from; told to end, after saving."""
+METHODS: dict[str, tuple[type[AgentTrainer[Any]], type[AgentConfig]]] = {
+    "3spo": (ThreeSPOTrainer, ThreeSPOConfig),
+    "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig),
+    "gigpo": (GiGPOTrainer, GiGPOConfig),
+    "steppo": (StepPOTrainer, StepPOConfig),
+}
+"""Trainers and their configurations, by what `--method` calls them."""
 WORDS = {"true": True, "latest": True, "false": False, "none": None, "": None}
 """Values of `--resume_from_checkpoint` that are no paths."""
 
@@ -55,9 +71,11 @@ WORDS = {"true": True, "latest": True, "false": False, "none": None, "": None}
 @dataclass
 class TrainArguments:
     r"""
-    What to train in.
+    What to train in, and by which method.
 
     Parameters:
+        method (`str`, *optional*, defaults to `"3spo"`):
+            `"3spo"`, or a baseline: `"grpo"`, `"gigpo"`, `"steppo"`. Each has options of its own, see `--help`.
         environment (`str`, *optional*, defaults to ALFWorld):
             Environment class or function as `MODULE:NAME`, here or installed. Its module is executed: take files only
             from somebody you trust.
@@ -72,13 +90,16 @@ class TrainArguments:
         tiny_environment (`str`, *optional*):
             Environment for `tiny`, where the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
-            Its arguments.
+            Its arguments; by default, and without a `tiny_environment`, those of the other one.
         auto_resume (`bool`, *optional*, defaults to `False`):
             Go on from the newest whole checkpoint of the output folder if there is one, and begin otherwise: the same
             command, run again, goes on where it was. `resume_from_checkpoint` is a checkpoint's path, or `true` or
             `latest` for the newest whole one, which then has to be there.
     """
 
+    method: str = field(
+        default="3spo", metadata={"choices": list(METHODS), "help": "3SPO, or a baseline: grpo, gigpo, steppo."}
+    )
     environment: str = field(default=ALFWORLD, metadata={"help": "Environment class or function, MODULE:NAME."})
     environment_options: list[str] = field(default_factory=list, metadata={"help": "Its arguments, NAME=VALUE."})
     planned_prompt_length: int = field(default=1024, metadata={"help": "Prompt tokens the memory plan reckons with."})
@@ -95,7 +116,7 @@ class TrainArguments:
     def make_environment(self) -> Environment:
         """Make the environment asked for."""
         name, options = self.environment, self.environment_options
-        if self.tiny:
+        if self.tiny and (self.tiny_environment or self.tiny_environment_options):
             name, options = self.tiny_environment or name, self.tiny_environment_options
         return make_environment(name, cast(Options, options))  # a file may have a mapping
 
@@ -106,7 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With `EXIT_CODES`, training has ended early.
     """
-    script, args, model_config = parse(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--help" in given or "-h" in given:
+        print(train_help.text(underscored(given)))
+        return
+    script, args, model_config = parse(given)
     trainer = make_trainer(script, args, model_config)
     with trainer.guard:  # the evaluation opens again what training has closed
         trainer.train(resume_from_checkpoint=checkpoint_wanted(script, args))
@@ -117,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_CODES[trainer.run.stop_reason])
 
 
-def checkpoint_wanted(script: TrainArguments, args: ThreeSPOConfig) -> str | bool | None:
+def checkpoint_wanted(script: TrainArguments, args: AgentConfig) -> str | bool | None:
     """Return what to resume from, as `AgentTrainer.train` takes it.
 
     Raises:
@@ -132,7 +157,7 @@ def checkpoint_wanted(script: TrainArguments, args: ThreeSPOConfig) -> str | boo
     return "auto" if script.auto_resume else WORDS.get(str(given).lower(), given)
 
 
-def _finish(trainer: ThreeSPOTrainer, settings: dict[str, Any]) -> None:
+def _finish(trainer: AgentTrainer[Any], settings: dict[str, Any]) -> None:
     args = trainer.args
     metrics = trainer.evaluate()
     trainer.accelerator.print(metrics)
@@ -143,7 +168,7 @@ def _finish(trainer: ThreeSPOTrainer, settings: dict[str, Any]) -> None:
         trainer.push_to_hub()
 
 
-def _results(trainer: ThreeSPOTrainer, settings: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
+def _results(trainer: AgentTrainer[Any], settings: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
     """Return what is known at the end of a training; `to_dict` of transformers leaves out what is secret."""
     return {
         "command": "train",
@@ -156,15 +181,22 @@ def _results(trainer: ThreeSPOTrainer, settings: dict[str, Any], metrics: dict[s
     }
 
 
-def parse(arguments: Sequence[str]) -> tuple[TrainArguments, ThreeSPOConfig, ModelConfig]:
+def parse(arguments: Sequence[str]) -> tuple[TrainArguments, AgentConfig, ModelConfig]:
     """Read options, and with `--config FILE` what is not among them from a YAML file.
 
     Raises:
-        ValueError: An option is out of its range, or the file has one that is not known.
+        ValueError: An option is out of its range, or an option or setting is not known.
     """
-    parser = TrlParser((TrainArguments, ThreeSPOConfig, ModelConfig), prog="trl-3spo train")
-    tiny = [f"--{name}={value}" for name, value in TINY.items()] if "--tiny" in arguments else []
-    script, args, model_config = parser.parse_args_and_config([*tiny, *arguments])
+    arguments = underscored(arguments)
+    settings = read_settings(arguments)
+    method = str(train_help.given(arguments, "method") or settings.get("method", "3spo"))
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
+    kinds = (TrainArguments, METHODS[method][1], ModelConfig)
+    require_known(arguments, settings, kinds)
+    is_tiny = "--tiny" in arguments or settings.get("tiny") is True
+    tiny = [f"--{name}={value}" for name, value in TINY.items()] if is_tiny else []
+    script, args, model_config = TrlParser(kinds, prog="trl-3spo train").parse_args_and_config([*tiny, *arguments])
     if script.tiny:
         args.train_split = args.eval_split = None  # the data they name need not be there
         args.output_dir = _tiny_folder(args.output_dir, arguments)
@@ -177,7 +209,7 @@ def _tiny_folder(folder: str, arguments: Sequence[str]) -> str:
     Raises:
         ValueError: A folder was given on the command line, and it holds a model that is none of a trial's.
     """
-    if not any(argument.partition("=")[0].replace("-", "_") == "__output_dir" for argument in arguments):
+    if train_help.given(arguments, "output_dir") is None:
         return folder.rstrip("/") + "-tiny"
     trained = [path.name for pattern in MODEL_FILES for path in Path(folder).glob(pattern)]
     if trained and not (Path(folder) / TINY_MODEL).is_dir():
@@ -188,7 +220,7 @@ def _tiny_folder(folder: str, arguments: Sequence[str]) -> str:
     return folder
 
 
-def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: ModelConfig) -> ThreeSPOTrainer:
+def make_trainer(script: TrainArguments, args: AgentConfig, model_config: ModelConfig) -> AgentTrainer[Any]:
     """Make environment and trainer.
 
     Raises:
@@ -213,7 +245,7 @@ def make_trainer(script: TrainArguments, args: ThreeSPOConfig, model_config: Mod
     if args.process_index == 0:
         setup = MemorySetup.of(args, dtype=model_config.dtype, prompt_size=script.planned_prompt_length, **adaptation)
         print(_memory_report(name, model_config.model_revision, args.trust_remote_code, setup))
-    return ThreeSPOTrainer(name, env, args, processing_class=tokenizer, **adaptation)
+    return METHODS[script.method][0](name, env, args, processing_class=tokenizer, **adaptation)
 
 
 def _memory_report(name: str, revision: str, trust_remote_code: bool, setup: MemorySetup) -> str:

@@ -172,12 +172,14 @@ class Environment(abc.ABC):
             observation. `"conversation"`: all turns, each text and each answer a message of its own; admissible actions
             are not listed there, so the text should say what can be done.
         system_prompt: A message of the system that comes before either; empty is none.
+        expert: `MODULE:NAME` of the function that demonstrates it, where there is one, for `trl-3spo demos`.
     """
 
     reward_range: tuple[float, float] = (0.0, 1.0)
     max_action_characters: int | None = None
     prompt_style: PromptStyle = "window"
     system_prompt: str = ""
+    expert: str | None = None
 
     @abc.abstractmethod
     def tasks(self, split: str | None = None) -> Sequence[Task]:

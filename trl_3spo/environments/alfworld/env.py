@@ -72,6 +72,8 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         ValueError: An option is out of its range, or not exactly one source of games is given.
     """
 
+    expert = "trl_3spo.environments.alfworld.expert.demonstrations:demonstrate"
+
     def __init__(
         self,
         games: GivenGames | None = None,

@@ -47,6 +47,8 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         ValueError: An option is none of these, or the split has no goals.
     """
 
+    expert = "trl_3spo.environments.webshop.expert.demonstrations:demonstrate"
+
     def __init__(
         self,
         world: World,
