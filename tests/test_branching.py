@@ -1,14 +1,17 @@
 """Branch and finish: where walks start, and what their steps are credited with, worked by hand."""
 
+import math
 import random
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trl_3spo.algorithm.base import Alone
 from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.options import ThreeSPOOptions
@@ -81,7 +84,8 @@ def test_branch_points_are_drawn_whatever_became_of_the_walks(env):
     assert at_the_root([one, other], random.Random(0)) is root
 
 
-def test_credit_worked(env):
+@pytest.mark.parametrize("scaling", ["none", "batch"])
+def test_credit_worked(env, scaling):
     """Two walks from one state: one succeeds at once, the other wanders; nothing is known before."""
     (task,) = [x for split in ("train", "test") for x in env.tasks(split) if x.data == ("right", 3)]
     root = first_visit(env, task)
@@ -92,19 +96,46 @@ def test_credit_worked(env):
     lost = back
     while not lost.result.is_final:
         lost = next_visit(env, lost, "dance")
-    options = ThreeSPOOptions(**WALKS, discount=0.5, outcome_weight=1.0, novelty_weight=0.1)
-    credit = WalkCredit(options, StateScorer(options, StateHistory()))
+    options = ThreeSPOOptions(**WALKS, discount=0.5, outcome_weight=1.0, novelty_weight=0.3, advantage_scaling=scaling)
+    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone())
     groups = [Group(before, (Transition(after, 0.0),)) for before, after in ((root, door), (door, out), (door, back))]
     samples = [[Sample([], [], [0], group.transitions[0].visit.action)] for group in groups]
     rows = [row for (row,) in credit.rows(samples, groups, [Episode(out), Episode(lost)])]
     # G(out) = 1, so G(door) = 0.5 in the first walk and 0 in the second: 0.25 on average.
     # Both walks went through the door's state, so nothing but p(root) = 0 is compared with.
-    assert rows[0].reward == pytest.approx(0.5 * 0.25 + 0.1)
-    assert rows[0].advantage == rows[0].reward
-    # At the door: the other walk returned 0, and p is 0, so V = 0; the way out is worth 0.5 · 1 and new.
-    assert rows[1].advantage == pytest.approx(0.5 * 1.0 + 0.1)
-    # The way back is not new; the other walk returned 0.5 from the door, p counts as one walk: V = 0.25.
-    assert rows[2].advantage == pytest.approx(0.0 - (0.0 + 0.5) / 2)
+    # At the door: the other walk returned 0, and p is 0, so V = 0; the way out is worth 0.5 · 1.
+    # The way back: the other walk returned 0.5 from the door, p counts as one walk: V = 0.25.
+    credits = [0.5 * 0.25, 0.5 * 1.0, 0.0 - (0.0 + 0.5) / 2]
+    # Door and outside are new, the place gone back to is not: 0.2 on average.
+    bonuses = [0.3 - 0.2, 0.3 - 0.2, 0.0 - 0.2]
+    scale = 1.0 if scaling == "none" else math.sqrt((0.125**2 + 0.5**2 + 0.25**2) / 3)
+    assert [row.reward for row in rows] == pytest.approx([0.125 + 0.3, 0.5 + 0.3, 0.0])
+    expected = [credit / scale + bonus for credit, bonus in zip(credits, bonuses, strict=True)]
+    assert [row.advantage for row in rows] == pytest.approx(expected)
+
+
+def test_without_any_success_the_bonus_stays_as_small_as_it_is(env):
+    root = first_visit(env, env.tasks()[0])
+    new = next_visit(env, root, "left")
+    same = next_visit(env, root, "dance")
+    options = ThreeSPOOptions(**WALKS, novelty_weight=0.3)
+    groups = [Group(root, (Transition(visit, 0.0),)) for visit in (new, same)]
+    samples = [[Sample([], [], [0], visit.action)] for visit in (new, same)]
+    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone())
+    rows = [row for (row,) in credit.rows(samples, groups, [Episode(new), Episode(same)])]
+    assert [row.advantage for row in rows] == pytest.approx([0.15, -0.15])
+
+
+def test_an_end_is_new_to_its_path():
+    """Otherwise answering costs what asking once more earns, where every question is a state of its own."""
+    env = CorridorEnv(length=3, max_steps=6)
+    (task,) = [x for split in ("train", "test") for x in env.tasks(split) if x.data == ("right", 2)]
+    out = next_visit(env, next_visit(env, first_visit(env, task), "right"), "open")
+    options = ThreeSPOOptions()
+    assert out.result.terminated
+    again = replace(out, result=replace(out.result, observation=out.root.observation))
+    assert not again.is_new_on_path
+    assert StateScorer(options, StateHistory()).is_novel(out.parent, again)
 
 
 def test_no_action_is_compared_with_its_own_outcome(env):
@@ -118,7 +149,8 @@ def test_no_action_is_compared_with_its_own_outcome(env):
         history.observe(dict.fromkeys(visit.keys, 0.25))
     scorer = StateScorer(options, history)
     samples = [[Sample([], [], [0], "")] for _ in groups]
-    for group, (row,) in zip(groups, WalkCredit(options, scorer).rows(samples, groups, episodes), strict=True):
+    credit = WalkCredit(replace(options, advantage_scaling="none"), scorer, Alone())
+    for group, (row,) in zip(groups, credit.rows(samples, groups, episodes), strict=True):
         assert row.reward - row.advantage == pytest.approx(scorer.value(group.origin))
 
 
@@ -173,7 +205,7 @@ def test_inadmissible_actions_pay_their_penalty(env):
             if changes:
                 groups = [Group(root, (Transition(visit, 0.0),)) for visit in visits]
                 samples = [[Sample([], [], [0], "")] for _ in groups]
-                rows = WalkCredit(options, scorer).rows(samples, groups, [Episode(visit) for visit in visits])
+                rows = WalkCredit(options, scorer, Alone()).rows(samples, groups, [Episode(visit) for visit in visits])
                 rewards.append([row.reward for (row,) in rows])
             else:
                 rewards.append([scorer.reward(root, visit) for visit in visits])
@@ -191,7 +223,7 @@ def test_learns_in_a_table(monkeypatch):
     sampler = tabular_methods.TableSampler(policy)
     algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(**WALKS, advantage_scaling="none"))
     before = policy.success_rate()
-    for _ in range(150):
+    for _ in range(200):
         sampler.learn(algorithm.collect(sampler, 60))
     assert before < 0.1
     assert policy.success_rate() > 0.9

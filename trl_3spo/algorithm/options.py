@@ -81,7 +81,8 @@ class ThreeSPOOptions:
             its `reward_range`; p(s) is then the discounted return that is expected, as a share of the most there is.
         novelty_weight (`float`, *optional*, defaults to `0.05`):
             ω₀ in [0, 0.5], the weight of novelty in a state never visited. A little of it keeps actions that change
-            nothing from paying. The paper's is 0.5.
+            nothing from paying. The paper's is 0.5. With `baseline="walks"` it is added to the scaled advantage,
+            relative to its mean, as in the baselines: 0.3 there is about 0.05 elsewhere.
         novelty (`str`, *optional*, defaults to `"episode"`):
             In which sense a state is new. `"episode"`: it is met for the first time on this path. `"changed"`: it
             differs from the state before (the authors' code). `"training"`: its finest score key is in no completed
@@ -97,8 +98,9 @@ class ThreeSPOOptions:
             of different actions in the group. `"walks"`: the λ-return of s' with the mean of p(s) and of what the other
             walks through s returned; scores then take no part in the reward.
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
-            `"batch"` subtracts the mean of the batch and divides by its standard deviation. `"group"` divides by the
-            standard deviation of the group (the paper), and needs `baseline="group"`. `"none"` does neither.
+            `"batch"` subtracts the mean of the batch and divides by its standard deviation; with `baseline="walks"` it
+            divides by the root mean square alone. `"group"` divides by the standard deviation of the group (the paper),
+            and needs `baseline="group"`. `"none"` does neither.
 
         > Parameters that control the search
 

@@ -95,13 +95,13 @@ class StateScorer:
         return parts | {"penalty": -penalty}
 
     def is_novel(self, origin: Visit, reached: Visit) -> bool:
-        """Return whether the state that was reached is new, in the sense of the options."""
+        """Return whether the state that was reached is new, in the sense of the options; an end is new to its path."""
         state = reached.state_digest
         if self._options.novelty == "changed":
             return state != origin.state_digest
         if self._options.novelty == "training":
             return not self._history.has_seen(reached.keys[0])
-        return reached.is_new_on_path
+        return reached.result.terminated or reached.is_new_on_path
 
     @property
     def _sharpness(self) -> float:

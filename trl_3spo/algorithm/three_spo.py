@@ -98,7 +98,9 @@ class ThreeSPO:
         self._choose = choose
         self._gain = PredictiveGain(self.history, options.discount, self.objective)
         is_by_walks = options.baseline == "walks"
-        credit = WalkCredit(options, self.scorer) if is_by_walks else Credit(options, self.scorer, advantages)
+        credit = (
+            WalkCredit(options, self.scorer, self.ranks) if is_by_walks else Credit(options, self.scorer, advantages)
+        )
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds, self._show)
         is_stepwise = options.update_after == "step"
         self._loop = AfterStep(*parts, options.num_generations) if is_stepwise else AfterWalks(*parts)
@@ -116,7 +118,8 @@ class ThreeSPO:
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
         rows = self._loop.collect(sampler, capacity)
-        return whitened(rows, self.ranks) if self.options.advantage_scaling == "batch" else rows
+        is_whitened = self.options.advantage_scaling == "batch" and self.options.baseline != "walks"
+        return whitened(rows, self.ranks) if is_whitened else rows
 
     def _show(
         self, groups: list[Group], samples: list[list[Sample]], rows: list[list[Row]], ended: list[Episode]

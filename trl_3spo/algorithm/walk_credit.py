@@ -1,18 +1,28 @@
 """Credit by walks: what a step led to, compared with what other walks made of the state it was taken in.
 
-    A = γ · (r + G(s')) + ω · R_novel − V(s)           less invalid_action_penalty for an action that is not admissible
+    C = γ · (r + G(s')) − V(s)
+    A = C / rms C + B − mean B
+
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
+    B = ω · R_novel − invalid_action_penalty · (not admissible) + what reward functions gave the answer's text
 
 r is what the step paid: 1 for the step that solves the task. G is the λ-return of a visit (see
 `credit.lambda_returns`), averaged over the walks through it; p(s) is what the history expects, which counts as much as
 one walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
+
+V is the baseline, so that C is not centred: a step that went as expected is not trained on, and a reward that is always
+the same changes nothing once the history knows it. B counts for a step alone, in units of the credit's root mean
+square. While nothing succeeds there is no credit, and B stays as small as it is.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from statistics import fmean
 
-from trl_3spo.algorithm.base import Row
+from trl_3spo.algorithm.base import Ranks, Row
 from trl_3spo.algorithm.credit import is_sound, lambda_returns, text_part
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
@@ -20,6 +30,9 @@ from trl_3spo.algorithm.scorer import StateScorer
 
 PRIOR_WALKS = 1.0
 """How many walks the history's value counts as."""
+
+RETURN = "return"
+"""The part of a reward that is no bonus."""
 
 
 class WalkReturns:
@@ -65,11 +78,13 @@ class WalkCredit:
     Args:
         options: Checked options.
         scorer: Judges states by the history; it must not have seen the walks that are credited.
+        ranks: Processes whose rows are scaled together.
     """
 
-    def __init__(self, options: ThreeSPOOptions, scorer: StateScorer) -> None:
+    def __init__(self, options: ThreeSPOOptions, scorer: StateScorer, ranks: Ranks) -> None:
         self._options = options
         self._scorer = scorer
+        self._ranks = ranks
 
     def rows(
         self,
@@ -78,6 +93,8 @@ class WalkCredit:
         episodes: Sequence[Episode] | None = None,
     ) -> list[list[Row]]:
         """Return the rows of every group; steps of walks that were given up, whose outcome is not known, have none.
+
+        A collective.
 
         Args:
             samples: For every group its n(s) samples.
@@ -88,25 +105,42 @@ class WalkCredit:
         options = self._options
         returns = WalkReturns(episodes, self._scorer, discount=options.discount, outcome_weight=options.outcome_weight)
         pairs = zip(samples, groups, strict=True)
-        return [self._rows(number, *pair, returns) for number, pair in enumerate(pairs)]
+        return self._scaled([self._rows(number, *pair, returns) for number, pair in enumerate(pairs)])
 
     def _rows(self, number: int, samples: Sequence[Sample], group: Group, returns: WalkReturns) -> list[Row]:
+        """Return rows whose advantages are C."""
         rows, options = [], self._options
         for sample, transition in zip(samples, group.transitions, strict=True):
             reached = transition.visit
             if not (is_sound(sample, reached) and returns.is_known(reached)):
                 continue
+            paid = options.discount * returns.of(reached)
             parts = {
-                "return": options.discount * returns.of(reached),
+                RETURN: paid,
                 "novelty": options.novelty_weight * self._scorer.is_novel(group.origin, reached),
                 "penalty": -options.invalid_action_penalty * reached.is_inadmissible,
             } | text_part(sample)
-            reward = sum(parts.values())
-            advantage = reward - self._expected(group.origin, reached, returns)
-            rows.append(Row(sample, reward, advantage, number, parts=parts))
+            credit = paid - self._expected(group.origin, reached, returns)
+            rows.append(Row(sample, sum(parts.values()), credit, number, parts=parts))
         return rows
 
     def _expected(self, origin: Visit, reached: Visit, returns: WalkReturns) -> float:
         others = returns.of_others(origin, reached)
         prior = PRIOR_WALKS * self._scorer.value(origin)
         return (prior + sum(others)) / (PRIOR_WALKS + len(others))
+
+    def _scaled(self, groups: list[list[Row]]) -> list[list[Row]]:
+        """Return the rows with advantages A, relative to those of all ranks."""
+        own = list(chain.from_iterable(groups))
+        sums = (len(own), sum(row.advantage**2 for row in own), sum(map(_bonus, own)))
+        num_rows, squares, bonuses = map(sum, zip(*self._ranks.gather(sums), strict=True))
+        is_scaled = self._options.advantage_scaling == "batch" and squares > 0
+        scale = math.sqrt(squares / num_rows) if is_scaled else 1.0
+        mean = bonuses / max(num_rows, 1)
+        return [
+            [replace(row, advantage=row.advantage / scale + _bonus(row) - mean) for row in group] for group in groups
+        ]
+
+
+def _bonus(row: Row) -> float:
+    return sum(value for name, value in row.parts.items() if name != RETURN)

@@ -156,7 +156,12 @@ class EpisodeAlgorithm(ABC):
         """Return for every step novelty, less penalties, and what reward functions gave its text."""
         novelty, penalty = self._novelty_weight, self._invalid_action_penalty
         steps = zip(episode.end.path()[1:], samples, strict=True)
-        return np.array([novelty * x.is_new_on_path - penalty * x.is_inadmissible + y.text_reward for x, y in steps])
+        return np.array(
+            [
+                novelty * (x.is_new_on_path or x.result.terminated) - penalty * x.is_inadmissible + y.text_reward
+                for x, y in steps
+            ]
+        )
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
         """Play whole episodes; return where each ended, and a sample for every one of its steps."""
