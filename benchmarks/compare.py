@@ -4,17 +4,18 @@
     python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
-Every run begins with the demo's model, trains on the demo's tasks and is evaluated on the same unseen ones, eight times
-at equal distances of sampled actions. It ends when the actions are used up, those in groups and batches without signal
-included. Seeds come first, methods second, so that whenever it is stopped the methods have equally many runs; started
-again, it goes on from the last evaluation of the unfinished run. Batches are at most 192 actions with signal, or 16
-episodes. Learning rates fall to zero.
+Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 100 of them at equal
+distances of sampled actions, and at the end on all 200, three times each. It ends when the actions are used up, those in
+groups and batches without signal included. Seeds come first, methods second, so that whenever it is stopped the methods
+have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are at most 192
+actions with signal, or 16 episodes. Learning rates fall to zero.
 """
 
 import argparse
 import json
 import shutil
 import sys
+import time
 from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
@@ -49,6 +50,8 @@ from small_webshop import WEBSHOP
 
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 8
+NUM_CURVE_TASKS, NUM_LAST_PLAYS = 100, 3
+"""Unseen tasks of the evaluations along a run; how often the last one plays each of all."""
 
 PANELS = {"first": 0, "development": 1, "report": 2}
 """Seeds of the tasks. No choice of settings sees those of a report: docs/protocol.md."""
@@ -67,7 +70,7 @@ COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
 METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")}
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
-WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "per_device_train_batch_size": 96}
+WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "novelty_weight": 0.3}
 METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS)
 METHODS["branch_at_root"] = METHODS["branch"]
 METHODS["steppo_history"] = (
@@ -89,10 +92,12 @@ class Budget(TrainerCallback):
 
     Args:
         num_actions: The budget.
+        num_evaluations: How often, the end included; by default `NUM_EVALUATIONS`.
     """
 
-    def __init__(self, num_actions: int) -> None:
+    def __init__(self, num_actions: int, num_evaluations: int | None = None) -> None:
         self._num_actions = num_actions
+        self._num_evaluations = num_evaluations or NUM_EVALUATIONS
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
         """Let the learning rate follow the actions, as methods differ in how many an optimizer step takes."""
@@ -103,7 +108,7 @@ class Budget(TrainerCallback):
         """Count what the optimizer step just logged has sampled."""
         if "sampled_actions" in logs:
             used = _num_sampled(state)
-            parts = [int(x * NUM_EVALUATIONS / self._num_actions) for x in (used - logs["sampled_actions"], used)]
+            parts = [int(x * self._num_evaluations / self._num_actions) for x in (used - logs["sampled_actions"], used)]
             is_over = used >= self._num_actions
             control.should_evaluate = parts[0] < parts[1] and not is_over  # at the end `run` does
             control.should_save = control.should_evaluate
@@ -115,7 +120,14 @@ def _num_sampled(state: TrainerState) -> float:
 
 
 def make_trainer(
-    world: DemoWorld, method: str, seed: int, budget: int, folder: Path, panel: str = "first", **changes: Any
+    world: DemoWorld,
+    method: str,
+    seed: int,
+    budget: int,
+    folder: Path,
+    panel: str = "first",
+    num_evaluations: int | None = None,
+    **changes: Any,
 ) -> AgentTrainer[Any]:
     """Return the trainer of one run. Tasks are the same whatever the seed."""
     trainer_class, make_config, options = METHODS[method]
@@ -126,7 +138,8 @@ def make_trainer(
         "max_steps": budget,  # never reached: every optimizer step samples several actions
         "lr_scheduler_type": "constant",
         "max_completion_length": world.options["max_completion_length"],
-        "per_device_eval_batch_size": len(tasks.unseen),
+        "per_device_eval_batch_size": NUM_CURVE_TASKS,
+        "record_megabytes": 0.0,
         "eval_on_start": True,
         "eval_temperature": 1.0,
         "logging_steps": 1,
@@ -145,9 +158,9 @@ def make_trainer(
         tasks.env,
         config,
         train_tasks=tasks.train,
-        eval_tasks=tasks.unseen,
+        eval_tasks=tasks.unseen[:NUM_CURVE_TASKS],
         processing_class=PreTrainedTokenizerFast.from_pretrained(world.warm_start),
-        callbacks=[Budget(budget)],
+        callbacks=[Budget(budget, num_evaluations)],
         algorithm=control_of(method, tasks, config),
     )
     trainer.remove_callback(Display)
@@ -194,17 +207,34 @@ def run_name(world_name: str, method: str, seed: int, changes: dict[str, Any]) -
 
 
 def run(
-    world_name: str, method: str, seed: int, budget: int, folder: Path, panel: str = "first", **changes: Any
+    world_name: str,
+    method: str,
+    seed: int,
+    budget: int,
+    folder: Path,
+    panel: str = "first",
+    *,
+    num_evaluations: int | None = None,
+    num_last_plays: int = NUM_LAST_PLAYS,
+    **changes: Any,
 ) -> None:
-    """Make a run, or finish it, unless its file is there."""
+    """Make a run, or finish it, unless its file is there.
+
+    Without last plays the last evaluation is like the others.
+    """
     name = run_name(world_name, method, seed, changes)
     file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
     if file.exists():
         return
     origin = provenance("torch", "transformers", "trl")
-    trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints, panel, **changes)
+    trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints, panel, num_evaluations, **changes)
+    began = time.process_time()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
-    trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
+    if num_last_plays:
+        trainer.args.num_generations_eval = num_last_plays
+        trainer.evaluate(WORLDS[world_name].make_tasks(PANELS[panel]).unseen)
+    else:
+        trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
     record = origin | {
         "environment": world_name,
         "method": method,
@@ -217,6 +247,7 @@ def run(
         "sampled_actions": _num_sampled(trainer.state),
         "unique_states": trainer.algorithm.tally.num_states,
         "optimizer_steps": trainer.state.global_step,
+        "seconds": round(time.process_time() - began),
         "stop_reason": trainer.run.stop_reason,
         "predictive_gain": predictive_gain(trainer.state.log_history),
         "curve": curve(trainer.state.log_history),

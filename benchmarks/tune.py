@@ -4,7 +4,8 @@
 
 The first stage tries `NUM_SETTINGS` settings on one seed: the method's own, and others drawn from its grid. The best
 `NUM_KEPT` by area go on to all development seeds, with twice the actions. The chosen setting has the largest mean area
-there. Every run is a file of `compare.py` and is not repeated; `ENV_chosen.json` has the result.
+there. Runs have four evaluations on 100 tasks. Every run is a file of `compare.py` and is not repeated;
+`ENV_chosen.json` has the result.
 """
 
 import argparse
@@ -19,19 +20,19 @@ import numpy as np
 from compare import METHODS, WORLDS, run, run_name
 from provenance import provenance
 
-NUM_SETTINGS, NUM_KEPT = 8, 3
+NUM_SETTINGS, NUM_KEPT, NUM_EVALUATIONS = 8, 3, 4
 SEEDS = (100, 101, 102)
 
-RATES = {"learning_rate": (2e-4, 4e-4, 8e-4)}
-TREES = RATES | {"per_device_train_batch_size": (96, 192), "novelty_weight": (0.0, 0.05)}
+RATES = {"learning_rate": (4e-4, 8e-4, 16e-4, 32e-4)}
+TREES = RATES | {"per_device_train_batch_size": (96, 192, 384)}
 EPISODES = RATES | {
-    "per_device_train_batch_size": (8, 16),
+    "per_device_train_batch_size": (8, 16, 32),
     "num_generations": (2, 4, 8),
     "dynamic_sampling": (False, True),
 }
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "3spo": TREES | {"num_generations": (2, 4), "max_episodes_per_tree": (1, 2, 4)},
-    "branch": TREES | {"max_episodes_per_tree": (2, 4, 8), "outcome_weight": (0.9, 1.0)},
+    "3spo": TREES | {"num_generations": (2, 4), "max_episodes_per_tree": (1, 2, 4), "novelty_weight": (0.0, 0.05)},
+    "branch": TREES | {"max_episodes_per_tree": (2, 4, 8), "novelty_weight": (0.0, 0.3)},
     # Advantages that are divided by their spread have one near 1: the bonus is as large a share of it as in 3SPO.
     "grpo": EPISODES | {"novelty_weight": (0.0, 0.4)},
     "gigpo": EPISODES | {"novelty_weight": (0.0, 0.4)},
@@ -51,7 +52,8 @@ def area(environment: str, method: str, settings: dict[str, Any], seed: int, bud
     """Make a run, or read it, and return the area under its success curve, in [0, 1]."""
     folder = folder / str(budget)
     folder.mkdir(parents=True, exist_ok=True)
-    run(environment, method, seed, budget, folder, "development", **settings)
+    cheap = {"num_evaluations": NUM_EVALUATIONS, "num_last_plays": 0}
+    run(environment, method, seed, budget, folder, "development", **cheap, **settings)
     curve = json.loads((folder / f"{run_name(environment, method, seed, settings)}.json").read_text())["curve"]
     return float(np.trapezoid(curve["success"], curve["actions"]) / curve["actions"][-1])
 
