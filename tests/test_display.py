@@ -119,7 +119,12 @@ def test_an_evaluation_tells_how_far_it_is(tmp_path):
     assert seen[0] == f"0 of {size} episodes of the evaluation have ended."
     assert seen[-1] == f"{size - 1} of {size} episodes of the evaluation have ended."
     assert "evaluation" not in trainer.display.progress()
-    assert trainer.sampler.describe().endswith(trainer.display.progress()), "the heartbeat tells it"
+
+
+def test_a_long_step_says_how_far_it_is(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("trl_3spo.reliability.heartbeat.SECONDS", 0.02)
+    corridor_trainer(tmp_path, env=SpokenCorridor()).train()
+    assert "actions were sampled for step 1." in caplog.text
 
 
 class Collecting(TrainerCallback):

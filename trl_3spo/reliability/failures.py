@@ -123,7 +123,7 @@ class Failures:
             TooManyFailedEpisodesError: Training has ended because of it.
         """
         self.error = None
-        heartbeat = Heartbeat(trainer.sampler.describe)
+        heartbeat = Heartbeat(lambda: f"{trainer.sampler.describe()} {trainer.display.progress()}")
         trainer.add_callback(heartbeat)
         try:
             with heartbeat:

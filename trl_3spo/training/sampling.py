@@ -213,10 +213,9 @@ class PolicySampler:
         """Say what is being waited for."""
         if (doing := self._trainer.guard.tries.doing) is not None:
             what, way = doing
-            return f"the environment's {what}. {way or ''} {self._trainer.display.progress()}"
+            return f"the environment's {what}. {way or ''}"
         waits = {"waiting": "the other processes.", "generation": "the model's answers.", "critic": "the critic."}
-        wait = waits.get(self._phase or "", "the search or the update.")
-        return f"{wait} {self._trainer.display.progress()}"
+        return waits.get(self._phase or "", "the search or the update.")
 
     def _generate(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
         size = len(prompt_ids)
