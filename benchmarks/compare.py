@@ -4,11 +4,11 @@
     python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
-Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 100 of them at equal
-distances of sampled actions, and at the end on all 200, three times each. It ends when the actions are used up, those in
-groups and batches without signal included. Seeds come first, methods second, so that whenever it is stopped the methods
-have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches are at most 192
-actions with signal, or 16 episodes. Learning rates fall to zero.
+Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 100 of them at
+equal distances of sampled actions, and at the end on all 200, three times each. It ends when the actions are used up,
+those in groups and batches without signal included. Seeds come first, methods second, so that whenever it is stopped
+the methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches
+are at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
 """
 
 import argparse
