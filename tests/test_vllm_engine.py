@@ -98,6 +98,7 @@ def test_heads_of_a_size_without_a_kernel_are_refused(tmp_path):
         ThreeSPOTrainer(str(tmp_path / "model"), env, config_for(tmp_path, use_vllm=True))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.distributed:FutureWarning")  # vLLM looks at all names there
 def test_a_checkpoint_is_evaluated_as_by_transformers(tmp_path, monkeypatch):
     """In 16 bits, which vLLM takes for a checkpoint in 32 bits as well."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
