@@ -194,10 +194,13 @@ def vllm(monkeypatch):
 
     class LLM:
         def __init__(self, model, tokenizer, seed, **options):
-            self.network = AutoModelForCausalLM.from_pretrained(model)
+            self.model, self.options = model, options
 
-        def generate(self, prompts, params, use_tqdm):
+        def generate(self, prompts, params, use_tqdm, lora_request=None):
             asked.append(params)
+            if lora_request is not None:
+                assert self.options == {"enable_lora": True, "max_lora_rank": 32}
+            self.network = AutoModelForCausalLM.from_pretrained(lora_request or self.model)
             return [SimpleNamespace(outputs=[self.complete(x["prompt_token_ids"], params)]) for x in prompts]
 
         def complete(self, ids, params):
@@ -207,7 +210,10 @@ def vllm(monkeypatch):
 
     module = ModuleType("vllm")
     module.LLM, module.SamplingParams = LLM, lambda **params: SimpleNamespace(**params)
-    monkeypatch.setitem(sys.modules, "vllm", module)
+    request = ModuleType("vllm.lora.request")
+    request.LoRARequest = lambda name, number, path: path
+    for name, part in {"vllm": module, "vllm.lora": ModuleType("vllm.lora"), "vllm.lora.request": request}.items():
+        monkeypatch.setitem(sys.modules, name, part)
     return asked
 
 
@@ -217,6 +223,20 @@ def test_vllm_is_asked_alike(vllm, tmp_path):
     PolicySettings(top_p=0.8, min_p=0.1, max_completion_length=3).save(folder)
     assert evaluate_checkpoint(folder, env, use_vllm=True) == evaluate_checkpoint(folder, env)
     assert (vllm[0].temperature, vllm[0].top_p, vllm[0].min_p, vllm[0].max_tokens) == (0.0, 0.8, 0.1, 3)
+
+
+def test_vllm_puts_an_adapter_on_its_base(vllm, tmp_path):
+    import peft
+
+    env = SpokenCorridor()
+    base = AutoModelForCausalLM.from_pretrained(saved(tmp_path / "base", env))
+    config = peft.LoraConfig(r=20, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    tokenizer_for(env).save_pretrained(tmp_path / "adapter")
+    folders = [str(tmp_path / name) for name in ("adapter", "base")]
+    adapted, plain = (load_policy(x, max_completion_length=3, engine_seed=0) for x in folders)
+    prompts = [env.prompt(task, env.reset(task), []) for task in env.tasks()]
+    assert adapted(prompts) == load_policy(folders[0], max_completion_length=3)(prompts) != plain(prompts)
 
 
 def test_vllm_has_to_be_there(tmp_path, monkeypatch):

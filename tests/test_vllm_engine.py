@@ -3,12 +3,15 @@
 import functools
 
 import pytest
+import torch
 from engines_server import by_server
 from engines_vllm import in_own_process
 from trl.import_utils import is_vllm_available
 
 from training import CorridorEnv, config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
+from trl_3spo.evaluation.policies import evaluate_checkpoint
+from trl_3spo.tiny import tiny_model
 
 pytestmark = [
     pytest.mark.skipif(not is_vllm_available(), reason="vLLM is not installed"),
@@ -93,3 +96,16 @@ def test_heads_of_a_size_without_a_kernel_are_refused(tmp_path):
     untrained(tokenizer_for(env)).save_pretrained(tmp_path / "model")  # heads of size 8
     with pytest.raises(ValueError, match=r"heads have size 8; vLLM on a CPU has kernels for \[32, 64"):
         ThreeSPOTrainer(str(tmp_path / "model"), env, config_for(tmp_path, use_vllm=True))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.distributed:FutureWarning")  # vLLM looks at all names there
+def test_a_checkpoint_is_evaluated_as_by_transformers(tmp_path, monkeypatch):
+    """In 16 bits, which vLLM takes for a checkpoint in 32 bits as well."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    env = CorridorEnv(length=4)
+    tokenizer = tokenizer_for(env)
+    tiny_model(tokenizer, hidden_size=128, initializer_range=0.15).to(torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    plays = {"num_episodes": 8, "max_completion_length": 3}
+    expected = evaluate_checkpoint(str(tmp_path), env, **plays)
+    assert evaluate_checkpoint(str(tmp_path), env, use_vllm=True, **plays) == expected

@@ -100,7 +100,7 @@ class Engine:
         self.num_positions: int | None = getattr(config, "max_position_embeddings", None)
         self.end_tokens = end_tokens(_own_end_tokens(base, config), tokenizer, settings)
         self._lora = _lora(adapter) if adapter else {}
-        self._llm = LLM(model=base, tokenizer=model, seed=seed, **({"enable_lora": True} if adapter else {}))
+        self._llm = LLM(model=base, tokenizer=model, seed=seed, **(_lora_options(adapter) if adapter else {}))
         self._params = SamplingParams(
             temperature=settings.eval_temperature,
             top_p=settings.top_p,
@@ -168,6 +168,12 @@ def _base_of(model: str) -> tuple[str, str | None]:
     if not config.is_file():
         return model, None
     return str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]), model
+
+
+def _lora_options(adapter: str) -> dict[str, Any]:
+    """Return how vLLM has to be made for an adapter: with room for its rank, which is a power of two of at least 16."""
+    rank = int(json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    return {"enable_lora": True, "max_lora_rank": max(16, 1 << (rank - 1).bit_length())}
 
 
 def _lora(adapter: str) -> dict[str, Any]:
