@@ -126,6 +126,11 @@ def test_tiny_may_stand_in_the_file(tmp_path):
     assert (args.output_dir, args.max_steps) == (str(tmp_path / "run-tiny"), 2)
 
 
+def test_the_whole_split_is_one_flag(tmp_path):
+    assert parse(["--output_dir", str(tmp_path), *HERE])[1].num_eval_tasks == 100
+    assert parse(["--output_dir", str(tmp_path), *HERE, "--all-eval-tasks"])[1].num_eval_tasks is None
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains(tmp_path, method):
     options = ["--environment", CORRIDOR, "--tiny-environment-options", "length=3", "--num-eval-tasks", "2"]

@@ -91,6 +91,8 @@ class TrainArguments:
             Environment for `tiny`, where the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
             Its arguments; by default, and without a `tiny_environment`, those of the other one.
+        all_eval_tasks (`bool`, *optional*, defaults to `False`):
+            Evaluate on the whole split, however large, in place of a panel of `num_eval_tasks`.
         auto_resume (`bool`, *optional*, defaults to `False`):
             Go on from the newest whole checkpoint of the output folder if there is one, and begin otherwise: the same
             command, run again, goes on where it was. `resume_from_checkpoint` is a checkpoint's path, or `true` or
@@ -108,7 +110,7 @@ class TrainArguments:
     tiny_environment_options: list[str] = field(
         default_factory=list, metadata={"help": "Arguments of the one for --tiny."}
     )
-
+    all_eval_tasks: bool = field(default=False, metadata={"help": "Evaluate on the whole split."})
     auto_resume: bool = field(
         default=False, metadata={"help": "Go on from the newest whole checkpoint if there is one, or begin."}
     )
@@ -197,6 +199,8 @@ def parse(arguments: Sequence[str]) -> tuple[TrainArguments, AgentConfig, ModelC
     is_tiny = "--tiny" in arguments or settings.get("tiny") is True
     tiny = [f"--{name}={value}" for name, value in TINY.items()] if is_tiny else []
     script, args, model_config = TrlParser(kinds, prog="trl-3spo train").parse_args_and_config([*tiny, *arguments])
+    if script.all_eval_tasks:
+        args.num_eval_tasks = None
     if script.tiny:
         args.train_split = args.eval_split = None  # the data they name need not be there
         args.output_dir = _tiny_folder(args.output_dir, arguments)
