@@ -222,3 +222,7 @@ def test_a_setup_is_read_off_the_configuration(tmp_path):
     given |= {"peft_config": peft.LoraConfig(r=4), "quantization_config": BitsAndBytesConfig(load_in_4bit=True)}
     setup = MemorySetup.of(args, dtype="bfloat16", **given)
     assert (setup.adapter_rank, setup.num_bits, setup.has_reference, setup.trained_bytes) == (4, 4, False, 2)
+
+
+def test_what_is_kept_of_prompts_is_part_of_the_cache():
+    assert plan(kept_bytes=5.0).cache - plan().cache == 5.0

@@ -29,7 +29,7 @@ class MemoryPlan:
         gradients: Of what is trained.
         optimizer: AdamW's moments.
         activations: Kept for one backward pass.
-        cache: Keys and values of a generation, and the logits sampled from.
+        cache: Keys and values of a generation and of those kept for the next, and the logits sampled from.
     """
 
     weights: float
@@ -87,7 +87,8 @@ def remedies(shape: ModelShape, setup: MemorySetup, memory: float) -> list[str]:
             f"lower per_device_train_batch_size from {setup.num_rows} to {rows} and raise gradient_accumulation_steps"
         )
     if plan_memory(shape, replace(setup, num_generated=0)).peak <= memory:
-        advice.append("lower max_completion_length or gradient_accumulation_steps, for fewer tokens generated at once")
+        few = "lower max_completion_length, gradient_accumulation_steps or kept_prefixes_gib, for a smaller cache"
+        advice.append(few)
     return advice or ["take a smaller model, or spread it over more GPUs with examples/accelerate/fsdp2.yaml"]
 
 
@@ -162,4 +163,5 @@ def _activations(shape: ModelShape, setup: MemorySetup) -> float:
 def _cache(shape: ModelShape, setup: MemorySetup) -> float:
     tokens = setup.num_generated * (setup.prompt_size + setup.completion_size)
     logits = 3 * 4 * setup.num_generated * shape.vocab_size  # float32, their softmax, and a copy to filter
-    return tokens * shape.num_layers * 2 * shape.layer.key_size * setup.compute_bytes + logits
+    now = tokens * shape.num_layers * 2 * shape.layer.key_size * setup.compute_bytes
+    return now + setup.kept_bytes + logits

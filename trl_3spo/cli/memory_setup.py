@@ -28,6 +28,7 @@ class MemorySetup:
         gradient_shards: The same of gradients; 1 where every device has all (and DDP a copy to send).
         optimizer_shards: The same of the optimizer's moments.
         num_processes: All devices.
+        kept_bytes: Most that is kept of prompts that may go on.
     """
 
     weight_bytes: int
@@ -47,6 +48,7 @@ class MemorySetup:
     gradient_shards: int = 1
     optimizer_shards: int = 1
     num_processes: int = 1
+    kept_bytes: float = 0.0
 
     @classmethod
     def of(
@@ -83,6 +85,7 @@ class MemorySetup:
             gradient_shards=shards[1],
             optimizer_shards=shards[2],
             num_processes=args.world_size,
+            kept_bytes=0.0 if args.use_vllm or args.prefix_sharing == "off" else args.kept_prefixes_gib * 2**30,
         )
 
     @property

@@ -84,6 +84,7 @@ class PolicySampler:
         self._trainer.forget_prefixes()
         before, began = sum(self._seconds.values()), time.perf_counter()
         yield
+        self._trainer.forget_prefixes()  # the update has other uses for the memory
         in_phases = sum(self._seconds.values()) - before
         self._seconds["environment"] += time.perf_counter() - began - in_phases
 
@@ -143,6 +144,7 @@ class PolicySampler:
                 yield
         finally:
             trainer.model.train(was_training)
+            trainer.forget_prefixes()
 
     @contextmanager
     def _engine_at(self, temperature: float) -> Iterator[None]:
