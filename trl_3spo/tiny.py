@@ -1,7 +1,7 @@
 """A small model and a word tokenizer made on the spot, for the demo, the docs and the tests: no download.
 
-The model is one of Seed-OSS, whose layers are those of Qwen2. For Qwen2 itself transformers' AutoTokenizer takes Qwen2's
-own tokenizer, whatever was saved with the model, and that one splits words otherwise.
+The model is one of Seed-OSS, whose layers are those of Qwen2. For Qwen2 itself transformers' AutoTokenizer takes
+Qwen2's own tokenizer, whatever was saved with the model, and that one splits words otherwise.
 """
 
 import re

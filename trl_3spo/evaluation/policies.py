@@ -249,8 +249,8 @@ def merge_adapter(adapter: str | Path, output: str | Path) -> None:
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer that was saved with a model, padding on the left.
 
-    AutoTokenizer takes Qwen2's own class for Qwen2 models, whatever the files say. One that was saved as a plain one, as
-    `word_tokenizer` makes it, would split texts otherwise.
+    AutoTokenizer takes Qwen2's own class for Qwen2 models, whatever the files say. One that was saved as a plain
+    one, as `word_tokenizer` makes it, would split texts otherwise.
     """
     is_plain = get_tokenizer_config(model).get("tokenizer_class") in _PLAIN_TOKENIZERS
     return (PreTrainedTokenizerFast if is_plain else AutoTokenizer).from_pretrained(model, padding_side="left")
