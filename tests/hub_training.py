@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import peft
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training import config_for, corridor_trainer, tokenizer_for, untrained
@@ -85,6 +85,15 @@ def printed_by_the_card(repo):
     return output.getvalue()
 
 
+def answer_sizes(repo):
+    """Push another policy.json, and return the limits on answers of the commit before and of the latest."""
+    api = HfApi()
+    before = api.model_info(repo).sha
+    settings = json.dumps({"format": 1, "max_completion_length": 3}).encode()
+    api.upload_file(path_or_fileobj=settings, path_in_repo="policy.json", repo_id=repo)
+    return [load_policy(repo, revision=x).settings.max_completion_length for x in (before, None)]
+
+
 def main(folder):
     """Do all of it, and write what was found to `found.json`."""
     found = {}
@@ -101,6 +110,7 @@ def main(folder):
     found["named"]["loaded"] = answers("somebody/named", found["named"]["pushed"]["messages"])
     found["printed"] = {repo: printed_by_the_card(repo) for repo in ("somebody/end", "somebody/named")}
     found["evaluation"] = evaluate_checkpoint("somebody/end", ENV).to_dict()
+    found["revisions"] = answer_sizes("somebody/end")
     (folder / "found.json").write_text(json.dumps(found))
 
 

@@ -115,6 +115,11 @@ def test_a_missing_checkpoint_is_named(env):
         evaluate_checkpoint("./runs/none", env)
 
 
+def test_folders_have_no_revisions(checkpoint):
+    with pytest.raises(ValueError, match="is a folder, which has none"):
+        load_policy(checkpoint, revision="main")
+
+
 @pytest.mark.parametrize("changes", [{"temperature": -0.1}, {"max_completion_length": 0}])
 def test_options_out_of_range_are_refused_before_anything_is_loaded(env, changes):
     with pytest.raises(ValueError, match=r"temperature is .* at least 0 \(greedy\)"):

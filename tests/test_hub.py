@@ -64,7 +64,8 @@ def written(hub, repo, folder):
 @pytest.mark.parametrize("strategy", STEPS)
 def test_each_strategy_pushes_what_the_docs_say(pushed, strategy):
     messages = [commit.message for commit in pushed.hub.repos[f"somebody/{strategy}"]]
-    assert messages[1:] == [*(f"Training in progress, {step}" for step in STEPS[strategy]), "End of training"]
+    expected = [*(f"Training in progress, {step}" for step in STEPS[strategy]), "End of training"]
+    assert messages[1 : len(expected) + 1] == expected
     files = pushed.hub.files(f"somebody/{strategy}")
     assert {path for path in files if "/" not in path} == MODEL
     assert {path.split("/")[0] for path in files if "/" in path} == {"episodes", *FOLDERS[strategy]}
@@ -94,6 +95,10 @@ def test_loaded_back_it_is_the_same_policy(pushed, name):
 
 def test_a_name_on_the_hub_is_evaluated_as_its_trainer_did(pushed):
     assert pushed.found["evaluation"] == pushed.found["end"]["pushed"]["evaluation"]
+
+
+def test_a_revision_of_a_policy_is_asked_as_that_was(pushed):
+    assert pushed.found["revisions"] == [1, 3]
 
 
 def card_of(pushed, repo):
