@@ -21,7 +21,7 @@ from trl_3spo.evaluation.model_card import (
 )
 from trl_3spo.evaluation.policy_settings import PolicySettings
 from trl_3spo.evaluation.results import EpisodeResult, summarize
-from trl_3spo.training.card import licence, warn_of_unnamed_base
+from trl_3spo.training.card import hyperparameters, licence, warn_of_unnamed_base
 
 
 def episodes(*, solved, pays=None):
@@ -82,6 +82,13 @@ def test_options_show_no_path_of_this_machine():
     given = CardFacts(given.env, {"items": "/home/me/items.json", "mode": "sane", "split": None}, given.settings)
     assert environment_section(given).count("|") == 3 * 3
     assert "| mode | sane |" in environment_section(given)
+
+
+def test_hyperparameters_are_those_that_were_chosen(tmp_path):
+    trainer = corridor_trainer(tmp_path, beta=0.0, epsilon=0.3)
+    found = hyperparameters(trainer)
+    assert (found["epsilon"], found["learning_rate"], found["seed"]) == (0.3, 1e-3, 7)
+    assert not {"beta", "output_dir", "hub_token", "vllm_server_host"} & found.keys()
 
 
 def test_environments_are_tags():

@@ -190,7 +190,7 @@ def training_section(method: str, num_steps: int, num_tasks: int, hyperparameter
         hyperparameters: By name.
     """
     said = f"{method}, {num_steps} optimizer steps on {num_tasks} tasks. Options not listed have their defaults."
-    return "\n".join(["## Hyperparameters", "", said, *_listing("option", hyperparameters), ""])
+    return "\n".join(["## Hyperparameters", "", said, *_listing("option", _plain_options(hyperparameters)), ""])
 
 
 def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

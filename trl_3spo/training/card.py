@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 
 from trl_3spo.algorithm.records import first_visit
 from trl_3spo.environments.base import Message, Tool
+from trl_3spo.environments.failures import EpisodeFailedError
 from trl_3spo.evaluation.model_card import (
     Before,
     CardFacts,
@@ -104,13 +105,16 @@ def _before(trainer: "PanelTrainer", panel: str) -> Before | None:
 
 
 def hyperparameters(trainer: "PanelTrainer") -> dict[str, Any]:
-    """Return the options of a configuration that are not at their defaults, and those of `ALWAYS_SHOWN`."""
+    """Return the options of a configuration that are not at their defaults, and those of `ALWAYS_SHOWN`.
+
+    Where a server listens is left out.
+    """
     args = trainer.args
     defaults = {x.name: x.default if x.default is not MISSING else None for x in fields(args)}
     return {
         name: value
         for name, value in plain_options(args).items()
-        if value is not None and (name in ALWAYS_SHOWN or value != defaults[name])
+        if (name in ALWAYS_SHOWN or value not in (None, defaults[name])) and not name.startswith("vllm_server")
     }
 
 
@@ -182,10 +186,16 @@ def quick_start_of(trainer: "PanelTrainer") -> str:
 
 
 def _example(trainer: "PanelTrainer") -> tuple[list[Message], list[Tool]] | None:
+    """Return the shortest prompt of the latest batch; before the first one that of a task, for which it is begun."""
     task = (trainer.eval_tasks or trainer.train_tasks)[0]
-    with trainer.guard.uncounted():
-        visit = first_visit(trainer.guard, task)
-        if visit.has_failed:
-            return None
-        prompt = trainer.guard.prompt(task, visit.observation, [])
-        return list(prompt), list(trainer.guard.tools(task))
+    asked = [row.sample for row in trainer._rows if not row.is_padding and row.sample.prompt]
+    if asked:
+        prompt = min(asked, key=lambda sample: len(sample.prompt_ids)).prompt
+    else:
+        with trainer.guard.uncounted():
+            visit = first_visit(trainer.guard, task)
+            try:
+                prompt = [] if visit.has_failed else trainer.guard.prompt(task, visit.observation, [])
+            except EpisodeFailedError:
+                prompt = []
+    return (list(prompt), list(trainer.guard.tools(task))) if prompt else None

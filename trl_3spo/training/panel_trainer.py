@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers.trainer_utils import PredictionOutput
 
+from trl_3spo.algorithm.base import Row
 from trl_3spo.environments.base import Environment, Message, Task, Tool
 from trl_3spo.environments.guarded import GuardedEnvironment
 from trl_3spo.evaluation.policy_settings import PolicySettings
@@ -37,6 +38,7 @@ class PanelTrainer(PrefixSharingTrainer):
     train_tasks: Sequence[Task]
     evaluations: dict[str, Evaluation]
     logged_evaluations: list[dict[str, float]]
+    _rows: list[Row]
     example: tuple[list[Message], list[Tool]] | None
     policy_settings: PolicySettings
     control: Any  # GRPOTrainer's, whose package is untyped
