@@ -3,7 +3,7 @@
     python examples/demo.py --env alfworld
     python examples/demo.py --env webshop
 
-Generates games or a shop, loads the small Qwen2 that `alfworld_warm_start.py` or `webshop_warm_start.py` made (a
+Generates games or a shop, loads the small model that `alfworld_warm_start.py` or `webshop_warm_start.py` made (a
 hesitant imitation of an expert), trains it with 3SPO, and plays tasks it has never seen before and after. Writes the
 table (results.md, results.json), the success rate over time (success_rate.png), TRL's log and the trained model to the
 run folder.

@@ -1,4 +1,4 @@
-"""Make a starting point for the demo: a small Qwen2 that can play a world but hesitates.
+"""Make a starting point for the demo: a small model that can play a world but hesitates.
 
 Model and tokenizer are built from scratch and trained with TRL's SFTTrainer, every task being played once: epochs over
 few tasks only teach those tasks. First an expert shows how, at every turn of episodes that random actions disturb

@@ -5,7 +5,7 @@
     python examples/webshop.py --model Qwen/Qwen2.5-1.5B-Instruct --items items_shuffle.json \
         --attributes items_ins_v2.json --human items_human_ins.json
 
-`--tiny` needs neither a download nor a GPU: it builds a small Qwen2, has it imitate the expert's purchases and makes a
+`--tiny` needs neither a download nor a GPU: it builds a small model, has it imitate the expert's purchases and makes a
 few updates, in less than a minute on one core. That shows that everything works; it is no result.
 """
 

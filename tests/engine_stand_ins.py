@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import requests
 import torch
 from safetensors.torch import load, save
-from transformers import Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
 
@@ -21,7 +21,7 @@ class Copy:
     """A model that is given weights by name and samples one token a prompt."""
 
     def __init__(self, config):
-        self.model = Qwen2ForCausalLM(config).eval()
+        self.model = AutoModelForCausalLM.from_config(config).eval()
 
     def load_weights(self, named):
         parameters = dict(self.model.named_parameters())

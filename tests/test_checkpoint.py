@@ -1,8 +1,12 @@
 """A checkpoint is evaluated without a trainer, and as a trainer would."""
 
+from pathlib import Path
+
 import peft
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
 from training import config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
@@ -89,15 +93,31 @@ def test_own_settings_of_generation_are_put_aside(checkpoint, env, tmp_path):
     assert evaluate_checkpoint(str(tmp_path), env, **sampled) == evaluate_checkpoint(checkpoint, env, **sampled)
 
 
+WARM_STARTS = Path(__file__).parents[1] / "examples" / "warm_start"
+
+
 def test_a_saved_tokenizer_splits_as_it_did(checkpoint, env):
-    saved, original = load_tokenizer(checkpoint), tokenizer_for(env)
-    text = "go to shelf 1, left red door"
-    assert saved(text)["input_ids"] == original(text)["input_ids"]
+    text = "go to shelf 1, left red door <|end|> unknown"
+    expected = tokenizer_for(env)(text)["input_ids"]
+    for saved in (load_tokenizer(checkpoint), AutoTokenizer.from_pretrained(checkpoint)):
+        assert saved(text)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("name", ["alfworld", "webshop"])
+def test_anybody_loads_the_demos_tokenizer_as_it_was_saved(name):
+    text = "<|turn|> user you are in the middle of a room: go to shelf 3, search[red shoes] <|end|>"
+    saved = Tokenizer.from_file(str(WARM_STARTS / name / "tokenizer.json"))
+    assert AutoTokenizer.from_pretrained(WARM_STARTS / name)(text)["input_ids"] == saved.encode(text).ids
 
 
 def test_a_missing_checkpoint_is_named(env):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint \./runs/none; give the folder"):
         evaluate_checkpoint("./runs/none", env)
+
+
+def test_folders_have_no_revisions(checkpoint):
+    with pytest.raises(ValueError, match="is a folder, which has none"):
+        load_policy(checkpoint, revision="main")
 
 
 @pytest.mark.parametrize("changes", [{"temperature": -0.1}, {"max_completion_length": 0}])

@@ -184,7 +184,7 @@ def test_the_newest_whole_one_is_taken_and_the_others_are_named(folder, damage, 
     assert trainer.run._resumed == folder / "checkpoint-1"
     assert trainer.state.global_step == 3
     assert "Passed over as not whole: checkpoint-2" in caplog.text
-    assert (folder / "set_aside_1" / "checkpoint-2").is_dir()
+    assert (folder / "_set_aside_1" / "checkpoint-2").is_dir()
     assert get_last_checkpoint(folder) == str(folder / "checkpoint-3")
 
 
@@ -291,13 +291,13 @@ def test_a_new_run_among_anothers_checkpoints_needs_consent(folder, caplog):
         trained(folder)
     trained(folder, max_steps=1, set_aside_checkpoints=True)
     assert [path.name for path in files.checkpoints_in(folder)] == ["checkpoint-1"]
-    assert [path.name for path in files.checkpoints_in(folder / "set_aside_1")] == ["checkpoint-1", "checkpoint-2"]
+    assert [path.name for path in files.checkpoints_in(folder / "_set_aside_1")] == ["checkpoint-1", "checkpoint-2"]
 
 
 def test_going_on_from_an_earlier_one_leaves_the_later_ones_behind(folder):
     resumed(folder, str(folder / "checkpoint-1"), save_strategy="no", max_steps=2)
     assert [path.name for path in files.checkpoints_in(folder)] == ["checkpoint-1"]
-    assert (folder / "set_aside_1" / "checkpoint-2").is_dir()
+    assert (folder / "_set_aside_1" / "checkpoint-2").is_dir()
 
 
 def test_a_run_resumed_in_another_folder_does_not_mix_with_that_ones(folder, tmp_path):

@@ -17,8 +17,9 @@ from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.demonstrations import Advice, demonstrate
 from trl_3spo.environments.plain_text import encodable, encodable_messages, printable, printable_messages
 from trl_3spo.evaluation import EpisodeResult, panel_hash, summarize
-from trl_3spo.evaluation.model_card import environment_section
+from trl_3spo.evaluation.model_card import CardFacts, results_section
 from trl_3spo.evaluation.policies import evaluate_checkpoint
+from trl_3spo.evaluation.policy_settings import PolicySettings
 from trl_3spo.tiny import word_tokenizer
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJm\x07"
@@ -127,8 +128,8 @@ def test_a_task_type_is_one_cell_of_the_cards_table():
         "&lt;",
         "pick_and_place",
     ]
-    evaluation = summarize([EpisodeResult(f"task {i}", kind, True, 1, 0) for i, kind in enumerate(kinds)])
-    section = environment_section(CorridorEnv(), evaluation)
+    evaluation = summarize([EpisodeResult(f"task {i}", kind, True, 1, 0, paid=1.0) for i, kind in enumerate(kinds)])
+    section = results_section(CardFacts(CorridorEnv(), {}, PolicySettings(), {"": evaluation}))
     rows = [line for line in section.splitlines() if line.startswith("|")][2:]
     # `<script>alert(1)<` is what stands before a slash, and a kind as well.
     assert len(rows) == 2 + len(kinds)

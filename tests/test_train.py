@@ -30,7 +30,7 @@ def test_examples_are_tried_out(name, tmp_path, capsys):
     output = capsys.readouterr().out
     assert output.index("Memory plan") < output.index("eval_success_rate_low")
     saved = json.loads((tmp_path / "config.json").read_text())
-    assert (saved["model_type"], saved["hidden_size"]) == ("qwen2", 64)
+    assert (saved["model_type"], saved["hidden_size"]) == ("seed_oss", 64)
     result = json.loads((tmp_path / "results.json").read_text())
     assert (result["step"], result["settings"]["max_steps"], result["settings"]["tiny"]) == (1, 1, True)
     assert result["metrics"]["eval_success_rate"] == result["evaluations"][""]["success"]["rate"]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM
 
 from training import config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo.environments.corridor import CorridorEnv
@@ -18,7 +18,7 @@ class Engine:
 
     def __init__(self, model, **settings):
         self.model, self.temperature = model, settings["temperature"]
-        self.copy = Qwen2ForCausalLM(model.config)
+        self.copy = AutoModelForCausalLM.from_config(model.config)
         self.synced_at, self.asked, self.reported = [], [], {}
 
     def sync_weights(self):

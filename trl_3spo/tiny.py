@@ -1,4 +1,8 @@
-"""A small Qwen2 and a word tokenizer made on the spot, for the demo, the docs and the tests: no download."""
+"""A small model and a word tokenizer made on the spot, for the demo, the docs and the tests: no download.
+
+The model is one of Seed-OSS, whose layers are those of Qwen2. For Qwen2 itself transformers' AutoTokenizer takes
+Qwen2's own tokenizer, whatever was saved with the model, and that one splits words otherwise.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,7 +10,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, SeedOssConfig, SeedOssForCausalLM
 
 from trl_3spo.environments.base import Environment, Task
 
@@ -21,9 +25,8 @@ CHAT_TEMPLATE = (
 def word_tokenizer(texts: Iterable[str], *, unit: str = r"\w+") -> PreTrainedTokenizerFast:
     """Return a chat tokenizer with one token for every word, number and punctuation mark of the texts.
 
-    Decoding joins the tokens with blanks, which gives back texts of plain words such as actions. A saved one must be
-    loaded by `PreTrainedTokenizerFast`: for Qwen2 models transformers' AutoTokenizer takes Qwen2's own class, whatever
-    the files say, and that one splits otherwise.
+    Decoding joins the tokens with blanks, which gives back texts of plain words such as actions. Saved with a
+    `tiny_model`, it is loaded by AutoTokenizer as it was.
 
     Args:
         texts: Whose words are the vocabulary; other words become `<|unknown|>`.
@@ -55,20 +58,23 @@ def tiny_model(
     num_heads: int = 4,
     initializer_range: float = 0.02,
     seed: int = 0,
-) -> Qwen2ForCausalLM:
-    """Return an untrained Qwen2 of a few hundred thousand parameters for the tokenizer's vocabulary.
+) -> SeedOssForCausalLM:
+    """Return an untrained model of a few hundred thousand parameters for the tokenizer's vocabulary.
 
     At the usual `initializer_range` an untrained model answers all prompts alike; at 0.1 and above their differences
     reach the output from the beginning, which reinforcement from nothing needs.
     """
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = SeedOssConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
         num_hidden_layers=num_layers,
         num_attention_heads=num_heads,
         num_key_value_heads=num_heads,
+        head_dim=hidden_size // num_heads,
+        attention_dropout=0.0,
+        residual_dropout=0.0,
         initializer_range=initializer_range,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
@@ -76,7 +82,7 @@ def tiny_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return Qwen2ForCausalLM(config)
+    return SeedOssForCausalLM(config)
 
 
 def save_tiny_policy(env: Environment, folder: str | Path, *, num_tasks: int = 8, num_steps: int = 3) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
@@ -23,6 +24,7 @@ from trl_3spo.evaluation.panel import Answer, OnShare, evaluate_policy
 from trl_3spo.evaluation.policy_settings import PolicySettings
 from trl_3spo.evaluation.processes import Processes
 from trl_3spo.evaluation.results import Evaluation
+from trl_3spo.recording.files import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def evaluate_checkpoint(
     env: Environment,
     tasks: Sequence[Task] | None = None,
     *,
+    revision: str | None = None,
     num_episodes: int | None = None,
     temperature: float | None = None,
     batch_size: int = 64,
@@ -55,6 +58,7 @@ def evaluate_checkpoint(
         model: Folder of a checkpoint, or name of a model or PEFT adapter on the Hub.
         env: Must end its episodes itself. A prompt that does not fit the model ends its episode.
         tasks: The panel; `None` takes the environment's own choice.
+        revision: Branch, tag or commit of the model on the Hub; `None` is the latest.
         num_episodes: Episodes in all; the tasks take turns. `None` plays each task once.
         temperature: At least 0; 0 is greedy. `None` is that of the training's evaluations, which is 0 by default.
         batch_size: Number of episodes that are advanced together.
@@ -76,8 +80,14 @@ def evaluate_checkpoint(
             f"vLLM is asked for in {processes.num_ranks} processes; it plays all episodes in one. Start it without a "
             "launcher, or leave vLLM out."
         )
-    engine_seed = seed if use_vllm else None
-    policy = load_policy(model, temperature=temperature, engine_seed=engine_seed, place=processes.place, **given)
+    policy = load_policy(
+        model,
+        revision=revision,
+        temperature=temperature,
+        engine_seed=seed if use_vllm else None,
+        place=processes.place,
+        **given,
+    )
     tasks = env.tasks() if tasks is None else tasks
     num_episodes = len(tasks) if num_episodes is None else num_episodes
     with (
@@ -168,6 +178,7 @@ class CheckpointPolicy:
 def load_policy(
     model: str,
     *,
+    revision: str | None = None,
     temperature: float | None = None,
     engine_seed: int | None = None,
     place: int | None = None,
@@ -180,6 +191,7 @@ def load_policy(
 
     Args:
         model: Folder or name.
+        revision: As in `evaluate_checkpoint`.
         temperature: As in `evaluate_checkpoint`.
         engine_seed: Has vLLM generate, with this seed.
         place: Number of the one GPU to take; `None` takes all.
@@ -192,6 +204,7 @@ def load_policy(
             f"There is no checkpoint {model}; give the folder that holds config.json or adapter_config.json, or the "
             "name of a model on the Hub."
         )
+    model = model if revision is None else _snapshot(model, revision)
     settings = PolicySettings.beside(model).with_given(given | {"eval_temperature": temperature})
     tokenizer = load_tokenizer(model)
     require_chat_template(tokenizer, model)
@@ -201,6 +214,13 @@ def load_policy(
     else:
         completer = Network.load(model, tokenizer, settings, place)
     return CheckpointPolicy(completer, tokenizer, settings, model)
+
+
+def _snapshot(model: str, revision: str) -> str:
+    """Download a revision of a model, without a training's checkpoints and records, and return its folder."""
+    if Path(model).is_dir():
+        raise ValueError(f"revision is {revision!r} and {model} is a folder, which has none; leave the revision out.")
+    return snapshot_download(model, revision=revision, ignore_patterns=["*checkpoint*/*", f"{FOLDER}/*"])
 
 
 @contextmanager
@@ -249,8 +269,8 @@ def merge_adapter(adapter: str | Path, output: str | Path) -> None:
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer that was saved with a model, padding on the left.
 
-    AutoTokenizer takes Qwen2's own class for Qwen2 models, whatever the files say; one that was saved as a plain one
-    would split texts otherwise.
+    AutoTokenizer takes Qwen2's own class for Qwen2 models, whatever the files say. One that was saved as a plain
+    one, as `word_tokenizer` makes it, would split texts otherwise.
     """
     is_plain = get_tokenizer_config(model).get("tokenizer_class") in _PLAIN_TOKENIZERS
     return (PreTrainedTokenizerFast if is_plain else AutoTokenizer).from_pretrained(model, padding_side="left")

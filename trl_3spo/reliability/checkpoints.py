@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent: written to a folder beside them, made durable, and renamed.
 
 A checkpoint is a folder `checkpoint-N` in the output folder, N being the step. While it is written it stands in the
-subfolder `saving`. Its last file is `checkpoint.json`, which lists all others with their sizes. Whoever is killed at
-any moment leaves the earlier checkpoints as they were, and what stands in `saving` is cleared at the next start.
+subfolder `_saving`. Its last file is `checkpoint.json`, which lists all others with their sizes. Whoever is killed at
+any moment leaves the earlier checkpoints as they were, and what stands in `_saving` is cleared at the next start.
 """
 
 import json
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-STAGING = "saving"
+STAGING = "_saving"  # what begins with an underscore is not pushed to the Hub
 MARKER = "checkpoint.json"
 TRAINER_STATE = "trainer_state.json"
 REPLACED = "replaced-"
@@ -154,9 +154,9 @@ def set_aside(checkpoints: list[Path]) -> Path:
     """Move checkpoints of one folder to a new subfolder, which is returned."""
     parent = checkpoints[0].parent
     number = 1
-    while (parent / f"set_aside_{number}").exists():
+    while (parent / f"_set_aside_{number}").exists():
         number += 1
-    folder = parent / f"set_aside_{number}"
+    folder = parent / f"_set_aside_{number}"
     folder.mkdir()
     for checkpoint in checkpoints:
         checkpoint.rename(folder / checkpoint.name)

@@ -31,7 +31,7 @@ def fingerprint(trainer: Any) -> dict[str, Any]:
         "environment": {"class": type(trainer.env).__qualname__, "options": options_of(trainer.env)},
         "tasks": {"number": len(ids), "hash": panel_hash(ids)},
         "num_ranks": trainer.ranks.num_ranks,
-        "options": _options(trainer.args),
+        "options": plain_options(trainer.args),
     }
 
 
@@ -85,7 +85,8 @@ def _required(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _options(args: Any) -> dict[str, Any]:
+def plain_options(args: Any) -> dict[str, Any]:
+    """Return the options of a configuration that a training depends on and JSON can hold, without secrets."""
     values = {x.name: getattr(args, x.name) for x in fields(args) if not x.name.startswith(WITHOUT_EFFECT)}
     return {name: value for name, value in values.items() if _is_plain(value) and "token" not in name}
 

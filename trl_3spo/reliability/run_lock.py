@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-LOCK = "run.lock"
+LOCK = "_run.lock"
+"""Begins with an underscore, so that transformers does not push it to the Hub: it names the machine."""
 BEAT = 20.0
 """Seconds after which the owner of a lock touches it again."""
 STALE_AFTER = 300.0

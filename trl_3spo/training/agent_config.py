@@ -80,6 +80,8 @@ class AgentConfig(PrefixSharingConfig):
         record_megabytes (`float`, *optional*, defaults to `100.0`):
             Megabytes of episodes that are recorded below the output folder, at most so many of trainings and as many of
             evaluations; 0 records nothing. Beyond them every other search tree is left out, see docs/records.md.
+        hub_license (`str`, *optional*):
+            Licence that the model card states, such as `"apache-2.0"`; `None` is the base model's by its own card.
         train_split (`str`, *optional*):
             Split of the environment's tasks to train on; `None` is the environment's own choice.
         eval_split (`str`, *optional*):
@@ -141,6 +143,9 @@ class AgentConfig(PrefixSharingConfig):
     )
     record_megabytes: float = field(
         default=100.0, metadata={"help": "Megabytes of episodes recorded in the output folder; 0 records nothing."}
+    )
+    hub_license: str | None = field(
+        default=None, metadata={"help": "Licence for the model card; by default the base model's."}
     )
     train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
     eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})

@@ -116,6 +116,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         self.panels = panels(self.guard, eval_tasks, args)
         choose_best_metric(args, self.panels)
         self.evaluations: dict[str, Evaluation] = {}
+        self.logged_evaluations, self.example = [], None
         adaptation = {"quantization_config": quantization_config, "peft_config": peft_config}
         check_start(model, args, len(self.train_tasks), **adaptation)
         with without_weights(args), engine_dtype(args):

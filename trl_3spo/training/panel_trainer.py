@@ -7,12 +7,13 @@ from typing import Any
 
 from transformers.trainer_utils import PredictionOutput
 
-from trl_3spo.environments.base import Environment, Task
+from trl_3spo.algorithm.base import Row
+from trl_3spo.environments.base import Environment, Message, Task, Tool
 from trl_3spo.environments.guarded import GuardedEnvironment
-from trl_3spo.evaluation.model_card import environment_section
 from trl_3spo.evaluation.policy_settings import PolicySettings
 from trl_3spo.evaluation.results import Evaluation
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
+from trl_3spo.training.card import complete_card, warn_of_unnamed_base
 from trl_3spo.training.evaluating import metrics_of, play_panels, play_together, prediction_of
 from trl_3spo.training.task_choice import Panels
 
@@ -20,18 +21,25 @@ from trl_3spo.training.task_choice import Panels
 class PanelTrainer(PrefixSharingTrainer):
     """A [`~trl.GRPOTrainer`] that is evaluated in full episodes on panels of tasks.
 
-    Overridden hooks: `evaluate`, `predict`, `save_model` and `create_model_card`.
+    Overridden hooks: `evaluate`, `predict`, `save_model`, `create_model_card` and `init_hf_repo`.
 
     Attributes:
         guard: The environment.
         panels: Tasks to evaluate on, by the name of their panel; a single one has the name "".
+        train_tasks: Tasks to train on.
         evaluations: The latest evaluation of every panel.
+        logged_evaluations: What this process has logged of its evaluations.
+        example: A prompt of the environment and its tools, for the model card, once there is one.
         policy_settings: How the policy is asked and sampled.
     """
 
     guard: GuardedEnvironment
     panels: dict[str, list[Task]]
+    train_tasks: Sequence[Task]
     evaluations: dict[str, Evaluation]
+    logged_evaluations: list[dict[str, float]]
+    _rows: list[Row]
+    example: tuple[list[Message], list[Tool]] | None
     policy_settings: PolicySettings
     control: Any  # GRPOTrainer's, whose package is untyped
 
@@ -66,6 +74,7 @@ class PanelTrainer(PrefixSharingTrainer):
         played = play_panels(self, eval_dataset)
         self.evaluations = {name: x.evaluation for name, x in played.items()}
         metrics = metrics_of(played, metric_key_prefix)
+        self.logged_evaluations.append({"step": self.state.global_step, **metrics})
         was_training = self.model.training
         self.model.eval()  # GRPOTrainer logs by the model's mode
         self.log(metrics)
@@ -95,15 +104,24 @@ class PanelTrainer(PrefixSharingTrainer):
         return play_together(self, list(tasks) * (self.args.num_generations_eval or 1)).evaluation
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, and beside it how its policy is asked and sampled, `policy.json`."""
+        """Save the model, and beside it how its policy is asked and sampled, `policy.json`.
+
+        Saved in the output folder, it also has its card written anew.
+        """
         if self.args.should_save:
             self.policy_settings.save(output_dir or self.args.output_dir)
         super().save_model(output_dir, _internal_call)
+        if not _internal_call and Path(output_dir or self.args.output_dir) == Path(self.args.output_dir):
+            self.create_model_card()
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Create TRL's card and add to it what the model was trained in and the latest evaluation."""
-        super().create_model_card(*args, **kwargs)
+    def create_model_card(self, model_name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Create TRL's card, and add the results, the environment and how to ask the policy."""
+        name = model_name or Path(self.args.hub_model_id or self.args.output_dir).name
+        super().create_model_card(name, *args, **kwargs)
         if self.is_world_process_zero():
-            card = Path(self.args.output_dir) / "README.md"
-            section = environment_section(self.env, self.evaluation)
-            card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+            complete_card(self, name)
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """Make the repository on the Hub, before anything is pushed; docs/hub.md says what is."""
+        warn_of_unnamed_base(self)
+        super().init_hf_repo(*args, **kwargs)
