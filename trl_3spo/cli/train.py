@@ -163,11 +163,9 @@ def _finish(trainer: AgentTrainer[Any], settings: dict[str, Any]) -> None:
     args = trainer.args
     metrics = trainer.evaluate()
     trainer.accelerator.print(metrics)
-    trainer.save_model()
     if trainer.is_world_process_zero():
         write_results(Path(args.output_dir), _results(trainer, settings, metrics))
-    if args.push_to_hub:
-        trainer.push_to_hub()
+    trainer.save_model()  # pushes, if that is wanted, with the results
 
 
 def _results(trainer: AgentTrainer[Any], settings: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
