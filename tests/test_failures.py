@@ -362,7 +362,7 @@ def test_where_one_rank_fails_the_others_go_on_or_end_with_it(kind, tmp_path):
 
 def test_the_command_line_closes_the_environment_of_an_evaluation_that_fails(monkeypatch):
     env = Breaking("step raises", times=0)
-    monkeypatch.setattr(cli, "make_environment", lambda *_: env)
+    monkeypatch.setattr("trl_3spo.cli.evaluate.environment_of", lambda _: env)
     monkeypatch.setattr("trl_3spo.evaluation.policies.evaluate_checkpoint", lambda *_, **__: env.restore(None).no_text)
     with pytest.raises(AttributeError):
         cli.main(["evaluate", "--model", "runs/none"])

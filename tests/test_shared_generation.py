@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 
 from prefix_models import MODELS
 from trl_3spo.prefix_sharing.generation import generate_shared
-from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, mark_of
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 8], [11, 12, 13, 14, 15, 16], [5, 6, 7, 8], [3]]
 
@@ -90,23 +90,27 @@ def test_what_has_been_kept_is_not_computed_again():
         assert sum(seen) == 3 + len(other) - 1
 
 
-def test_changed_weights_never_meet_what_has_been_kept():
+@pytest.mark.parametrize("options", [{}, {"fused": True}])
+def test_changed_weights_never_meet_what_has_been_kept(options):
     model = MODELS["qwen2"]().eval()
     config = GenerationConfig(max_new_tokens=4, do_sample=False, pad_token_id=0, eos_token_id=[1])
     kept = KeptPrefixes(2**30)
-    kept.drop_if_changed(model)
+    kept.drop_if_changed(mark_of(model, 0))
     with torch.no_grad():
         generate_shared(model, [[5, 6, 7]], config, kept=kept)
-        kept.drop_if_changed(model)
+        kept.drop_if_changed(mark_of(model, 0))
         assert len(kept) == 1
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **options)
     model(input_ids=torch.tensor([[5, 6]])).logits.sum().backward()
     optimizer.step()
-    kept.drop_if_changed(model)
+    kept.drop_if_changed(mark_of(model, 0))
     assert (len(kept), kept.num_bytes) == (0, 0)
     model.load_state_dict(MODELS["qwen2"]().state_dict())
     kept.keep([1, 2], [])
-    kept.drop_if_changed(model)
+    kept.drop_if_changed(mark_of(model, 0))
+    assert len(kept) == 0
+    kept.keep([1, 2], [])
+    kept.drop_if_changed(mark_of(model, 1))
     assert len(kept) == 0
 
 

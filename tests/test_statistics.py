@@ -109,7 +109,7 @@ def test_pass_at_is_the_mean_over_all_choices(successes, data):
     assert pass_at(k, len(successes), sum(successes)) == pytest.approx(np.mean(choices))
 
 
-@given(st.floats(0, 1), st.integers(1, 6), st.data())
+@given(st.integers(0, 1000).map(lambda x: x / 1000), st.integers(1, 6), st.data())
 def test_pass_at_is_unbiased(rate, n, data):
     """Its expectation over the number of successes is 1 − (1 − p)ᵏ."""
     from scipy.stats import binom

@@ -44,15 +44,18 @@ class KeptPrefixes:
         self._max_bytes = max_bytes
         self._layers: OrderedDict[Ids, Layers] = OrderedDict()
         self._sorted: list[Ids] = []
-        self._weights: tuple[int, ...] = ()
+        self._weights: object = None
 
     def __len__(self) -> int:
         """Return how many sequences are kept."""
         return len(self._sorted)
 
-    def drop_if_changed(self, model: torch.nn.Module) -> None:
-        """Drop everything unless the weights are those that it was computed with, by the counters torch keeps."""
-        weights = tuple(parameter._version for parameter in model.parameters())
+    def drop_if_changed(self, weights: object) -> None:
+        """Drop everything that was computed with other weights.
+
+        Args:
+            weights: Tells these from all others, see `mark_of`.
+        """
         if weights != self._weights:
             self.clear()
             self._weights = weights
@@ -105,6 +108,22 @@ class KeptPrefixes:
     def _drop(self, known: Ids) -> None:
         self.num_bytes -= size_of(self._layers.pop(known))
         del self._sorted[bisect_left(self._sorted, known)]
+
+
+def mark_of(model: torch.nn.Module, num_updates: int) -> object:
+    """Return what changes with a model's weights.
+
+    These are the updates, torch's counts of changes in place, which fused optimizers leave as they are, and a number of
+    each tensor that is trained.
+
+    Args:
+        model: The model.
+        num_updates: Optimizer steps so far.
+    """
+    parameters = list(model.parameters())
+    some = [x.detach().flatten()[:1].float() for x in parameters if x.requires_grad and x.numel()]
+    values = torch.cat(some).tolist() if some else []
+    return num_updates, [x._version for x in parameters], values
 
 
 def num_shared(one: Ids, other: Ids) -> int:

@@ -15,7 +15,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from trl_3spo.prefix_sharing.generation import generate_shared
-from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, mark_of
 from trl_3spo.prefix_sharing.log_probs import (
     outputs_by_cache,
     outputs_by_tree,
@@ -113,7 +113,7 @@ class PrefixSharingTrainer(GRPOTrainer):
         """Return what is known of earlier prompts by the present weights, if it has been of use so far."""
         if self.kept_prefixes is None:
             return None
-        self.kept_prefixes.drop_if_changed(model)
+        self.kept_prefixes.drop_if_changed(mark_of(model, self.state.global_step))
         return self.kept_prefixes if self.kept_prefixes.is_worth_it else None
 
     def forget_prefixes(self) -> None:
