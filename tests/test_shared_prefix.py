@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from prefix_models import MODELS, gradient, padded_rows, plain_outputs, with_head
-from trl_3spo.prefix_sharing import tree_attention
+from trl_3spo.prefix_sharing import log_probs, tree_attention
 from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, shared_prompts_of
-from trl_3spo.prefix_sharing.trie import trie_of
+from trl_3spo.prefix_sharing.trie import blocks_of, trie_of
 
 ROUTES = {
     "cache": lambda model, ids, mask, size: outputs_by_cache(
@@ -134,8 +134,9 @@ def test_trees_of_conversations_equal_plain(name, depth, branching):
 
 @pytest.mark.parametrize(("max_size", "min_size"), [(1, 1), (3, 2), (8, 8)])
 def test_however_a_trie_is_cut_into_blocks(monkeypatch, max_size, min_size):
-    monkeypatch.setattr(tree_attention, "MAX_BLOCK", max_size)
-    monkeypatch.setattr(tree_attention, "MIN_BLOCK", min_size)
+    monkeypatch.setattr(log_probs, "MAX_BLOCK", max_size)
+    monkeypatch.setattr(log_probs, "MIN_BLOCK", min_size)
+    assert len(log_probs.packed_rows(*padded(random_tree(random.Random(3), 5, 3)), 4).blocks) > 5
     assert_equal(with_head("qwen2"), "tree", *padded(random_tree(random.Random(3), 5, 3)), 4)
 
 
@@ -149,7 +150,8 @@ def test_a_model_computes_the_rest_as_before():
 
 
 def test_a_model_that_does_not_hand_on_the_layout_is_refused():
-    layout = tree_attention.layout_of(trie_of([[1, 2], [1, 3]]), torch.device("cpu"))
+    trie = trie_of([[1, 2], [1, 3]])
+    layout = tree_attention.layout_of(trie, blocks_of(trie, 8), torch.device("cpu"))
     with pytest.raises(RuntimeError, match=r"0 of 2 layers .* Set prefix_sharing='cache' or 'off'"):
         tree_attention.require_used(layout, 2)
 

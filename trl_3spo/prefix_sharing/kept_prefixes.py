@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trl_3spo.prefix_sharing.trie import num_shared
+
 Ids = tuple[int, ...]
 Layers = list[tuple[Tensor, Tensor]]
 """For every layer the keys and the values of one sequence, each (H, T, D)."""
@@ -124,14 +126,6 @@ def mark_of(model: torch.nn.Module, num_updates: int) -> object:
     some = [x.detach().flatten()[:1].float() for x in parameters if x.requires_grad and x.numel()]
     values = torch.cat(some).tolist() if some else []
     return num_updates, [x._version for x in parameters], values
-
-
-def num_shared(one: Ids, other: Ids) -> int:
-    """Return how many tokens two sequences begin with in common."""
-    size = min(len(one), len(other))
-    if one[:size] == other[:size]:
-        return size
-    return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
 def size_of(layers: Layers) -> int:

@@ -12,6 +12,7 @@ Two routes lead to what GRPOTrainer computes row by row:
 import inspect
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 from transformers import DynamicCache
 
-from trl_3spo.prefix_sharing.tree_attention import MAX_BLOCK, MIN_BLOCK, layout_of, require_used, use_tree_attention
-from trl_3spo.prefix_sharing.trie import Positions, Trie, blocks_of, trie_of
+from trl_3spo.prefix_sharing.tree_attention import layout_of, require_used, use_tree_attention
+from trl_3spo.prefix_sharing.trie import Block, Positions, Trie, blocks_of, trie_of
+
+MIN_BLOCK, MAX_BLOCK = 64, 256
+"""Positions of a block of attention. Larger ones compute more pairs in vain, smaller ones are more calls."""
 
 IGNORED = -100
 """The label of positions that TRL's fused head leaves out."""
@@ -79,11 +83,15 @@ class PackedRows:
     labels: Positions
     edges: Positions
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The blocks that attention over the trie is computed in."""
+        return blocks_of(self.trie, MAX_BLOCK, MIN_BLOCK)
+
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Distinct prefixes, pairs of positions that attention computes, blocks that it computes them in."""
-        blocks = blocks_of(self.trie, MAX_BLOCK, MIN_BLOCK)
-        return len(self.trie), sum(block.num_pairs for block in blocks), len(blocks)
+        return len(self.trie), sum(block.num_pairs for block in self.blocks), len(self.blocks)
 
 
 def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> PackedRows:
@@ -153,7 +161,7 @@ def outputs_by_tree(
     """
     packed = packed or packed_rows(input_ids, attention_mask, completion_size)
     device = input_ids.device
-    layout = layout_of(packed.trie, device)
+    layout = layout_of(packed.trie, packed.blocks, device)
     base = extract_model_from_parallel(model)
     use_tree_attention(base)
     parents = torch.tensor(packed.parents, device=device)

@@ -15,12 +15,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from trl_3spo.prefix_sharing.trie import Block, Span, Trie, blocks_of
+from trl_3spo.prefix_sharing.trie import Block, Span, Trie
 
 TREE_ATTENTION = "sdpa_tree"
-
-MIN_BLOCK, MAX_BLOCK = 64, 256
-"""Positions of a block. Larger ones compute more pairs in vain, smaller ones are more calls."""
 
 
 @dataclass(eq=False)
@@ -54,16 +51,14 @@ class TreeLayout:
         return ((keys <= rows) & (rows < self.ends[keys]))[None, None]
 
 
-def layout_of(trie: Trie, device: torch.device, max_size: int = MAX_BLOCK, min_size: int = MIN_BLOCK) -> TreeLayout:
+def layout_of(trie: Trie, blocks: list[Block], device: torch.device) -> TreeLayout:
     """Return how attention over a trie is computed.
 
     Args:
         trie: With at least one token.
+        blocks: The blocks that it is cut into.
         device: The model's.
-        max_size: As in `blocks_of`.
-        min_size: As there.
     """
-    blocks = blocks_of(trie, max_size, min_size)
     spans = [[*block.ancestors, block.queries] for block in blocks]
     # Keys are split once, at every border of any span: splitting by slices would have a gradient of all keys for each.
     borders = sorted({border for of_block in spans for span in of_block for border in span})

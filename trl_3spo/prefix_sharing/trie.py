@@ -51,21 +51,21 @@ def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
     size = 0
     for index in sorted(range(len(rows)), key=lambda index: list(rows[index])):
         before, row = row, np.asarray(rows[index], np.int64)
-        num_shared = _num_shared(before, row)
-        ends[path[num_shared:]] = size
-        path = np.concatenate([path[:num_shared], np.arange(size, size + len(row) - num_shared)])
+        common = num_shared(before, row)
+        ends[path[common:]] = size
+        path = np.concatenate([path[:common], np.arange(size, size + len(row) - common)])
         paths[index] = path
-        tokens.append(row[num_shared:])
-        depths.append(np.arange(num_shared, len(row)))
-        size += len(row) - num_shared
+        tokens.append(row[common:])
+        depths.append(np.arange(common, len(row)))
+        size += len(row) - common
     ends[path] = size
     return Trie(np.concatenate([*tokens, row[:0]]), np.concatenate([*depths, row[:0]]), ends[:size], paths)
 
 
-def _num_shared(one: Positions, other: Positions) -> int:
+def num_shared(one: Sequence[int] | Positions, other: Sequence[int] | Positions) -> int:
     """Return how many tokens two rows begin with in common."""
     size = min(len(one), len(other))
-    differing = np.flatnonzero(one[:size] != other[:size])
+    differing = np.flatnonzero(np.asarray(one[:size]) != np.asarray(other[:size]))
     return int(differing[0]) if len(differing) else size
 
 
