@@ -50,20 +50,19 @@ def positive(text: str) -> int:
     return number
 
 
-def environment_options() -> argparse.ArgumentParser:
-    """Return the options that name an environment."""
-    parser = Parser(add_help=False)
-    group = parser.add_argument_group("the environment")
-    group.add_argument("--environment", metavar="MODULE:NAME", help=f"class or function; default: {ALFWORLD}")
+def add_environment_options(group: argparse._ActionsContainer) -> None:
+    """Add the arguments of an environment, however it is named itself."""
     group.add_argument(
         "--environment_options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen"
     )
-    return parser
 
 
 def task_options() -> argparse.ArgumentParser:
     """Return the options that name an environment and some of its tasks."""
-    parser = Parser(add_help=False, parents=[environment_options()])
+    parser = Parser(add_help=False)
+    world = parser.add_argument_group("the environment")
+    world.add_argument("--environment", metavar="MODULE:NAME", help=f"class or function; default: {ALFWORLD}")
+    add_environment_options(world)
     group = parser.add_argument_group("its tasks")
     group.add_argument(
         "--num_tasks", type=positive, help="drawn from the environment's, every type in its share; default: all"

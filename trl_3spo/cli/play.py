@@ -6,7 +6,7 @@ from typing import Any
 
 from trl_3spo.algorithm.asking import ask, parse
 from trl_3spo.algorithm.records import Episode, Visit, first_visit, next_visit
-from trl_3spo.cli.arguments import environment_options
+from trl_3spo.cli.arguments import add_environment_options
 from trl_3spo.cli.names import ALFWORLD, make_environment
 from trl_3spo.environments.base import Environment, Task
 from trl_3spo.environments.failures import NoAction
@@ -30,8 +30,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         description=HELP,
     )
     play.add_argument("environment", nargs="?", default=ALFWORLD, metavar="MODULE:NAME", help="default: ALFWorld")
-    options = next(x for x in environment_options()._actions if x.dest == "environment_options")
-    play.add_argument("--environment_options", nargs="*", default=[], metavar=options.metavar, help=options.help)
+    add_environment_options(play)
     play.add_argument("--task", help="its id; default: the first")
     play.add_argument("--show_prompt", action="store_true", help="show at every step what the policy is asked")
     play.set_defaults(run=run)
