@@ -4,7 +4,7 @@
     python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
-Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 100 of them at
+Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 50 of them at
 equal distances of sampled actions, and at the end on all 200, three times each. It ends when the actions are used up,
 those in groups and batches without signal included. Seeds come first, methods second, so that whenever it is stopped
 the methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches
@@ -50,7 +50,7 @@ from small_webshop import WEBSHOP
 
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 NUM_EVALUATIONS = 8
-NUM_CURVE_TASKS, NUM_LAST_PLAYS = 100, 3
+NUM_CURVE_TASKS, NUM_LAST_PLAYS = 50, 3
 """Unseen tasks of the evaluations along a run; how often the last one plays each of all."""
 
 PANELS = {"first": 0, "development": 1, "report": 2}

@@ -119,9 +119,12 @@ def actions_to(curve: dict[str, list[float]], share: float) -> float:
 
 
 def area(run: Run) -> float:
-    """Return the success rate averaged over the actions of a run."""
-    actions = run["curve"]["actions"]
-    return float(np.trapezoid(run["curve"]["success"], actions) / actions[-1])
+    """Return the success rate averaged over the actions of a run until its budget, which a last batch may pass."""
+    actions, success = run["curve"]["actions"], run["curve"]["success"]
+    last = min(run.get("budget", actions[-1]), actions[-1])
+    within = [x for x in actions if x < last]
+    heights = [*success[: len(within)], float(np.interp(last, actions, success))]
+    return float(np.trapezoid(heights, [*within, last]) / last)
 
 
 def final(run: Run) -> float:
