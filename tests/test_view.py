@@ -164,6 +164,16 @@ def test_a_task_is_followed_over_the_training(page):
     assert page.get_by_role("tree").get_attribute("aria-activedescendant")
 
 
+def test_a_click_survives_a_change_of_size_while_the_mouse_is_down(page):
+    place = page.locator("#list-0-3").bounding_box()
+    page.mouse.move(place["x"] + 20, place["y"] + 20)
+    page.mouse.down()
+    page.set_viewport_size({"width": 1440, "height": 800})
+    page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+    page.mouse.up()
+    assert page.locator("#list-0-3").get_attribute("aria-selected") == "true"
+
+
 def test_two_runs_stand_side_by_side(chromium, small, tmp_path):
     other = small_run(tmp_path / "other", "shout")
     write_page([small.parent, other], tmp_path / "two.html")

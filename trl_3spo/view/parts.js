@@ -64,8 +64,8 @@ class Rows {
     this.inner = element("div", { class: "rows-inner", role: "presentation" });
     box.classList.add("rows");
     box.append(this.inner);
-    box.addEventListener("scroll", () => this.draw());
-    new ResizeObserver(() => this.draw()).observe(box);
+    box.addEventListener("scroll", () => this.fill());
+    new ResizeObserver(() => this.fill()).observe(box);
   }
 
   show(count) {
@@ -75,17 +75,28 @@ class Rows {
   }
 
   draw() {
+    this.inner.replaceChildren();
+    this.fill();
+  }
+
+  /* Bring in the rows that have come into sight. The others stay: a row replaced under a pressed mouse gets no click. */
+  fill() {
     const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - 5);
     const last = Math.min(this.count, Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + 5);
-    const rows = [];
-    for (let index = first; index < last; index++) {
-      const row = this.drawRow(index);
-      row.style.top = `${index * this.height}px`;
-      row.style.height = `${this.height}px`;
-      row.dataset.index = index;
-      rows.push(row);
+    const rows = new Map([...this.inner.children].map((row) => [Number(row.dataset.index), row]));
+    for (const [index, row] of rows) if (index < first || index >= last) row.remove();
+    let next = null;
+    for (let index = last - 1; index >= first; index--) {
+      next = rows.get(index) ?? this.inner.insertBefore(this.placed(index), next);
     }
-    this.inner.replaceChildren(...rows);
+  }
+
+  placed(index) {
+    const row = this.drawRow(index);
+    row.style.top = `${index * this.height}px`;
+    row.style.height = `${this.height}px`;
+    row.dataset.index = index;
+    return row;
   }
 
   reveal(index) {
