@@ -26,11 +26,13 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     r"""
     Configuration class for the [`ThreeSPOTrainer`].
 
-    [`~trl_3spo.algorithm.options.ThreeSPOOptions`] documents 3SPO's own options,
-    [`~trl_3spo.training.agent_config.AgentConfig`] those of tasks and evaluation, and which of [`~trl.GRPOConfig`]'s
-    mean something else. `num_generations` is G_max. A generation batch holds whole state groups of n(s) ≤ G_max rows:
-    `per_device_train_batch_size` × `steps_per_generation` is the largest number of sampled actions a device trains on.
-    If `max_steps` is unset, an epoch is as many optimizer steps as GRPO would make over the training tasks.
+    [`~trl_3spo.algorithm.options.ThreeSPOOptions`] documents 3SPO's own options.
+    [`~trl_3spo.training.agent_config.AgentConfig`] documents the options of tasks and evaluation, and the options of
+    [`~trl.GRPOConfig`] with another meaning here. `num_generations` is G_max, the largest group of samples per state.
+
+    A generation batch holds whole state groups of n(s) ≤ G_max rows. `per_device_train_batch_size` ×
+    `steps_per_generation` is the largest number of sampled actions in a device's batch. If `max_steps` is unset, an
+    epoch has as many optimizer steps as GRPO would make over the training tasks.
     """
 
     def __post_init__(self) -> None:
@@ -51,8 +53,8 @@ class ThreeSPOConfig(ThreeSPOOptions, AgentConfig):
     def published(cls, **overrides: Any) -> "ThreeSPOConfig":
         """Return the numbers of the paper (arXiv 2606.09961); keyword arguments override any of them.
 
-        Three of its choices are not numbers and stay as this package has them (docs/algorithm.md says why): the
-        indicator of Eq. 1 prunes but does not enter rewards, ended states have a score, first states are not pruned.
+        Three differences from the paper are not numbers and stay; docs/algorithm.md gives the reasons. The indicator
+        of Eq. 1 prunes but does not enter rewards. Final states have a score. First states are not pruned.
         """
         numbers: dict[str, Any] = PUBLISHED | {"learning_rate": 1e-6, "beta": 0.01}
         return cls(**(numbers | overrides))

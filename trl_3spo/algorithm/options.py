@@ -58,120 +58,142 @@ class ThreeSPOOptions:
 
     Parameters:
         num_generations (`int`, *optional*, defaults to `2`):
-            G_max, the most actions that are sampled from one state. The paper's, and GRPOConfig's, is 8.
+            Largest number of actions sampled per state (G_max). The paper and GRPOConfig use 8.
 
-        > Parameters that control the score
+        > Parameters that control the state score
 
         score_sharpness (`float`, *optional*, defaults to `2.0`):
-            λ₀ ≥ 0 of S(s) = exp(−λ(t) · p(s)), λ(t) = λ₀ + α · ln t. The paper's is 0.
+            λ₀ ≥ 0 in S(s) = exp(−λ(t) · p(s)) with λ(t) = λ₀ + α · ln t. The paper uses 0.
         discount (`float`, *optional*, defaults to `0.95`):
-            γ in (0, 1]. A success that took k more steps counts γᵏ in p(s), so that a wasted step costs something. The
-            paper's is 1.
+            Discount factor γ in (0, 1]. A success k steps later counts γᵏ in p(s), so a wasted step has a cost. The
+            paper uses 1.
         history_half_life (`float`, *optional*, defaults to `300.0`):
-            Number of completed episodes after which a count has decayed to one half. `None` keeps counts for ever (the
-            paper).
+            Number of completed episodes after which a count in the history has decayed to one half. `None`: counts do
+            not decay (the paper).
         backoff_strength (`float`, *optional*, defaults to `8.0`):
-            κ ≥ 0, the number of visits of a state that weigh as much as what its coarser score keys say. At 0 the
-            coarser keys count only for states that have never been seen.
+            κ ≥ 0, in visits. After κ visits a state's own success rate weighs as much as the rate of its coarser score
+            key. At 0 the coarser keys count only for states that have never been visited.
 
         > Parameters that control the reward and the advantage
 
         objective (`str`, *optional*, defaults to `"success"`):
-            What is maximised. `"success"`: how often tasks are solved. `"reward"`: what the environment pays, scaled by
-            its `reward_range`; p(s) is then the discounted return that is expected, as a share of the most there is.
+            Quantity to maximize. `"success"`: the success rate. `"reward"`: the environment's rewards, scaled by its
+            `reward_range`; p(s) is then the expected discounted return as a share of that range.
         novelty_weight (`float`, *optional*, defaults to `0.05`):
-            ω₀ in [0, 0.5], the weight of novelty in a state never visited. A little of it keeps actions that change
-            nothing from paying. The paper's is 0.5. With `baseline="walks"` it is added to the scaled advantage,
-            relative to its mean, as in the baselines: 0.3 there is about 0.05 elsewhere.
+            ω₀ in [0, 0.5], the weight of the novelty bonus in a state that was never visited. A small bonus keeps the
+            policy from learning actions that change nothing. The paper uses 0.5. If `baseline="walks"`, the bonus is
+            added to the scaled advantage after its mean is subtracted; 0.3 there is about 0.05 elsewhere.
         novelty (`str`, *optional*, defaults to `"episode"`):
-            In which sense a state is new. `"episode"`: it is met for the first time on this path. `"changed"`: it
-            differs from the state before (the authors' code). `"training"`: its finest score key is in no completed
-            episode (the paper's figure 9).
+            Condition under which a state is new. `"episode"`: first visit on this path. `"changed"`: different from the
+            previous state (the authors' code). `"training"`: its finest score key is in no completed episode (the
+            paper's figure 9).
         outcome_weight (`float`, *optional*, defaults to `0.9`):
-            λ in [0, 1] of the λ-returns that correct the scores of the states a walk passed. At 0 (the paper) rewards
-            are differences of scores alone.
+            λ in [0, 1] of the λ-returns. They correct the state scores along an episode by how it ended. At 0 (the
+            paper) rewards are differences of state scores alone.
         invalid_action_penalty (`float`, *optional*, defaults to `0.0`):
-            Taken off the reward of an action that is not admissible, at least 0.
+            Penalty ≥ 0 for an action that is not admissible, subtracted from its reward.
         baseline (`str`, *optional*, defaults to `"both"`):
-            What a reward is compared with. `"group"`: the mean of its group (the paper). `"state"`: only S(s), which
-            S(s) − S(s') holds already. `"both"`: S(s), and the fraction 1 − 1/k of the group's mean, k being the number
-            of different actions in the group. `"walks"`: the λ-return of s' with the mean of p(s) and of what the other
-            walks through s returned; scores then take no part in the reward.
+            Baseline of the rewards. `"group"`: the mean of the group (the paper). `"state"`: only S(s), which the
+            reward S(s) − S(s') already contains. `"both"`: S(s), and the group mean times 1 − 1/k, where k is the
+            number of different actions in the group. `"walks"`: the reward is the λ-return of s'. The baseline is the
+            mean of p(s) and of the returns of the other episodes through s. State scores take no part.
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
-            `"batch"` subtracts the mean of the batch and divides by its standard deviation; with `baseline="walks"` it
-            divides by the root mean square alone. `"group"` divides by the standard deviation of the group (the paper),
-            and needs `baseline="group"`. `"none"` does neither.
+            Scaling of the advantages. `"batch"`: subtract the batch mean and divide by the batch standard deviation. If
+            `baseline="walks"`, `"batch"` divides by the root mean square only. `"group"`: divide by the standard
+            deviation of the group (the paper); needs `baseline="group"`. `"none"`: no scaling.
 
         > Parameters that control the search
 
         update_after (`str`, *optional*, defaults to `"walks"`):
-            When the policy is updated. `"walks"`: when the trees of some tasks have been searched to their ends.
-            `"step"`: after every step of many trees (the paper); needs `outcome_weight=0`.
+            Time of the update. `"walks"`: after the search trees of some tasks have finished. `"step"`: after every
+            step of many trees (the paper); needs `outcome_weight=0`.
         search (`str`, *optional*, defaults to `"frontier"`):
-            Where a tree goes on. `"frontier"`: n(s) actions are tried in each state; a walk goes on from the state the
-            first one reached, and later walks start at the others. Walks are the policy's own. `"best_first"`: walks go
-            on from the best state a group reached (the paper). `"branch"`: one action is sampled in each state, and
-            every walk but the first starts in a state on the tree's walks, drawn without looking at how they ended.
+            State from which a tree continues. `"frontier"`: n(s) actions are tried in each state. The episode continues
+            from the state that the first action reached; later episodes start at the other states. Each episode
+            therefore follows the policy. `"best_first"`: the episode continues from the best state of a group (the
+            paper). `"branch"`: one action is sampled in each state. The first episode starts at the task's first state.
+            Each later one starts in a random state of the tree, drawn without looking at how the episodes ended.
         max_episodes_per_tree (`int`, *optional*, defaults to `2`):
-            Number of ended walks after which a task's tree is finished, at least 1. `None` goes on until the frontier
-            is empty (the paper); needs `update_after="step"`.
+            Number of finished episodes that end a search tree, at least 1. `None`: the tree ends when its frontier is
+            empty (the paper); needs `update_after="step"`.
 
         > Parameters that only the paper's setting uses
 
         score_annealing_rate (`float`, *optional*, defaults to `0.0`):
-            α ≥ 0 of λ(t). The paper's 50 makes every group size 0, 1 or G_max; see docs/algorithm.md.
+            α ≥ 0 in λ(t). The paper's 50 makes every group size 0, 1 or G_max; see docs/algorithm.md.
         max_failures (`float`, *optional*):
-            ξ > 0. A state with this many failures and a success rate of at most ζ is pruned (n = 0). `None` prunes
-            nothing. The first state of a task is never pruned.
+            ξ > 0. A state with at least ξ failures and a success rate of at most ζ is pruned (n = 0). `None`: no
+            pruning. The first state of a task is never pruned.
         min_success_rate (`float`, *optional*, defaults to `0.1`):
-            ζ in [0, 1].
+            ζ in [0, 1], the success rate above which a state is never pruned.
         novelty_decay_rate (`float`, *optional*, defaults to `0.0`):
-            ω_k ≥ 0 of ω(N) = ω₀ · exp(−ω_k · N). The paper's is 0.1.
+            ω_k ≥ 0 in the bonus ω(N) = ω₀ · exp(−ω_k · N), where N counts visits. The paper uses 0.1.
         success_weight (`float`, *optional*, defaults to `0.0`):
-            Factor ≥ 0 on R_success in the reward. At 0 a success is the score of the state it ends in, exp(−λ). The
-            paper's 1 makes the last step of an episode worth many times any other.
+            Weight ≥ 0 of R_success in the reward. At 0 a success is rewarded only by the score of its final state,
+            exp(−λ). The paper uses 1, which makes the last step of an episode worth many times any other step.
     """
 
-    num_generations: int = field(default=2, metadata={"help": "G_max: most actions sampled from one state."})
-    score_sharpness: float = field(default=2.0, metadata={"help": "λ₀ of S = exp(−(λ₀ + α · ln t) · p)."})
-    discount: float = field(default=0.95, metadata={"help": "γ: a success k steps later counts γᵏ."})
+    num_generations: int = field(default=2, metadata={"help": "Largest number of actions sampled per state (G_max)."})
+    score_sharpness: float = field(
+        default=2.0, metadata={"help": "λ₀ in the state score S = exp(−(λ₀ + α · ln t) · p)."}
+    )
+    discount: float = field(
+        default=0.95, metadata={"help": "Discount factor γ per step: a success k steps later counts γᵏ."}
+    )
     history_half_life: float | None = field(
-        default=300.0, metadata={"help": "Episodes after which a count has decayed to one half. None keeps counts."}
+        default=300.0,
+        metadata={"help": "Completed episodes after which a count has decayed to one half; None: no decay."},
     )
-    backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+    backoff_strength: float = field(
+        default=8.0, metadata={"help": "κ, in visits: weight of the coarser score keys in a state's success rate."}
+    )
     objective: ObjectiveName = field(
-        default="success", metadata={"help": "What is maximised: 'success' or the environment's 'reward'."}
+        default="success", metadata={"help": "Quantity to maximize: 'success' or the environment's 'reward'."}
     )
-    novelty_weight: float = field(default=0.05, metadata={"help": "ω₀ of ω(N) = ω₀ · exp(−ω_k · N)."})
-    novelty: Novelty = field(default="episode", metadata={"help": "Sense of new: 'episode', 'changed' or 'training'."})
+    novelty_weight: float = field(
+        default=0.05, metadata={"help": "ω₀, weight of the novelty bonus ω(N) = ω₀ · exp(−ω_k · N)."}
+    )
+    novelty: Novelty = field(
+        default="episode",
+        metadata={"help": "Condition under which a state is new: 'episode', 'changed' or 'training'."},
+    )
     outcome_weight: float = field(
-        default=0.9, metadata={"help": "λ of the λ-returns that correct the scores along a walk."}
+        default=0.9,
+        metadata={"help": "λ of the λ-returns that correct state scores by how the episode ended; 0: scores alone."},
     )
     invalid_action_penalty: float = field(
-        default=0.0, metadata={"help": "Taken off the reward of an action that is not admissible."}
+        default=0.0, metadata={"help": "Penalty for an action that is not admissible, subtracted from its reward."}
     )
     baseline: Baseline = field(
-        default="both", metadata={"help": "What rewards are compared with: 'group', 'state', 'both' or 'walks'."}
+        default="both", metadata={"help": "Baseline of the rewards: 'group', 'state', 'both' or 'walks'."}
     )
     advantage_scaling: AdvantageScaling = field(
-        default="batch", metadata={"help": "What advantages are divided by the standard deviation of."}
+        default="batch",
+        metadata={"help": "Scaling of the advantages by a standard deviation: 'batch', 'group' or 'none'."},
     )
     update_after: UpdateAfter = field(
-        default="walks", metadata={"help": "When the policy is updated: after 'walks' or after every 'step'."}
+        default="walks", metadata={"help": "Time of the update: after whole episodes ('walks') or after every 'step'."}
     )
     search: Search = field(
-        default="frontier", metadata={"help": "Where a tree goes on: 'frontier', 'best_first' or 'branch'."}
+        default="frontier",
+        metadata={"help": "State from which a search tree continues: 'frontier', 'best_first' or 'branch'."},
     )
     max_episodes_per_tree: int | None = field(
-        default=2, metadata={"help": "Ended walks after which a tree is finished. None empties the frontier."}
+        default=2, metadata={"help": "Finished episodes that end a search tree; None: until the frontier is empty."}
     )
-    score_annealing_rate: float = field(default=0.0, metadata={"help": "α of S = exp(−(λ₀ + α · ln t) · p)."})
+    score_annealing_rate: float = field(
+        default=0.0, metadata={"help": "α in the state score S = exp(−(λ₀ + α · ln t) · p)."}
+    )
     max_failures: float | None = field(
-        default=None, metadata={"help": "ξ: failures after which a state is pruned. None prunes nothing."}
+        default=None, metadata={"help": "ξ: failures from which a state can be pruned; None: no pruning."}
     )
-    min_success_rate: float = field(default=0.1, metadata={"help": "ζ: success rate above which no state is pruned."})
-    novelty_decay_rate: float = field(default=0.0, metadata={"help": "ω_k of ω(N) = ω₀ · exp(−ω_k · N)."})
-    success_weight: float = field(default=0.0, metadata={"help": "Factor on R_success in the reward."})
+    min_success_rate: float = field(
+        default=0.1, metadata={"help": "ζ: success rate above which a state is never pruned."}
+    )
+    novelty_decay_rate: float = field(
+        default=0.0, metadata={"help": "ω_k in the novelty bonus ω(N) = ω₀ · exp(−ω_k · N)."}
+    )
+    success_weight: float = field(default=0.0, metadata={"help": "Weight of a success (R_success) in the reward."})
 
     def check_options(self) -> None:
         """Check ranges and consistency.

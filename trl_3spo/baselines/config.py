@@ -15,17 +15,18 @@ class EpisodeGRPOConfig(AgentConfig):
     r"""
     Configuration class for the [`~trl_3spo.baselines.trainers.EpisodeGRPOTrainer`].
 
-    A generation batch holds episodes: `per_device_train_batch_size` × `steps_per_generation` of them per device,
-    `num_generations` of each task. Every step of an episode is a row of the loss, so that each of the batch's
-    `steps_per_generation` parts has on average `per_device_train_batch_size` × (mean length of an episode) rows.
+    A generation batch counts episodes: `per_device_train_batch_size` × `steps_per_generation` per device, in groups of
+    `num_generations` per task. Every step of an episode is a row of the loss. So each of the batch's
+    `steps_per_generation` parts has on average `per_device_train_batch_size` × (mean episode length) rows.
     [`~trl_3spo.training.agent_config.AgentConfig`] documents the options of tasks and evaluation.
 
     Parameters:
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
-            `"group"` divides an advantage by its group's standard deviation, `"none"` does not. `"batch"` is refused.
+            Scaling of the advantages. `"group"`: divide by the group's standard deviation. `"none"`: no scaling.
+            `"batch"` is refused.
         novelty_weight (`float`, *optional*, defaults to `0.0`):
-            ω ≥ 0 of a bonus that 3SPO has as well: ω is added to the advantage of a step that leads to a state not yet
-            met in the episode, and the mean of the batch's bonuses is taken off all steps.
+            Weight ω ≥ 0 of the novelty bonus that 3SPO has too. A step to a state not yet visited in the episode gets
+            ω added to its advantage. The batch mean of the bonuses is then subtracted from all steps.
         dynamic_sampling (`bool`, *optional*, defaults to `False`):
             Whether groups without any advantage are replaced by groups of further tasks (DAPO, arXiv 2503.14476), for
             at most 4 rounds.
@@ -33,9 +34,12 @@ class EpisodeGRPOConfig(AgentConfig):
 
     scalings: ClassVar[tuple[str, ...]] = ("group", "none")
 
-    novelty_weight: float = field(default=0.0, metadata={"help": "ω of the bonus for states new in the episode."})
+    novelty_weight: float = field(
+        default=0.0, metadata={"help": "Weight ω of the bonus for states not yet visited in the episode."}
+    )
     dynamic_sampling: bool = field(
-        default=False, metadata={"help": "Whether groups without any advantage are replaced by others."}
+        default=False,
+        metadata={"help": "Whether groups without any advantage are replaced by groups of further tasks."},
     )
 
     def __post_init__(self) -> None:
@@ -68,20 +72,22 @@ class GiGPOConfig(EpisodeGRPOConfig):
     r"""
     Configuration class for the [`~trl_3spo.baselines.trainers.GiGPOTrainer`].
 
-    Batches are those of [`EpisodeGRPOConfig`].
+    Batches are counted as in [`EpisodeGRPOConfig`].
 
     Parameters:
         discount (`float`, *optional*, defaults to `0.95`):
-            γ in [0, 1], per step, of the returns that steps from equal states are compared by.
+            Discount factor γ in [0, 1] per step, for the returns compared among steps from equal states.
         step_advantage_weight (`float`, *optional*, defaults to `1.0`):
-            ω ≥ 0 of A = A^E + ω · A^S; at 0 it is GRPO.
+            ω ≥ 0 in A = A^E + ω · A^S; 0 is GRPO.
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
-            `"group"` divides both advantages by their group's standard deviation, `"none"` neither: the paper's "w/o
-            std".
+            Scaling of the advantages. `"group"`: divide both by their group's standard deviation. `"none"`: no scaling,
+            the paper's "w/o std".
     """
 
-    discount: float = field(default=0.95, metadata={"help": "γ of the returns that equal states are compared by."})
-    step_advantage_weight: float = field(default=1.0, metadata={"help": "ω of A = A^E + ω · A^S."})
+    discount: float = field(
+        default=0.95, metadata={"help": "Discount factor γ of the returns compared among equal states."}
+    )
+    step_advantage_weight: float = field(default=1.0, metadata={"help": "ω in A = A^E + ω · A^S."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,53 +105,68 @@ class GiGPOConfig(EpisodeGRPOConfig):
 @dataclass
 class StepPOConfig(EpisodeGRPOConfig):
     r"""
-    Configuration class for the [`~trl_3spo.baselines.step_po_trainer.StepPOTrainer`].
+    Configuration class for the [`~trl_3spo.baselines.trainers.StepPOTrainer`].
 
-    Batches are those of [`EpisodeGRPOConfig`]. An answer is one action: its ratio is the geometric mean of its tokens'
-    (`importance_sampling_level="sequence"`) and every step counts the same, however long (`loss_type="grpo"`).
+    Batches are counted as in [`EpisodeGRPOConfig`]. An answer is one action with one importance ratio, the geometric
+    mean over its tokens (`importance_sampling_level="sequence"`). Every step has the same weight in the loss, whatever
+    its length (`loss_type="grpo"`).
 
     Parameters:
         value_source (`str`, *optional*, defaults to `"group"`):
-            Where V comes from: `"critic"` is a linear head on the policy's hidden state at the last token of the
-            prompt, `"group"` the other episodes of the group that were in the same exact state, `"history"` the success
-            rates of 3SPO's history.
+            Source of the values V. `"critic"`: a linear head on the policy's hidden state at the last prompt token.
+            `"group"`: the returns of the group's other episodes from the same exact state. `"history"`: the success
+            rates in 3SPO's history.
         discount (`float`, *optional*, defaults to `1.0`):
-            γ in [0, 1], per step.
+            Discount factor γ in [0, 1] per step.
         gae_lambda (`float`, *optional*, defaults to `1.0`):
-            λ in [0, 1]: at 1 the credit is what became of the episode, at 0 what the next state is worth.
+            λ in [0, 1] of GAE. At 1 a step is credited with the episode's return, at 0 with the next state's value.
         bootstraps_truncated (`bool`, *optional*, defaults to `True`):
-            Whether an episode that a limit on steps has cut off goes on earning V of its last state. The source takes
-            the limit for an end without reward (`False`).
+            Whether an episode cut off by a step limit earns V of its last state. The source treats the limit as an end
+            without reward (`False`).
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
-            `"batch"` whitens advantages over all steps of the batch, `"none"` only centres them.
+            Scaling of the advantages. `"batch"`: whiten over all steps of the batch. `"none"`: only subtract the mean.
         critic_learning_rate (`float`, *optional*, defaults to `1e-3`):
-            Learning rate > 0 of the critic's head, constant. The source trains a whole model with 1e-5.
+            Constant learning rate > 0 of the critic's head. The source trains a whole model with 1e-5.
         history_half_life (`float`, *optional*, defaults to `300.0`):
-            As in 3SPO: completed episodes after which a count has faded to one half; `None` keeps counts for ever.
+            Number of completed episodes after which a count in the history has decayed to one half, as in 3SPO. `None`:
+            counts do not decay.
         backoff_strength (`float`, *optional*, defaults to `8.0`):
-            As in 3SPO: κ ≥ 0 of the back-off along score keys.
+            κ ≥ 0, in visits: weight of the coarser score keys in a state's success rate, as in 3SPO.
     """
 
     scalings: ClassVar[tuple[str, ...]] = ("batch", "none")
 
     importance_sampling_level: str = field(
-        default="sequence", metadata={"help": "'sequence': one ratio a step, the geometric mean of its tokens'."}
+        default="sequence",
+        metadata={
+            "help": "Level of the importance ratio; 'sequence': one ratio per step, the geometric mean over its tokens."
+        },
     )
-    loss_type: str = field(default="grpo", metadata={"help": "'grpo': every step counts the same."})
-    value_source: ValueSource = field(default="group", metadata={"help": "'critic', 'group' or 'history'."})
-    discount: float = field(default=1.0, metadata={"help": "γ per step."})
-    gae_lambda: float = field(default=1.0, metadata={"help": "λ of the generalized advantages."})
+    loss_type: str = field(
+        default="grpo", metadata={"help": "Loss formulation; 'grpo': every step has the same weight."}
+    )
+    value_source: ValueSource = field(
+        default="group", metadata={"help": "Source of the values V: 'critic', 'group' or 'history'."}
+    )
+    discount: float = field(default=1.0, metadata={"help": "Discount factor γ per step."})
+    gae_lambda: float = field(default=1.0, metadata={"help": "λ of the generalized advantage estimation."})
     bootstraps_truncated: bool = field(
-        default=True, metadata={"help": "Whether truncated episodes go on earning their last state's value."}
+        default=True, metadata={"help": "Whether a truncated episode earns the value of its last state."}
     )
     advantage_scaling: AdvantageScaling = field(
-        default="batch", metadata={"help": "'batch' whitens over the steps of the batch, 'none' only centres."}
+        default="batch",
+        metadata={
+            "help": "Scaling of the advantages: 'batch' whitens over the steps of the batch, 'none' subtracts the mean."
+        },
     )
     critic_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the critic's head."})
     history_half_life: float | None = field(
-        default=300.0, metadata={"help": "Episodes after which a count has faded to one half. None keeps counts."}
+        default=300.0,
+        metadata={"help": "Completed episodes after which a count has decayed to one half; None: no decay."},
     )
-    backoff_strength: float = field(default=8.0, metadata={"help": "κ of the back-off along score keys, in visits."})
+    backoff_strength: float = field(
+        default=8.0, metadata={"help": "κ, in visits: weight of the coarser score keys in a state's success rate."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,29 +13,35 @@ PrefixSharing = Literal["auto", "tree", "cache", "off"]
 class PrefixSharingConfig(GRPOConfig):
     r"""Configuration class for the [`~trl_3spo.prefix_sharing.trainer.PrefixSharingTrainer`].
 
-    Everything of [`~trl.GRPOConfig`] keeps its name and meaning.
+    The options of [`~trl.GRPOConfig`] keep their names and meanings.
 
     Parameters:
         prefix_sharing (`str`, *optional*, defaults to `"auto"`):
-            How the log-probabilities of a batch compute what rows have in common once. `"tree"` computes all rows as
-            one trie: samples of a state, steps of an episode, and branches of a tree share every token up to where they
-            differ. `"cache"` expands keys and values of equal prompts. `"auto"` takes whichever of the two is estimated
-            to be cheaper, or neither where neither is; `"off"` never shares. The tree is ruled out by attention other
-            than SDPA and positions that are not rotary, the cache by activation checkpointing (GRPOConfig's default)
-            and several processes, both by sliding-window and recurrent layers. Where nothing is left, every row is
+            Method that computes shared prefixes of a batch once for the log-probabilities.
+
+            - `"tree"` computes all rows as one trie. Samples of a state, steps of an episode and branches of a search
+              tree share every token up to where they differ. It needs SDPA attention and rotary positions.
+            - `"cache"` computes each prompt once and expands its keys and values to all its completions. It needs one
+              process and no activation checkpointing (GRPOConfig's default is on).
+            - `"auto"` chooses the method with the lower estimated cost. If neither is cheaper, nothing is shared.
+            - `"off"` shares nothing.
+
+            Models with sliding-window or recurrent layers allow neither method. If no method is possible, every row is
             computed by itself, and the log says so once. Generation shares equal prompts too, unless `"off"`.
         kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
-            Memory for keys and values of what has been generated, in GiB, of each process. A prompt that goes on from
-            an earlier prompt and its completion then computes only what is new, as long as the weights stay. Nothing
-            is kept while less than half of the prompts is known, nor at 0. vLLM keeps its own.
+            Memory in GiB per process for the keys and values of generated sequences. While the weights stay the same, a
+            prompt that continues an earlier prompt and its completion computes only its new tokens. Nothing is kept at
+            0, or if less than half of the prompt tokens could be reused. vLLM has its own prompt cache.
     """
 
     prefix_sharing: PrefixSharing = field(
-        default="auto", metadata={"help": "How shared prefixes are computed once: auto, tree, cache or off."}
+        default="auto",
+        metadata={"help": "Method that computes shared prefixes once: 'auto', 'tree', 'cache' or 'off'."},
     )
 
     kept_prefixes_gib: float = field(
-        default=1.0, metadata={"help": "GiB for keys and values that prompts go on from; 0 keeps none."}
+        default=1.0,
+        metadata={"help": "Memory in GiB per process for keys and values that later prompts reuse; 0: none."},
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Configuration that all trainers of agents share, whatever their algorithm."""
+"""Configuration shared by all agent trainers, whatever their algorithm."""
 
 from dataclasses import dataclass, field
 from typing import get_args
@@ -24,10 +24,10 @@ NOT_NEGATIVE = {
     "eval_temperature": "is greedy",
     "record_megabytes": "records nothing",
 }
-"""Options that are at least 0, with what 0 means."""
+"""Options that must be at least 0, and the meaning of 0."""
 
 BEST_METRIC = "eval_success_rate"
-"""What `load_best_model_at_end` goes by where nothing else is said; the first panel's, where panels have names."""
+"""Default metric of `load_best_model_at_end`. With named panels, the metric of the first panel."""
 
 
 @dataclass
@@ -35,136 +35,168 @@ class AgentConfig(PrefixSharingConfig):
     r"""
     Configuration class for the [`~trl_3spo.training.agent_trainer.AgentTrainer`].
 
-    The options of [`~trl.GRPOConfig`] keep their names. Some mean something else here, because rows are steps of
-    episodes and not completions of a dataset's prompts: a method's configuration says what
-    `per_device_train_batch_size` and `num_generations` count. `scale_rewards` has no meaning, since advantages are the
-    algorithm's, and is refused; `advantage_scaling` takes its place. The logged `reward`, `reward_std` and
-    `completions/…` are those of the rows that are trained on; docs/metrics.md lists what is logged.
-    [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] says how prompts are shared. docs/options.md says what
-    becomes of each option of GRPOConfig.
+    The options of [`~trl.GRPOConfig`] keep their names. Some have another meaning here, because a row is one step of an
+    episode and not the completion of a dataset's prompt:
+
+    - Each method's configuration says what `per_device_train_batch_size` and `num_generations` count.
+    - `scale_rewards` is refused, because the algorithm computes the advantages. Use `advantage_scaling`.
+    - The logged `reward`, `reward_std` and `completions/…` describe the rows in the loss; see docs/metrics.md.
+
+    docs/options.md lists every option of GRPOConfig with its effect here.
+    [`~trl_3spo.prefix_sharing.config.PrefixSharingConfig`] documents how prompts are shared.
 
     Parameters:
+        > Parameters that control the objective
+
         advantage_scaling (`str`, *optional*, defaults to `"group"`):
-            What advantages are divided by the standard deviation of: `"group"`, `"batch"` (which also subtracts the
-            batch's mean, unlike GRPOConfig's `scale_rewards`) or `"none"`. Which of them a method has, it says itself.
+            Standard deviation that advantages are divided by: of the `"group"`, of the `"batch"`, or `"none"`. Unlike
+            GRPOConfig's `scale_rewards`, `"batch"` also subtracts the batch mean. Each method says which values it
+            takes.
         invalid_action_penalty (`float`, *optional*, defaults to `0.0`):
-            What an action that is not admissible costs, at least 0: taken off its reward in 3SPO, off its advantage in
-            the baselines.
+            Penalty ≥ 0 for an action that is not admissible. 3SPO subtracts it from the reward, the baselines from the
+            advantage.
         objective (`str`, *optional*, defaults to `"success"`):
-            What is maximised. `"success"`: how often tasks are solved. `"reward"`: what the environment pays, scaled by
-            its `reward_range`.
+            Quantity to maximize. `"success"`: the success rate. `"reward"`: the environment's rewards, scaled by its
+            `reward_range`.
+
+        > Parameters that control prompts
+
         max_turns (`int`, *optional*):
-            Number of past turns, the latest, that the environment writes a prompt with; `None` is all of them. A prompt
-            that does not begin with the one before it is tokenized anew.
+            Number of latest turns in a prompt; `None`: all turns. With a limit, a prompt may not begin with the
+            previous prompt; it is then tokenized from scratch.
         max_prompt_tokens (`int`, *optional*):
-            Tokens of a prompt; `None` is as many as the model has positions for beside an answer. The oldest turns of a
-            longer one are left out, and if that does not help the episode ends there.
+            Largest prompt length in tokens; `None`: the model's context length minus `max_completion_length`. If a
+            prompt is longer, its oldest turns are left out. If that is not enough, the episode ends there.
+
+        > Parameters that control when training stops, and checkpoints
+
         max_idle_rounds (`int`, *optional*, defaults to `100`):
-            Sampling rounds without any signal after which training ends: the policy has nothing left to learn from
-            these tasks, or never succeeds.
-        num_generations_eval (`int`, *optional*, defaults to `1`):
-            Episodes an evaluation plays of every task. As in GRPOConfig, the evaluation batch must be divisible by it.
+            Number of sampling rounds without signal after which training ends. The policy then has nothing left to
+            learn from these tasks, or never succeeds.
         on_nonfinite (`str`, *optional*, defaults to `"stop"`):
-            What happens to an update whose loss or gradient is infinite or not a number: `"stop"` ends training with an
-            error, before the update; `"skip"` leaves the update out and counts it as `skipped_steps` in the logs.
+            Reaction to a loss or gradient that is infinite or not a number. `"stop"`: training ends with an error
+            before the update. `"skip"`: the update is skipped and counted as `skipped_steps` in the logs.
         set_aside_checkpoints (`bool`, *optional*, defaults to `False`):
-            Whether a new run moves the checkpoints of an earlier run in its output folder to a subfolder. Otherwise it
-            refuses to start there.
+            Whether a new run moves the checkpoints of an earlier run in its output folder to a subfolder. If `False`,
+            the new run refuses to start there.
+
+        > Parameters that control vLLM
+
         vllm_dtype (`str`, *optional*, defaults to `"auto"`):
-            Type in which vLLM in the same process holds its copy of the weights: `"float32"`, `"bfloat16"`,
-            `"float16"`, or `"auto"`, which is the checkpoint's, or 16 bits where that is float32.
+            Data type of vLLM's copy of the weights in colocate mode: `"float32"`, `"bfloat16"`, `"float16"` or
+            `"auto"`. `"auto"` is the checkpoint's type, or a 16-bit type if the checkpoint is in float32.
         vllm_sync_steps (`int`, *optional*, defaults to `1`):
-            Optimizer steps for which vLLM keeps its copy of the weights, at least 1. Above 1 samples come from a policy
-            up to that many steps minus one older, `sampling/staleness` in the logs; the importance ratio of
-            `vllm_importance_sampling_correction`, which must be on, accounts for it. Evaluations are always up to date.
+            Number of optimizer steps between two updates of vLLM's weights, at least 1. Above 1, samples are up to
+            `vllm_sync_steps` − 1 steps old (`sampling/staleness` in the logs). The importance ratio corrects for this,
+            so `vllm_importance_sampling_correction` must be on. Evaluations always use the latest weights.
+
+        > Parameters that control records and the model card
+
         record_megabytes (`float`, *optional*, defaults to `100.0`):
-            Megabytes of episodes that are recorded below the output folder, at most so many of trainings and as many of
-            evaluations; 0 records nothing. Beyond them every other search tree is left out, see docs/records.md.
+            Megabytes of episode records in the output folder: one limit for training, the same again for evaluation.
+            At the limit, every other search tree is deleted; see docs/records.md. 0 records nothing.
         hub_license (`str`, *optional*):
-            Licence that the model card states, such as `"apache-2.0"`; `None` is the base model's by its own card.
+            License in the model card, such as `"apache-2.0"`; `None`: the license in the base model's card.
+
+        > Parameters that control tasks and evaluation
+
         train_split (`str`, *optional*):
-            Split of the environment's tasks to train on; `None` is the environment's own choice.
+            Split of the environment's tasks to train on; `None`: the environment's default.
         eval_split (`str`, *optional*):
-            Split to evaluate on; `None` is the environment's own choice.
+            Split of the environment's tasks to evaluate on; `None`: the environment's default.
         num_eval_tasks (`int` or `None`, *optional*, defaults to `100`):
-            Size of the evaluation panel, which is drawn from the split with every type of task in its share, see
-            [`~trl_3spo.evaluation.panel_sample.sample_panel`]; `None` is the whole split.
+            Number of evaluation tasks, drawn from the split in proportion to its task types; see
+            [`~trl_3spo.evaluation.panel_sample.sample_panel`]. `None`: the whole split.
         panel_seed (`int`, *optional*, defaults to `0`):
-            Seed of that draw. It is not `seed`, so that runs of different seeds are evaluated on the same panel.
+            Seed for drawing the evaluation tasks. It is not `seed`, so runs with different seeds are evaluated on the
+            same tasks.
         eval_temperature (`float`, *optional*, defaults to `0.0`):
             Sampling temperature in evaluations, at least 0; 0 is greedy.
+        num_generations_eval (`int`, *optional*, defaults to `1`):
+            Number of episodes per task in an evaluation. As in GRPOConfig, it must divide the evaluation batch size.
 
         > Parameters for environments that fail, hang or never end; see docs/reliability.md
 
         failure_policy (`str`, *optional*, defaults to `"drop"`):
-            What is done where a call of the environment fails, hangs or returns what it must not. `"drop"`: the call is
-            made once more, on a fresh environment if the trainer was given a callable that makes one; then the episode
-            is left out. `"raise"`: training ends with the error.
+            Reaction to a call of the environment that fails, hangs or returns an invalid result. `"drop"`: the call is
+            made once more, and if it fails again the episode is dropped. The second try is on a fresh environment if
+            the trainer was given a callable that makes one. `"raise"`: training ends with the error.
         max_failed_share (`float`, *optional*, defaults to `0.5`):
-            Share in [0, 1] of dropped episodes, of the latest hundred, above which training saves and ends.
+            Share in [0, 1] of dropped episodes among the latest 100. Above it, training saves a checkpoint and ends.
         step_timeout (`float`, *optional*, defaults to `600.0`):
-            Seconds that one call of the environment may take; `None` sets no limit.
+            Time limit in seconds for one call of the environment; `None`: no limit.
         max_episode_steps (`int`, *optional*, defaults to `1000`):
-            Steps after which an episode is truncated that its environment has not ended; `None` sets no limit.
+            Number of steps after which an episode is truncated; `None`: no limit.
     """
 
     advantage_scaling: AdvantageScaling = field(
-        default="group", metadata={"help": "What advantages are divided by the standard deviation of."}
+        default="group",
+        metadata={
+            "help": "Standard deviation that advantages are divided by: of the 'group', of the 'batch', or 'none'."
+        },
     )
     invalid_action_penalty: float = field(
-        default=0.0, metadata={"help": "What an action that is not admissible costs."}
+        default=0.0, metadata={"help": "Penalty for an action that is not admissible."}
     )
     objective: ObjectiveName = field(
-        default="success", metadata={"help": "What is maximised: 'success' or the environment's 'reward'."}
+        default="success", metadata={"help": "Quantity to maximize: 'success' or the environment's 'reward'."}
     )
-    max_turns: int | None = field(default=None, metadata={"help": "Past turns that prompts are written with."})
+    max_turns: int | None = field(
+        default=None, metadata={"help": "Number of latest turns in a prompt; None: all turns."}
+    )
     max_prompt_tokens: int | None = field(
-        default=None, metadata={"help": "Tokens of a prompt; the oldest turns of a longer one are left out."}
+        default=None,
+        metadata={"help": "Largest prompt length in tokens; the oldest turns of a longer prompt are left out."},
     )
     max_idle_rounds: int = field(
-        default=100, metadata={"help": "Sampling rounds without signal after which training ends."}
-    )
-    num_generations_eval: int | None = field(
-        default=1, metadata={"help": "Episodes an evaluation plays of every task."}
+        default=100, metadata={"help": "Number of sampling rounds without signal after which training ends."}
     )
     on_nonfinite: str = field(
         default="stop",
-        metadata={"choices": ["stop", "skip"], "help": "What happens to an update that is not finite."},
+        metadata={
+            "choices": ["stop", "skip"],
+            "help": "Reaction to a loss or gradient that is not finite: 'stop' training or 'skip' the update.",
+        },
     )
     set_aside_checkpoints: bool = field(
-        default=False, metadata={"help": "Move an earlier run's checkpoints to a subfolder when a new one starts."}
+        default=False, metadata={"help": "Whether a new run moves an earlier run's checkpoints to a subfolder."}
     )
     vllm_dtype: str = field(
         default="auto",
-        metadata={"choices": list(ENGINE_DTYPES), "help": "Type in which vLLM holds its copy of the weights."},
+        metadata={"choices": list(ENGINE_DTYPES), "help": "Data type of vLLM's copy of the weights."},
     )
     vllm_sync_steps: int = field(
-        default=1, metadata={"help": "Optimizer steps for which vLLM keeps its copy of the weights."}
+        default=1, metadata={"help": "Number of optimizer steps between two updates of vLLM's weights."}
     )
     record_megabytes: float = field(
-        default=100.0, metadata={"help": "Megabytes of episodes recorded in the output folder; 0 records nothing."}
+        default=100.0, metadata={"help": "Megabytes of episode records in the output folder; 0 records nothing."}
     )
     hub_license: str | None = field(
-        default=None, metadata={"help": "Licence for the model card; by default the base model's."}
+        default=None, metadata={"help": "License in the model card; by default the base model's."}
     )
-    train_split: str | None = field(default=None, metadata={"help": "Split of the environment to train on."})
-    eval_split: str | None = field(default=None, metadata={"help": "Split of the environment to evaluate on."})
+    train_split: str | None = field(default=None, metadata={"help": "Split of the environment's tasks to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split of the environment's tasks to evaluate on."})
     num_eval_tasks: int | None = field(
-        default=100, metadata={"help": "Tasks drawn for the evaluation panel; null in a file is the whole split."}
+        default=100,
+        metadata={"help": "Number of evaluation tasks drawn from the split; None (null in a file): the whole split."},
     )
-    panel_seed: int = field(default=0, metadata={"help": "Seed of that draw."})
-    eval_temperature: float = field(default=0.0, metadata={"help": "Temperature in evaluations; 0 is greedy."})
+    panel_seed: int = field(default=0, metadata={"help": "Seed for drawing the evaluation tasks."})
+    eval_temperature: float = field(default=0.0, metadata={"help": "Sampling temperature in evaluations; 0 is greedy."})
+    num_generations_eval: int | None = field(
+        default=1, metadata={"help": "Number of episodes per task in an evaluation."}
+    )
     failure_policy: OnFailure = field(
-        default="drop", metadata={"help": "'drop' episodes in which the environment fails, or 'raise'."}
+        default="drop",
+        metadata={"help": "Reaction to an environment that fails: 'drop' the episode, or 'raise' the error."},
     )
     max_failed_share: float = field(
         default=MAX_FAILED_SHARE, metadata={"help": "Share of dropped episodes above which training ends."}
     )
     step_timeout: float | None = field(
-        default=STEP_TIMEOUT, metadata={"help": "Seconds that one call of the environment may take."}
+        default=STEP_TIMEOUT, metadata={"help": "Time limit in seconds for one call of the environment."}
     )
     max_episode_steps: int | None = field(
-        default=MAX_EPISODE_STEPS, metadata={"help": "Steps after which any episode is truncated."}
+        default=MAX_EPISODE_STEPS, metadata={"help": "Number of steps after which an episode is truncated."}
     )
 
     def __post_init__(self) -> None:
@@ -207,7 +239,7 @@ class AgentConfig(PrefixSharingConfig):
 
     @property
     def failures(self) -> FailurePolicy:
-        """What is done about an environment that fails."""
+        """Reaction to an environment that fails, and its limits."""
         return FailurePolicy(self.failure_policy, self.max_failed_share, self.step_timeout, self.max_episode_steps)
 
     def _check_precision(self) -> None:
