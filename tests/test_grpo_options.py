@@ -11,8 +11,10 @@ from transformers import GenerationConfig
 from trl import GRPOConfig
 
 from training import baseline_trainer, config_for, corridor_trainer
+from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.baselines.config import EpisodeGRPOConfig, GiGPOConfig, StepPOConfig
 from trl_3spo.baselines.trainers import EpisodeGRPOTrainer
+from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.training import grpo_options
 from trl_3spo.training.agent_config import AgentConfig
 from trl_3spo.training.batch import policy_loss_times
@@ -78,6 +80,17 @@ def test_the_page_has_every_option_once_with_what_becomes_of_it():
     assert differing <= LATER | FORMER, "docs/options.md has to list GRPOConfig's options, those of this TRL."
     for name, status, note in rows():
         assert (status, note) == (grpo_options.status(name), grpo_options.note(name)), f"docs/options.md on {name}"
+
+
+def test_the_page_has_this_package_s_options_with_their_defaults_and_helps():
+    found = re.findall(r"^\| `\w+` \| `.+` \| .+ \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    own = [
+        x
+        for config in (ThreeSPOOptions, PrefixSharingConfig, *CONFIGS)
+        for x in fields(config)
+        if x.name in vars(config)["__annotations__"] and x.init
+    ]
+    assert sorted(found) == sorted(f"| `{x.name}` | `{x.default!r}` | {x.metadata['help']} |" for x in own)
 
 
 def test_the_rules_are_about_options_that_there_are():

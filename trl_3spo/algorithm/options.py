@@ -60,7 +60,7 @@ class ThreeSPOOptions:
         num_generations (`int`, *optional*, defaults to `2`):
             Largest number of actions sampled per state (G_max). The paper and GRPOConfig use 8.
 
-        > Parameters that control the state score
+        > Parameters that control the score
 
         score_sharpness (`float`, *optional*, defaults to `2.0`):
             λ₀ ≥ 0 in S(s) = exp(−λ(t) · p(s)) with λ(t) = λ₀ + α · ln t. The paper uses 0.

@@ -94,7 +94,7 @@ class AgentConfig(PrefixSharingConfig):
 
         record_megabytes (`float`, *optional*, defaults to `100.0`):
             Megabytes of episode records in the output folder: one limit for training, the same again for evaluation.
-            At the limit, every other search tree is deleted; see docs/records.md. 0 records nothing.
+            At the limit, every other search tree is left out; see docs/records.md. 0 records nothing.
         hub_license (`str`, *optional*):
             License in the model card, such as `"apache-2.0"`; `None`: the license in the base model's card.
 

@@ -1,8 +1,8 @@
-"""What becomes of every option of GRPOConfig when an agent is trained: the table of docs/options.md, as data.
+"""The effect of every option of GRPOConfig on the training of an agent: the tables of docs/options.md, as data.
 
-Some options change which tokens are sampled in a way that the importance ratio does not know of: it compares the
-present policy with the whole distribution of the one that sampled. What changes the tokens' proportions is refused.
-What only cuts off part of them is warned of, because the proportions of the rest stay.
+Some options change the sampling distribution without the importance ratio knowing. The ratio compares the current
+policy with the full distribution of the policy that sampled. An option that changes the proportions of tokens is
+refused. An option that only cuts tokens off gives a warning, because the proportions of the other tokens stay.
 """
 
 from typing import Literal, NamedTuple
@@ -11,34 +11,34 @@ Status = Literal["works", "refused", "no meaning"]
 
 
 class Rule(NamedTuple):
-    """What an option may be.
+    """Values that an option may have.
 
     Args:
-        neutral: Values with which it does nothing.
-        reason: Why it is refused or warned of, as a sentence.
+        neutral: Values with which the option does nothing.
+        reason: Reason for the error or the warning, as a sentence.
     """
 
     neutral: tuple[object, ...]
     reason: str
 
 
-_RATIO = "samples would be of another distribution than the one that the importance ratio compares with"
+_RATIO = "the sampling distribution, and the importance ratio compares full distributions."
 
 REFUSED: dict[str, Rule] = {
     "multi_objective_aggregation": Rule(
         ("sum_then_normalize",),
-        "It adds up reward functions before advantages are made, and these are the algorithm's.",
+        "It combines reward functions before advantages are computed; here the algorithm computes the advantages.",
     ),
-    "data_seed": Rule((None,), "It orders a dataset, and the order of tasks is the algorithm's: set seed."),
-    "label_smoothing_factor": Rule((0.0,), "It smooths labels, and samples are no labels."),
-    "repetition_penalty": Rule((None, 1.0), f"With it {_RATIO}."),
-    "scale_rewards": Rule(("group",), "Advantages are the algorithm's: set advantage_scaling."),
+    "data_seed": Rule((None,), "It shuffles a dataset; here the algorithm orders the tasks. Set seed."),
+    "label_smoothing_factor": Rule((0.0,), "It smooths labels, and sampled actions have none."),
+    "repetition_penalty": Rule((None, 1.0), f"It changes {_RATIO}"),
+    "scale_rewards": Rule(("group",), "The algorithm computes the advantages: set advantage_scaling."),
     "auto_find_batch_size": Rule((False,), "GRPOConfig refuses it: smaller batches would split groups."),
 }
-"""Options that must stay as they are."""
+"""Options that must keep their default."""
 
 TRUNCATING: dict[str, Rule] = {
-    name: Rule(neutral, f"With it {_RATIO}, cut off where a token is improbable or not allowed.")
+    name: Rule(neutral, f"It cuts improbable or forbidden tokens off {_RATIO}")
     for name, neutral in {
         "top_k": (None, 0, -1),
         "top_p": (None, 1.0),
@@ -46,7 +46,7 @@ TRUNCATING: dict[str, Rule] = {
         "vllm_structured_outputs_regex": (None,),
     }.items()
 }
-"""Options that are warned of."""
+"""Options that give a warning."""
 
 REFUSED_IN_GENERATION: dict[str, tuple[object, ...]] = {
     "num_beams": (None, 1),
@@ -71,7 +71,7 @@ REFUSED_IN_GENERATION: dict[str, tuple[object, ...]] = {
     "forced_bos_token_id": (None,),
     "forced_eos_token_id": (None,),
 }
-"""Keys of `generation_kwargs` that change the proportions of tokens, by the values that do not."""
+"""Keys of `generation_kwargs` that change the proportions of tokens, with the values that do nothing."""
 
 WARNED_IN_GENERATION: dict[str, tuple[object, ...]] = {
     "top_k": (None, 0, -1),
@@ -92,14 +92,14 @@ WARNED_IN_GENERATION: dict[str, tuple[object, ...]] = {
     "guided_decoding": (None,),
     "structured_outputs": (None,),
 }
-"""Keys of `generation_kwargs` that cut off tokens, by the values that do not."""
+"""Keys of `generation_kwargs` that cut off tokens, with the values that do nothing."""
 
 _DATASET = "Tasks come from the environment; the dataset only counts steps."
-_OWN_EVALUATION = "Evaluations are whole episodes."
+_OWN_EVALUATION = "An evaluation plays whole episodes."
 
 NO_MEANING: dict[str, str] = {
-    "shuffle_dataset": "The order of tasks is the algorithm's, by seed.",
-    "max_tool_calling_iterations": "Steps are the environment's, which limits them itself.",
+    "shuffle_dataset": "The algorithm orders the tasks, by seed.",
+    "max_tool_calling_iterations": "The environment limits the number of steps itself.",
     "log_multimodal": "Observations are text.",
     **dict.fromkeys(
         (
@@ -131,52 +131,52 @@ NO_MEANING: dict[str, str] = {
         ),
         _OWN_EVALUATION,
     ),
-    "average_tokens_across_devices": "GRPOTrainer's losses say themselves what they are divided by.",
+    "average_tokens_across_devices": "GRPOTrainer normalizes its losses itself.",
     "include_num_input_tokens_seen": "GRPOTrainer logs num_tokens anyway.",
     **dict.fromkeys(("do_train", "do_eval", "do_predict", "local_rank"), "Only scripts and launchers read it."),
 }
-"""Options that nothing depends on, and why."""
+"""Options without any effect, with the reason."""
 
 NOT_WARNED_OF = frozenset({"do_train", "do_eval", "do_predict", "local_rank", "dataloader_pin_memory"})
-"""Options without a meaning that other options, scripts, a launcher or transformers set."""
+"""Options without any effect that give no warning: scripts, launchers, transformers or other options set them."""
 
 NOTES: dict[str, str] = {
-    "num_generations": "Means the most actions of a state (3SPO) or the episodes of a task.",
-    "reward_weights": "Weighs the trainer's `reward_funcs`, which reward answers by their text.",
-    "num_generations_eval": "Means episodes of every task in an evaluation; 1 by default.",
-    "per_device_train_batch_size": "Counts sampled actions (3SPO) or episodes; see each method's configuration.",
-    "per_device_eval_batch_size": "Episodes that are played together.",
-    "num_train_epochs": "An epoch has as many steps as GRPO would make over the training tasks; set max_steps.",
-    "metric_for_best_model": "An evaluation's, such as `success_rate`; `loss` is refused, there is none.",
-    "load_best_model_at_end": "By `eval_success_rate`, of named panels the first's, where no metric is set.",
-    "bf16": "Refused where nothing computes in it, such as on a CPU.",
+    "num_generations": "3SPO: largest number of actions per state. Baselines: episodes per task.",
+    "reward_weights": "Weights of the trainer's `reward_funcs`, which score the text of answers.",
+    "num_generations_eval": "Episodes per task in an evaluation; 1 by default.",
+    "per_device_train_batch_size": "3SPO counts sampled actions, the baselines count episodes.",
+    "per_device_eval_batch_size": "Number of evaluation episodes played at once.",
+    "num_train_epochs": "An epoch has as many steps as GRPO would make over the training tasks. Prefer max_steps.",
+    "metric_for_best_model": "A metric of the evaluation, such as `success_rate`. `loss` is refused.",
+    "load_best_model_at_end": "Default metric: `eval_success_rate`; with named panels, the first panel's.",
+    "bf16": "Refused if no device computes in bfloat16, for example on a CPU.",
     "fp16": "Refused on a CPU, where it would do nothing.",
-    "mask_truncated_completions": "If all of a batch were cut off, a warning says that nothing is left to train on.",
-    "log_completions": "What a terminal would obey is escaped in prompts and completions.",
-    "generation_kwargs": "What changes the tokens' proportions is refused, what cuts some off is warned of: see above.",
-    **dict.fromkeys(TRUNCATING, "Warned of at the start, see above."),
-    "trust_remote_code": "Executes code of the model's author.",
-    "use_transformers_continuous_batching": "Not tried here.",
-    "transformers_continuous_batching_config": "Not tried here.",
+    "mask_truncated_completions": "If a batch has no completion left to train on, a warning says so.",
+    "log_completions": "Terminal control characters in prompts and completions are escaped.",
+    "generation_kwargs": "Some keys are refused, some give a warning; see above.",
+    **dict.fromkeys(TRUNCATING, "A warning at the start; see above."),
+    "trust_remote_code": "Runs code written by the model's author.",
+    "use_transformers_continuous_batching": "Not tested here.",
+    "transformers_continuous_batching_config": "Not tested here.",
     "use_transformers_paged": "TRL's former name of `use_transformers_continuous_batching`.",
     "vllm_importance_sampling_cap": "TRL's former name of `vllm_importance_sampling_clip_max`.",
     "vllm_mode": "`server` needs a CUDA device.",
-    "neftune_noise_alpha": "Not tried here.",
-    "use_liger_kernel": "Not tried here.",
-    "liger_kernel_config": "Not tried here.",
-    "router_aux_loss_coef": "Not tried here.",
-    "entropy_coef": "As large as it says with every `loss_type`, however many rows are padding.",
+    "neftune_noise_alpha": "Not tested here.",
+    "use_liger_kernel": "Not tested here.",
+    "liger_kernel_config": "Not tested here.",
+    "router_aux_loss_coef": "Not tested here.",
+    "entropy_coef": "Padding rows do not weaken it, with any `loss_type`.",
 }
-"""What is to be known of options that work."""
+"""Notes on options that work."""
 
 
 def status(name: str) -> Status:
-    """Return what becomes of an option of GRPOConfig; what is not named here is left to TRL and works."""
+    """Return the effect of an option of GRPOConfig; an option not named in this file is left to TRL and works."""
     if name in REFUSED:
         return "refused"
     return "no meaning" if name in NO_MEANING else "works"
 
 
 def note(name: str) -> str:
-    """Return what is to be known of an option, or nothing."""
+    """Return the note on an option, or an empty string."""
     return REFUSED[name].reason if name in REFUSED else NO_MEANING.get(name) or NOTES.get(name, "")
