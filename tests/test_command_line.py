@@ -63,7 +63,7 @@ def test_help_has_headings_and_sentences():
         "transformers' TrainingArgum",
     ):
         assert heading in text
-    assert "  --score_sharpness 2.0\n      λ₀ of S" in text
+    assert "  --score_sharpness 2.0\n      λ₀ in the state score S" in text
     assert "--gae_lambda" not in text
     assert "--gae_lambda" in train_help.text(["--method=steppo"])
 
