@@ -1,4 +1,4 @@
-"""Sizes of a decoder, read off its configuration: what a token costs, and how many weights there are."""
+"""Sizes of a decoder from its configuration: the cost of a token, and the number of weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,9 @@ class LayerShape:
 
     Args:
         hidden_size: Width of the residual stream.
-        intermediate_size: Width within the gated linear unit.
-        query_size: All heads together.
-        key_size: All key heads together; the values' as well.
+        intermediate_size: Width inside the gated linear unit.
+        query_size: Width of all query heads together.
+        key_size: Width of all key heads together, and of all value heads together.
     """
 
     hidden_size: int
@@ -26,10 +26,10 @@ class LayerShape:
 
         Args:
             config: The configuration of a language model.
-            expansion: `intermediate_size` over `hidden_size` where the configuration has no `intermediate_size`.
+            expansion: Ratio of `intermediate_size` to `hidden_size`, if the configuration has no `intermediate_size`.
 
         Raises:
-            AttributeError: The configuration lacks a size, of which `expansion` stands in for one alone.
+            AttributeError: The configuration lacks a size other than the one that `expansion` replaces.
         """
         heads, hidden = config.num_attention_heads, config.hidden_size
         head_size = getattr(config, "head_dim", None) or hidden // heads
@@ -41,26 +41,26 @@ class LayerShape:
 
     @property
     def matrices(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of every matrix."""
+        """Numbers of inputs and outputs of every matrix."""
         hidden, inner = self.hidden_size, self.intermediate_size
         attention = [(hidden, self.query_size), (hidden, self.key_size), (hidden, self.key_size)]
         return [*attention, (self.query_size, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
 
     @property
     def num_weights(self) -> int:
-        """Weights in all matrices, which is how many multiplications a token takes there."""
+        """Number of weights in all matrices; one token takes as many multiplications."""
         return sum(inputs * outputs for inputs, outputs in self.matrices)
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a decoder of such layers: Qwen2, Llama, Mistral and their kin.
+    """Sizes of a decoder of such layers: Qwen2, Llama, Mistral and similar models.
 
     Args:
         layer: Sizes of every decoder layer.
-        num_layers: Decoder layers.
-        vocab_size: Rows of the embedding.
-        has_tied_head: Whether the head has the embedding's weights.
+        num_layers: Number of decoder layers.
+        vocab_size: Number of rows of the embedding.
+        has_tied_head: Whether the head shares the embedding's weights.
     """
 
     layer: LayerShape
@@ -79,10 +79,10 @@ class ModelShape:
 
     @property
     def num_linear(self) -> int:
-        """Weights in the matrices of all decoder layers, which is what gets quantized."""
+        """Number of weights in the matrices of all decoder layers. These are the weights that get quantized."""
         return self.num_layers * self.layer.num_weights
 
     @property
     def num_other(self) -> int:
-        """Weights of embedding and head; norms and biases are too few to count."""
+        """Number of weights of embedding and head. Norms and biases are few and not counted."""
         return self.vocab_size * self.layer.hidden_size * (1 if self.has_tied_head else 2)

@@ -1,7 +1,7 @@
-"""A small model and a word tokenizer made on the spot, for the demo, the docs and the tests: no download.
+"""A small model and a word tokenizer made in memory, for the demo, the docs and the tests: no download.
 
-The model is one of Seed-OSS, whose layers are those of Qwen2. For Qwen2 itself transformers' AutoTokenizer takes
-Qwen2's own tokenizer, whatever was saved with the model, and that one splits words otherwise.
+The model has the Seed-OSS architecture, whose layers equal Qwen2's. With the Qwen2 architecture, transformers'
+AutoTokenizer would load Qwen2's own tokenizer class, which splits words differently from the saved one.
 """
 
 import re
@@ -25,13 +25,13 @@ CHAT_TEMPLATE = (
 def word_tokenizer(texts: Iterable[str], *, unit: str = r"\w+") -> PreTrainedTokenizerFast:
     """Return a chat tokenizer with one token for every word, number and punctuation mark of the texts.
 
-    Decoding joins the tokens with blanks, which gives back texts of plain words such as actions. Saved with a
-    `tiny_model`, it is loaded by AutoTokenizer as it was.
+    Decoding joins the tokens with blanks, which restores texts of plain words such as actions. If it is saved with a
+    `tiny_model`, AutoTokenizer loads it unchanged.
 
     Args:
-        texts: Whose words are the vocabulary; other words become `<|unknown|>`.
-        unit: Regular expression of what stays one token besides single words, such as `[a-z]+ [0-9]+` for the numbered
-            things of ALFWorld, which makes its prompts 1.7 times shorter.
+        texts: Texts whose words become the vocabulary; any other word becomes `<|unknown|>`.
+        unit: Regular expression for longer tokens. `[a-z]+ [0-9]+` keeps ALFWorld's numbered things together, which makes
+            its prompts 1.7 times shorter.
     """
     split = pre_tokenizers.Split(Regex(rf"<\|\w+\|>|{unit}|\w+|[^\w\s]"), behavior="removed", invert=True)
     words = sorted({word for text in texts for word, _ in split.pre_tokenize_str(text)})
@@ -61,8 +61,8 @@ def tiny_model(
 ) -> SeedOssForCausalLM:
     """Return an untrained model of a few hundred thousand parameters for the tokenizer's vocabulary.
 
-    At the usual `initializer_range` an untrained model answers all prompts alike; at 0.1 and above their differences
-    reach the output from the beginning, which reinforcement from nothing needs.
+    At the usual `initializer_range` an untrained model answers all prompts alike. At 0.1 and above, different prompts
+    get different answers from the beginning. Reinforcement learning from scratch needs this.
     """
     torch.manual_seed(seed)
     config = SeedOssConfig(
@@ -86,15 +86,15 @@ def tiny_model(
 
 
 def save_tiny_policy(env: Environment, folder: str | Path, *, num_tasks: int = 8, num_steps: int = 3) -> None:
-    """Save an untrained model and tokenizer whose only words are actions of a world: it acts at random from the start.
+    """Save an untrained model and tokenizer whose only words are actions of an environment: it acts at random.
 
-    For trying a configuration out, not for learning: everything else in a prompt is `<|unknown|>` to it.
+    Use it to try out a configuration, not to learn. Every other word of a prompt is `<|unknown|>` to it.
 
     Args:
-        env: The world; its first tasks are looked at, a few steps deep.
-        folder: Where to save.
-        num_tasks: Tasks to look at.
-        num_steps: Steps to take in each.
+        env: Environment whose first tasks give the words, a few steps deep.
+        folder: Folder to save to.
+        num_tasks: Number of tasks to look at.
+        num_steps: Number of steps to take in each task.
     """
     actions = {action for task in env.tasks()[:num_tasks] for action in _actions_on_the_way(env, task, num_steps)}
     tokenizer = word_tokenizer(actions, unit="|".join(map(re.escape, sorted(actions, key=len, reverse=True))))
@@ -106,7 +106,7 @@ def _actions_on_the_way(env: Environment, task: Task, num_steps: int) -> Iterato
     observation = env.reset(task)
     for _ in range(num_steps):
         prompt = env.prompt(task, observation, [])[-1]["content"]
-        # Where any text is an action the prompt says what it looks like: search[keywords].
+        # If any text is an action, the prompt shows its form: search[keywords].
         actions = observation.admissible_actions or re.findall(r"\w+\[[^]]*\]", prompt)
         yield from actions
         result = env.step(actions[0] if actions else "")

@@ -50,36 +50,36 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
     """
     A [`~trl.GRPOTrainer`] whose rows come from an [`~trl_3spo.algorithm.base.Algorithm`] in an environment.
 
-    The algorithm says what is sampled and what it earned. Its rows go to GRPOTrainer through TRL's own `rollout_func`,
-    and their advantages take the place of GRPOTrainer's. Losses, KL, PEFT, vLLM, accelerate and the Hub are
-    GRPOTrainer's. A method of its own is a subclass that says in `_make_algorithm` which algorithm it runs.
+    The algorithm chooses the samples and computes their advantages. Its rows go to GRPOTrainer through TRL's own
+    `rollout_func`, and their advantages replace GRPOTrainer's. Losses, KL, PEFT, vLLM, accelerate and the Hub are
+    GRPOTrainer's. A method with its own trainer is a subclass that returns its algorithm in `_make_algorithm`.
 
     Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `train` and `_save_checkpoint` (one run in a folder, whole checkpoints), and those of
+    `train` and `_save_checkpoint` (one run per folder, whole checkpoints), and the hooks of
     [`~trl_3spo.training.panel_trainer.PanelTrainer`], which evaluates.
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
-            As in GRPOTrainer. With `beta` above 0 pass a name or path, from which the reference model is loaded.
+            Model, as in GRPOTrainer. If `beta` is above 0, pass a name or path; the reference model is loaded from it.
         env ([`~trl_3spo.environments.base.Environment`], callable without arguments that makes one, or dictionary):
-            The environment to train in. One instance serves all episodes of a process. Several by name become a
+            Environment to train in. One object serves all episodes of a process. A dictionary of several becomes a
             [`~trl_3spo.environments.mixed.MixedEnvironment`].
         args (configuration, *optional*):
             Configuration of the method.
         train_tasks, eval_tasks (tasks, their ids, or rows of a dataset with a column `id`, *optional*):
-            In place of the environment's own tasks of `args.train_split` and `args.eval_split`. `eval_tasks` may also
-            name a split, or be several panels by name, such as `{"seen": "valid_seen", "unseen": …}`, whose metrics
-            are then `eval_seen_success_rate` and so on.
+            Tasks to use instead of the environment's tasks of `args.train_split` and `args.eval_split`. `eval_tasks`
+            may also be the name of a split, or several named panels, such as `{"seen": "valid_seen", "unseen": …}`.
+            Their metrics are then called `eval_seen_success_rate` and so on.
         reward_funcs (function or list of functions, *optional*):
-            Rewards of answers by their text, with GRPOTrainer's signature and `args.reward_weights`, see
-            [`~trl_3spo.training.text_rewards.TextRewards`]. Each counts for its own step alone.
+            Functions that score the text of answers, with GRPOTrainer's signature and `args.reward_weights`; see
+            [`~trl_3spo.training.text_rewards.TextRewards`]. A score counts only for its own step.
         algorithm ([`~trl_3spo.algorithm.base.Algorithm`], *optional*):
-            In place of the one that the trainer makes itself. It must have been made for the same tasks.
+            Algorithm to use instead of the trainer's own. It must have been made for the same tasks.
         processing_class, callbacks, optimizers, quantization_config, peft_config (*optional*):
-            As in GRPOTrainer.
+            The same as in GRPOTrainer.
         refused:
-            What the environment takes the place of: `train_dataset`, `eval_dataset`, `rollout_func`, `tools`,
-            `environment_factory`. They raise a TypeError that says so.
+            Arguments that the environment replaces: `train_dataset`, `eval_dataset`, `rollout_func`, `tools`,
+            `environment_factory`. They raise a TypeError.
     """
 
     _config_class: type[AgentConfig] = AgentConfig
@@ -161,16 +161,16 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """
-        Train, alone in the output folder, and close the environment at the end, also after an error.
+        Train, and close the environment at the end, also after an error. No other run may use the output folder.
 
-        `self.run.stop_reason` then says why training ended early, if it did.
+        If training ended early, `self.run.stop_reason` gives the reason.
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*):
                 Path of a checkpoint; `True` or `"latest"` for the newest whole one of the output folder; `"auto"` for
                 that one if there is any, and a new run if not.
-            trial (*optional*): As in `transformers.Trainer.train`.
-            ignore_keys_for_eval (*optional*): Likewise.
+            trial (*optional*): The same as in `transformers.Trainer.train`.
+            ignore_keys_for_eval (*optional*): The same as in `transformers.Trainer.train`.
 
         Raises:
             TooManyFailedEpisodesError: The environment failed too often. A checkpoint has been saved.
@@ -187,7 +187,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         if self._update_began is not None:
             self._log_metrics({"seconds/update": [time.perf_counter() - self._update_began]})
         rows = self._collect(capacity=len(inputs))
-        # Equal on every rank, or the collectives of the loss hang; a multiple of what the batch is split into.
+        # The size must be equal on every rank, or the collectives of the loss hang. The batch splits into equal parts.
         size = round_up(max(gather(len(rows))), self.args.steps_per_generation)
         # GRPOTrainer reshapes rewards to whole groups of num_generations before its advantages are replaced.
         self._rows = pad_rows(rows, round_up(size, self.num_generations))
@@ -200,7 +200,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
         return with_credit(batch, self._rows[:size])
 
     def _collect(self, capacity: int) -> list[Row]:
-        """Return the algorithm's rows, or padding where there are none; stop training where no rank has any."""
+        """Return the algorithm's rows, or padding if there are none. If no rank has any row, stop training."""
         with self.sampler.collecting():
             rows = self.failures.collect(self, capacity)
         if sum(gather(len(rows))) == 0 and self.failures.error is None:
@@ -229,7 +229,7 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
             self._metrics["train"][name].extend(values)
 
     def _log_rows(self) -> None:
-        """Log the algorithm's own rewards and advantages in place of those of GRPOTrainer's blocks."""
+        """Log the algorithm's own rewards and advantages instead of GRPOTrainer's."""
         end_tokens = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         replace_metrics(self._metrics["train"], row_metrics(self._rows, end_tokens, self.ranks))
         make_printable(self._logs["prompt"])

@@ -14,7 +14,7 @@ MEANS_OVER_ROWS = ("grpo", "dr_grpo", "luspo", "sapo")
 
 
 def transition_reward(transition_reward: list[float], **_: Any) -> list[float]:
-    """Pass the rows' rewards on, for TRL's logs; the advantages are the algorithm's."""
+    """Return the rows' rewards unchanged, for TRL's logs. The advantages come from the algorithm."""
     return transition_reward
 
 
@@ -25,7 +25,7 @@ def pad_rows(rows: Sequence[Row], size: int) -> list[Row]:
 
 
 def num_padding(rows: Sequence[Row]) -> int:
-    """Return how many of the rows take no part in the loss."""
+    """Return the number of rows that take no part in the loss."""
     return sum(row.is_padding for row in rows)
 
 
@@ -44,10 +44,10 @@ def rollout_output(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def with_credit(batch: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the batch of as many rows as given, with their own advantages in place of the batch's.
+    """Return a batch of just the given rows, with their own advantages instead of the batch's.
 
     Args:
-        batch: What GRPOTrainer made of at least these rows, in their order; 0-d entries belong to the whole batch.
+        batch: GRPOTrainer's batch of these rows, in their order, and perhaps more; 0-d entries describe all of it.
         rows: (B,) rows.
     """
     size = len(rows)
@@ -58,15 +58,15 @@ def with_credit(batch: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
 
 @contextmanager
 def policy_loss_times(trainer: Any, batch: dict[str, Any], factor: float) -> Iterator[dict[str, Any]]:
-    """Have a trainer multiply the policy's part of its loss, and nothing else, while it computes it of what is yielded.
+    """Multiply the policy part of a trainer's loss, and nothing else, while the loss of the yielded batch is computed.
 
-    That part is linear in the advantages and in `beta`. The entropy bonus and a router's loss, which GRPOTrainer adds,
-    are made of neither.
+    The policy part is linear in the advantages and in `beta`. GRPOTrainer's entropy bonus and router loss depend on
+    neither.
 
     Args:
         trainer: A GRPOTrainer.
-        batch: What the loss is computed of.
-        factor: Above 0.
+        batch: Batch that the loss is computed from.
+        factor: Factor above 0.
     """
     if factor == 1.0:
         yield batch

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALWAYS_SHOWN = ("learning_rate", "temperature", "per_device_train_batch_size", "num_generations", "seed")
-"""Options that a card lists whatever their values are."""
+"""Options that a card always lists."""
 _QUICK_START, _NEXT = "## Quick start", "## Training procedure"
 _NO_BASE = "[None](https://huggingface.co/None)"
-"""What TRL's template makes of a base without a name."""
+"""Text that TRL's template writes for a base without a name."""
 
 
 def complete_card(trainer: "PanelTrainer", name: str) -> None:
-    """Add to TRL's card in the output folder what is known of the policy.
+    """Add environment, results and an example to TRL's card in the output folder.
 
     Args:
-        trainer: Has written the card.
-        name: Of the model, for the `model-index`.
+        trainer: Trainer that has written the card.
+        name: Name of the model, for the `model-index`.
     """
     path = Path(trainer.args.output_dir) / "README.md"
     card, facts = ModelCard.load(path, ignore_metadata_errors=True), facts_of(trainer)
@@ -82,7 +82,7 @@ def _complete_data(data: ModelCardData, trainer: "PanelTrainer", name: str, base
 
 
 def facts_of(trainer: "PanelTrainer") -> CardFacts:
-    """Return what a card says of a trainer's policy besides its training."""
+    """Return the facts in a card about a trainer's policy, besides its training."""
     return CardFacts(
         env=trainer.env,
         options=options_of(trainer.env),
@@ -94,7 +94,7 @@ def facts_of(trainer: "PanelTrainer") -> CardFacts:
 
 
 def _before(trainer: "PanelTrainer", panel: str) -> Before | None:
-    """Return the first evaluation of a panel if a later one followed, also where it was before the run was resumed."""
+    """Return the first evaluation of a panel if a later one followed, also if the run was resumed in between."""
     prefix = f"eval_{panel}_success_rate" if panel else "eval_success_rate"
     logged = [x for x in [*trainer.logged_evaluations, *trainer.state.log_history] if prefix in x]
     steps = [x["step"] for x in logged]
@@ -107,7 +107,7 @@ def _before(trainer: "PanelTrainer", panel: str) -> Before | None:
 def hyperparameters(trainer: "PanelTrainer") -> dict[str, Any]:
     """Return the options of a configuration that are not at their defaults, and those of `ALWAYS_SHOWN`.
 
-    Where a server listens is left out.
+    The address of a server is left out.
     """
     args = trainer.args
     defaults = {x.name: x.default if x.default is not MISSING else None for x in fields(args)}
@@ -122,26 +122,26 @@ def hyperparameters(trainer: "PanelTrainer") -> dict[str, Any]:
 
 
 def adapter_of(trainer: "PanelTrainer") -> Any:
-    """Return the configuration of the adapter that is trained, `None` if the whole model is."""
+    """Return the configuration of the trained adapter; `None` if the whole model is trained."""
     configs = getattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config", None)
     return next(iter(configs.values())) if isinstance(configs, dict) and configs else None
 
 
 def base_folder_or_name(trainer: "PanelTrainer") -> str:
-    """Return what the base was loaded from; empty where it was made in memory."""
+    """Return the folder or name that the base was loaded from; empty if it was made in memory."""
     adapter = adapter_of(trainer)
     found = trainer.model.config._name_or_path if adapter is None else adapter.base_model_name_or_path
     return str(found or "")
 
 
 def base_name(trainer: "PanelTrainer") -> str | None:
-    """Return the base's name on the Hub, `None` where it has none."""
+    """Return the base's name on the Hub; `None` if it has none."""
     name = base_folder_or_name(trainer)
     return name if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not os.path.isdir(name) else None
 
 
 def warn_of_unnamed_base(trainer: "PanelTrainer") -> None:
-    """Say that nobody else can load an adapter whose base has no name on the Hub."""
+    """Warn that nobody else can load an adapter whose base has no name on the Hub."""
     if adapter_of(trainer) is None or base_name(trainer) is not None:
         return
     base = base_folder_or_name(trainer)
@@ -155,7 +155,7 @@ def warn_of_unnamed_base(trainer: "PanelTrainer") -> None:
 
 
 def licence(given: str | None, base: str) -> dict[str, str]:
-    """Return the card's fields of a licence: the one that is given, or that of the base by its own card."""
+    """Return the card's license fields: the given license, or the one in the base's card."""
     return {"license": given} if given else dict(_licence_of(base)) if base else {}
 
 
@@ -177,7 +177,7 @@ def _licence_of(base: str) -> tuple[tuple[str, str], ...]:
 
 
 def quick_start_of(trainer: "PanelTrainer") -> str:
-    """Return the section that asks the policy one prompt; nothing if the environment fails to give one."""
+    """Return the section with one example prompt; empty if the environment fails to give one."""
     example = trainer.example = trainer.example or _example(trainer)
     if example is None:
         return ""
@@ -186,7 +186,7 @@ def quick_start_of(trainer: "PanelTrainer") -> str:
 
 
 def _example(trainer: "PanelTrainer") -> tuple[list[Message], list[Tool]] | None:
-    """Return the shortest prompt of the latest batch; before the first one that of a task, for which it is begun."""
+    """Return the shortest prompt of the latest batch. Before the first batch, begin a task and return its prompt."""
     task = (trainer.eval_tasks or trainer.train_tasks)[0]
     asked = [row.sample for row in trainer._rows if not row.is_padding and row.sample.prompt]
     if asked:

@@ -10,9 +10,9 @@ from trl_3spo.training.agent_config import AgentConfig
 
 
 def clock(tasks: Sequence[Task], args: AgentConfig) -> Dataset:
-    """Return the dataset that drives TRL's loop: one row a task, repeated until one generation batch is full.
+    """Return the dataset that drives TRL's loop: one row per task, repeated until one generation batch is full.
 
-    Only its length matters. Which task is trained when is the algorithm's to say.
+    Only its length matters. The algorithm decides the order of the tasks.
     """
     num_rows = max(len(tasks), args.generation_batch_size // args.num_generations)
     ids = islice(cycle(ascii(task.id) for task in tasks), num_rows)

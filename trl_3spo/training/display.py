@@ -1,4 +1,4 @@
-"""[`Display`]: a readable line for every log, or on a terminal a table that lives; and how far long steps are."""
+"""[`Display`]: a readable line for every log, or a live table on a terminal, with the progress of long steps."""
 
 import importlib.util
 import sys
@@ -14,18 +14,18 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl_3spo.training.log_line import as_line, evaluation_lines, training_fields
 
 NUM_ROWS = 12
-"""Updates that the table shows, the latest."""
+"""Number of latest updates in the table."""
 REFRESHES_PER_SECOND = 2
 
 
 class Display(TrainerCallback):
-    """Shows what a training does, in place of transformers' dictionaries: on the first process, on standard output.
+    """Shows the progress of a training instead of transformers' dictionaries: first process, standard output.
 
-    On a terminal with rich it is a table of the latest updates, with what is being done below it. Elsewhere, and with
-    `disable_tqdm`, it is a line for every log; long steps without any are told of by the heartbeat's.
+    On a terminal with rich it shows a table of the latest updates, with the current activity below it. Otherwise, and
+    with `disable_tqdm`, it prints one line per log. The heartbeat reports long steps without a log.
 
     Args:
-        trainer: Whose callback this is; its callbacks that print dictionaries are removed.
+        trainer: Trainer that gets this callback; its callbacks that print dictionaries are removed.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -46,15 +46,15 @@ class Display(TrainerCallback):
     # -- how far it is -------------------------------------------------------------------------------------------------
 
     def sampled(self, count: int) -> None:
-        """Note that so many more actions were sampled for the present update."""
+        """Add to the number of actions sampled for the current update."""
         self._num_sampled += count
         self._refresh()
 
     @contextmanager
     def evaluating(self, num_episodes: int) -> Iterator[Callable[[int], None]]:
-        """Show how far an evaluation of so many episodes is within; yields what is told of ended ones."""
+        """Show the progress of an evaluation; yields a function that takes the number of ended episodes."""
         is_off = not self._is_first or self._live is not None or self._args.disable_tqdm
-        # `None` is off where it is no terminal.
+        # `None` switches it off unless there is a terminal.
         with tqdm(total=num_episodes, desc="evaluation", unit="episode", leave=False, disable=is_off or None) as bar:
 
             def ended(count: int) -> None:
@@ -70,7 +70,7 @@ class Display(TrainerCallback):
                 self._evaluated = None
 
     def progress(self) -> str:
-        """Say how far the present update or evaluation is."""
+        """Return the progress of the current update or evaluation."""
         if self._evaluated is not None:
             done, total = self._evaluated
             return f"{done} of {total} episodes of the evaluation have ended."
@@ -118,7 +118,7 @@ class Display(TrainerCallback):
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the table within, where there is a terminal for it."""
+        """Show the table inside the context, if there is a terminal for it."""
         is_wanted = self._is_first and self._prints and not self._args.disable_tqdm
         with ExitStack() as stack:
             if is_wanted and sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:

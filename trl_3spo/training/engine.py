@@ -1,4 +1,4 @@
-"""vLLM as what samples: what it needs, checked before a model is loaded, and the type in which it holds the weights."""
+"""Sampling with vLLM: its requirements, checked before a model is loaded, and the data type of its weights."""
 
 import functools
 import importlib.metadata
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRANSFER_DEVICES = ("cuda",)
-"""Devices from which TRL hands weights over to a server: it does so by NCCL alone."""
+"""Devices from which TRL can send weights to a server. TRL sends them only by NCCL."""
 
 
 def check_engine(model: Any, args: AgentConfig) -> None:
-    """Check that vLLM can sample for a trainer, and say where it would round the weights.
+    """Check that vLLM can sample for a trainer, and warn if it would round the weights.
 
     Args:
         model: Name, path or model.
@@ -66,18 +66,18 @@ def check_engine(model: Any, args: AgentConfig) -> None:
 
 
 def is_collective(trainer: "AgentTrainer[Any]") -> bool:
-    """Return whether a call of vLLM is one of all ranks: an engine for all, or weights that lie in shards."""
+    """Return whether all ranks must take part in a call of vLLM: one engine for all, or sharded weights."""
     return is_for_all(trainer) or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
 
 
 def is_for_all(trainer: "AgentTrainer[Any]") -> bool:
-    """Return whether several ranks share an engine, which TRL gives equally many prompts of each."""
+    """Return whether several ranks share an engine. TRL then gives it equally many prompts from each rank."""
     return bool(trainer.args.vllm_mode == "server" or trainer.args.vllm_tensor_parallel_size > 1)
 
 
 @contextmanager
 def engine_dtype(args: Any) -> Iterator[None]:
-    """Let vLLM hold weights as `args.vllm_dtype` says where TRL makes an engine within; TRL has no option for it."""
+    """Set the data type of an engine that TRL makes inside to `args.vllm_dtype`; TRL has no option for it."""
     if not args.use_vllm or args.vllm_mode != "colocate" or args.vllm_dtype == "auto":
         yield
         return
@@ -90,13 +90,13 @@ def engine_dtype(args: Any) -> Iterator[None]:
 
 
 def log_consistency(trainer: "AgentTrainer[Any]", batch: dict[str, Any]) -> None:
-    """Log how far vLLM's log-probabilities are from the trainer's, under TRL's names, where TRL does not.
+    """Log the difference of vLLM's log-probabilities from the trainer's under TRL's names; a collective.
 
-    TRL logs it only beside `vllm_importance_sampling_correction`. Without that it takes one more forward pass.
+    TRL itself logs it only with `vllm_importance_sampling_correction`. Without it, one more forward pass is needed.
 
     Args:
-        trainer: With the weights it sampled with.
-        batch: What GRPOTrainer made of the rows; a collective.
+        trainer: Trainer with the weights that sampled.
+        batch: GRPOTrainer's batch.
     """
     sampled = batch.get("sampling_per_token_logps")
     if sampled is None or trainer.vllm_importance_sampling_correction:
@@ -115,14 +115,14 @@ def log_consistency(trainer: "AgentTrainer[Any]", batch: dict[str, Any]) -> None
 
 
 def _sums(values: Tensor) -> tuple[float, float, int]:
-    """Return the sum of values, the largest, and how many there are."""
+    """Return the sum, the maximum and the number of values."""
     return (float(values.sum()), float(values.max()), values.numel()) if values.numel() else (0.0, 0.0, 0)
 
 
 def _check_version() -> None:
     installed = next(map(importlib.metadata.version, importlib.metadata.packages_distributions().get("vllm", ())), None)
     [admitted] = {x.specifier for x in map(Requirement, importlib.metadata.requires("trl") or ()) if x.name == "vllm"}
-    # The build, as in 0.31.0+cpu, is no part of the comparison.
+    # The build tag, as in 0.31.0+cpu, is not compared.
     if installed is not None and not admitted.contains(Version(installed).base_version):
         raise ImportError(
             f"vLLM {installed} is installed, and TRL {importlib.metadata.version('trl')} admits {admitted}: it reaches "
@@ -136,7 +136,7 @@ def _check_heads(model: Any, args: AgentConfig) -> None:
     try:
         from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
     except ImportError:
-        return  # elsewhere in another version, which says itself what it cannot do
+        return  # another version of vLLM, which reports unsupported sizes itself
 
     config = _text_config(model, args)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

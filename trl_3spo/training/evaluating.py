@@ -1,4 +1,4 @@
-"""A trainer's panels, played by all processes, and how its policy is asked and sampled."""
+"""Evaluation of a trainer's panels by all processes, and the settings of its policy."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +26,8 @@ class Played:
     """One panel's episodes.
 
     Args:
-        evaluation: What they say.
-        results: What became of each; tasks in the panel's order, as often as they were played.
+        evaluation: Summary of the episodes.
+        results: Result of each episode; tasks in the panel's order, repeated as often as they were played.
     """
 
     evaluation: Evaluation
@@ -35,10 +35,10 @@ class Played:
 
 
 def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: str = "") -> Played:
-    """Play every task once, shared out between the ranks, and summarize what became of all.
+    """Play every task once, distributed over the ranks, and summarize the results of all.
 
-    The episodes are recorded under the panel's name. Leaves the random generators as they were, so that evaluating does
-    not change the training that follows.
+    The episodes are recorded under the panel's name. The random generators are restored afterwards, so an evaluation
+    does not change the training after it.
     """
     rank, num_ranks = trainer.ranks.rank, trainer.ranks.num_ranks
     devices = [trainer.accelerator.device] if trainer.accelerator.device.type == "cuda" else []
@@ -63,14 +63,14 @@ def play_together(trainer: "AgentTrainer[Any]", tasks: Sequence[Task], panel: st
 
 
 def play_panels(trainer: "AgentTrainer[Any]", given: Panels | None) -> dict[str, Played]:
-    """Play the trainer's panels, or given ones, each task as often as the configuration says; by their names."""
+    """Play the trainer's panels, or given ones, each task as often as configured; return the results by panel name."""
     chosen = trainer.panels if given is None else panels(trainer.guard, given, trainer.args)
     times = trainer.args.num_generations_eval or 1
     return {name: play_together(trainer, tasks * times, name) for name, tasks in chosen.items()}
 
 
 def metrics_of(played: Mapping[str, Played], prefix: str) -> dict[str, float]:
-    """Return the metrics of panels, named `PREFIX_PANEL_METRIC`, or `PREFIX_METRIC` where the panel has no name."""
+    """Return the metrics of panels, named `PREFIX_PANEL_METRIC`, or `PREFIX_METRIC` if the panel has no name."""
     return {
         f"{prefix}_{panel}_{name}" if panel else f"{prefix}_{name}": value
         for panel, x in played.items()
@@ -79,21 +79,21 @@ def metrics_of(played: Mapping[str, Played], prefix: str) -> dict[str, float]:
 
 
 def prediction_of(played: Mapping[str, Played], prefix: str) -> PredictionOutput:
-    """Return what `predict` does: of every episode its success and the id of its task, and the panels' metrics."""
+    """Return the output of `predict`: success and task id of every episode, and the panels' metrics."""
     results = [result for x in played.values() for result in x.results]
     successes = np.array([result.success for result in results], dtype=float)
     return PredictionOutput(successes, np.array([result.task for result in results]), metrics_of(played, prefix))
 
 
 def choose_best_metric(args: AgentConfig, names: Iterable[str]) -> None:
-    """Let the best model be that of the first panel where panels have names and no other metric was chosen."""
+    """Choose the best model by the first panel if panels have names and no other metric was set."""
     first = next(iter(names))
     if first and args.metric_for_best_model in (BEST_METRIC, BEST_METRIC.removeprefix("eval_")):
         args.metric_for_best_model = f"eval_{first}_{BEST_METRIC.removeprefix('eval_')}"
 
 
 def settings_of(trainer: "AgentTrainer[Any]") -> PolicySettings:
-    """Return how a trainer's policy is asked and sampled."""
+    """Return the settings with which a trainer's policy is prompted and sampled."""
     args = trainer.args
     return PolicySettings(
         temperature=args.temperature,

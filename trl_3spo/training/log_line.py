@@ -1,4 +1,4 @@
-"""What a reader of a terminal needs of the logs: a line for every update and one for every evaluation."""
+"""The most important metrics for a terminal: one line per update and one per evaluation."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ Logs = Mapping[str, float | None]
 
 
 def training_fields(logs: Logs, step: int, num_steps: int, seconds_left: float | None) -> dict[str, str]:
-    """Return what is shown of an update, by the words it is shown under; what was not logged is left out.
+    """Return the values shown for an update, by their labels; a value that was not logged is left out.
 
     Args:
-        logs: As the trainer logs them.
-        step: Updates made.
-        num_steps: Updates in all.
-        seconds_left: Until the end of the training, where it can be told.
+        logs: The trainer's logs.
+        step: Number of updates made.
+        num_steps: Number of updates in total.
+        seconds_left: Estimated seconds until the end of the training, if known.
     """
     numbers = {
         "success": _number(logs.get("success_rate"), ".3f"),
@@ -32,7 +32,7 @@ def training_fields(logs: Logs, step: int, num_steps: int, seconds_left: float |
 
 
 def evaluation_lines(logs: Logs, step: int) -> Iterator[str]:
-    """Yield a line for every panel that the logs tell of."""
+    """Yield one line per panel in the logs."""
     for name in logs:
         found = re.fullmatch(r"eval_(?:(.+)_)?success_rate", name)
         if found is None or "/" in name:
@@ -58,13 +58,13 @@ def as_line(fields: Mapping[str, str]) -> str:
 
 
 def tokens_per_second(logs: Logs) -> float | None:
-    """Return tokens of prompts and answers for every second of generating."""
+    """Return the number of prompt and answer tokens per second of generation."""
     tokens, seconds = logs.get("sampled_tokens"), logs.get("seconds/generation")
     return tokens / seconds if tokens is not None and seconds else None
 
 
 def mean_group_size(logs: Logs) -> float | None:
-    """Return the mean of n(s) over the states that were sampled from, where sizes are logged."""
+    """Return the mean of n(s) over the sampled states, if group sizes are logged."""
     shares = {int(name.removeprefix("group_size/")): x for name, x in logs.items() if name.startswith("group_size/")}
     total = sum(x or 0.0 for x in shares.values())
     return sum(n * (x or 0.0) for n, x in shares.items()) / total if total else None

@@ -1,4 +1,4 @@
-"""Options that have gone or have another name: for one version they say so, instead of being unexpected."""
+"""Removed and renamed options: for one version an error says what to use instead."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +11,7 @@ def refusing(gone: dict[str, str]) -> Callable[[Class], Class]:
     """Decorate a configuration so that old option names raise a TypeError with what to do instead.
 
     Args:
-        gone: For every old name the end of the sentence "…is no option any more: ".
+        gone: Old names, each with the end of the sentence "…is no option any more: ".
     """
 
     def decorate(config: Class) -> Class:

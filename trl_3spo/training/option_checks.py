@@ -1,4 +1,4 @@
-"""GRPOConfig's options that cannot be kept here: refused, or said at the start."""
+"""Options of GRPOConfig that do not work here: errors, or warnings at the start."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,10 @@ _TABLE = "docs/options.md says what becomes of each option."
 
 
 def refuse_options(args: GRPOConfig) -> None:
-    """Check that no option is set that could not be kept.
+    """Check that no option is set that cannot work here.
 
     Raises:
-        ValueError: With the option, its value, the reason and what to do.
+        ValueError: An option cannot work; the error has its value, the reason and the remedy.
     """
     for name, rule in REFUSED.items():
         value = getattr(args, name)
@@ -60,14 +60,14 @@ def _refuse_generation(args: GRPOConfig) -> None:
 
 
 def warn_of_options(args: GRPOConfig) -> None:
-    """Say which options have no meaning here, or change samples in a way that the loss does not know of."""
+    """Warn of options that have no effect here, or that change the sampling distribution unknown to the loss."""
     if args.process_index == 0:
         for remark in remarks_on(args):
             logger.warning("%s %s", remark, _TABLE)
 
 
 def remarks_on(args: GRPOConfig) -> Iterator[str]:
-    """Yield a sentence on each option that is warned of."""
+    """Yield one sentence per option that needs a warning."""
     defaults = {field.name: _default(field) for field in fields(GRPOConfig)}  # older versions have fewer
     for name, reason in NO_MEANING.items():
         if name in defaults and name not in NOT_WARNED_OF and (value := getattr(args, name)) != defaults[name]:
@@ -82,12 +82,12 @@ def remarks_on(args: GRPOConfig) -> Iterator[str]:
 
 
 def warn_of_masked(args: GRPOConfig, batch: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Say so if `mask_truncated_completions` has left nothing of a batch to train on.
+    """Warn if `mask_truncated_completions` has left nothing of a batch to train on.
 
     Args:
         args: Configuration.
-        batch: What GRPOTrainer made of the rows.
-        rows: This rank's.
+        batch: GRPOTrainer's batch of the rows.
+        rows: This rank's rows.
     """
     has_rows = any(not row.is_padding for row in rows)
     if args.mask_truncated_completions and has_rows and batch["num_items_in_batch"] == 0:

@@ -1,4 +1,4 @@
-"""[`PanelTrainer`]: the part of a trainer of agents that evaluates and saves its policy."""
+"""[`PanelTrainer`]: the part of an agent trainer that evaluates and saves its policy."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -25,12 +25,12 @@ class PanelTrainer(PrefixSharingTrainer):
 
     Attributes:
         guard: The environment.
-        panels: Tasks to evaluate on, by the name of their panel; a single one has the name "".
+        panels: Evaluation tasks by the name of their panel; a single panel has the name "".
         train_tasks: Tasks to train on.
         evaluations: The latest evaluation of every panel.
-        logged_evaluations: What this process has logged of its evaluations.
-        example: A prompt of the environment and its tools, for the model card, once there is one.
-        policy_settings: How the policy is asked and sampled.
+        logged_evaluations: Metrics of the evaluations that this process has logged.
+        example: Prompt of the environment and its tools for the model card, once there is one.
+        policy_settings: Settings with which the policy is prompted and sampled.
     """
 
     guard: GuardedEnvironment
@@ -45,12 +45,12 @@ class PanelTrainer(PrefixSharingTrainer):
 
     @property
     def env(self) -> Environment:
-        """The environment in use, unguarded."""
+        """The environment in use, without its guard."""
         return self.guard.env
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The latest evaluation; of several panels that of the first, and `evaluations` has all by name."""
+        """The latest evaluation; with several panels the first panel's. `evaluations` has all by name."""
         return next(iter(self.evaluations.values()), None)
 
     @property
@@ -67,7 +67,7 @@ class PanelTrainer(PrefixSharingTrainer):
         """Play the evaluation panels and return their metrics, which docs/metrics.md lists.
 
         Args:
-            eval_dataset (as `eval_tasks`, *optional*): In place of the trainer's panels.
+            eval_dataset (as `eval_tasks`, *optional*): Tasks to use instead of the trainer's panels.
             ignore_keys (`list[str]`, *optional*): Accepted for compatibility; nothing is ignored.
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the metrics' names.
         """
@@ -88,25 +88,25 @@ class PanelTrainer(PrefixSharingTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "test",
     ) -> PredictionOutput:
-        """Play panels as `evaluate` does, without logging, and return what became of every episode.
+        """Play panels as `evaluate` does, without logging, and return the result of every episode.
 
-        `predictions` are the (N,) successes of the episodes, 1 or 0, `label_ids` the (N,) ids of their tasks, and
-        `metrics` those of `evaluate`. Arguments are those of `evaluate`.
+        `predictions` are the (N,) successes of the episodes, 1 or 0. `label_ids` are the (N,) ids of their tasks.
+        Arguments and `metrics` are the same as in `evaluate`.
         """
         return prediction_of(play_panels(self, test_dataset), metric_key_prefix)
 
     def evaluate_tasks(self, tasks: Sequence[Task]) -> Evaluation:
         """Play every task `args.num_generations_eval` times with `args.eval_temperature`, and summarize.
 
-        The ranks share the episodes out, and each returns the summary of all. Leaves the random generators as they
-        were, so that evaluating does not change the training that follows.
+        The episodes are distributed over the ranks, and each rank returns the summary of all. The random generators are
+        restored afterwards, so an evaluation does not change the training after it.
         """
         return play_together(self, list(tasks) * (self.args.num_generations_eval or 1)).evaluation
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, and beside it how its policy is asked and sampled, `policy.json`.
+        """Save the model, and next to it `policy.json`, the settings with which its policy is prompted and sampled.
 
-        Saved in the output folder, it also has its card written anew.
+        In the output folder the model card is also rewritten.
         """
         if self.args.should_save:
             self.policy_settings.save(output_dir or self.args.output_dir)
@@ -115,13 +115,13 @@ class PanelTrainer(PrefixSharingTrainer):
             self.create_model_card()
 
     def create_model_card(self, model_name: str | None = None, *args: Any, **kwargs: Any) -> None:
-        """Create TRL's card, and add the results, the environment and how to ask the policy."""
+        """Create TRL's card, and add the results, the environment and an example prompt."""
         name = model_name or Path(self.args.hub_model_id or self.args.output_dir).name
         super().create_model_card(name, *args, **kwargs)
         if self.is_world_process_zero():
             complete_card(self, name)
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
-        """Make the repository on the Hub, before anything is pushed; docs/hub.md says what is."""
+        """Make the repository on the Hub before anything is pushed; see docs/hub.md."""
         warn_of_unnamed_base(self)
         super().init_hf_repo(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""A trainer's episodes and logs on disk, as docs/records.md describes them."""
+"""Records of a trainer's episodes and logs on disk; see docs/records.md."""
 
 import logging
 import time
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class Records(TrainerCallback):
-    """Writes the episodes of trainings and evaluations, and what is logged, below the output folder.
+    """Writes the episodes of training and evaluation, and the logs, below the output folder.
 
-    Every process writes files of its own, named by run, phase and rank. A training that begins or goes on at step k
-    takes back what its run has written of later steps. No random number is drawn, and beyond the run's id nothing is
-    told to other processes, so that a training with records is the same as one without.
+    Every process writes its own files, named by run, phase and rank. If a training begins or resumes at step k, records
+    of later steps of the same run are removed. No random number is drawn, and only the run's id is sent to other
+    processes. A training with records therefore equals one without.
 
     Args:
-        trainer: Whose episodes they are.
+        trainer: Trainer whose episodes are recorded.
     """
 
     def __init__(self, trainer: "AgentTrainer[Any]") -> None:
@@ -56,19 +56,19 @@ class Records(TrainerCallback):
         self._recorder.take(found, self._new_id)
 
     def _new_id(self) -> str:
-        """Name the next tree: the same one where a run is repeated from a checkpoint."""
+        """Return the id of the next tree; a run repeated from a checkpoint gives the same ids."""
         self._num_trees += 1
         return f"{self._sampled_at}-{self._trainer.ranks.rank}-{self._num_trees}"
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Take back what the run has written of steps that are made anew."""
+        """Remove the run's records of steps that will be repeated."""
         begin = self._step
         self._recorder, self._sampled_at, self._num_trees = self._new_recorder(), begin, 0
         if self._max_bytes > 0:
             self._attempt(lambda: self._go_back(begin))
 
     def _go_back(self, begin: int) -> None:
-        """Rewrite this rank's files, and those of ranks that are no more."""
+        """Rewrite this rank's files, and the files of ranks that no longer exist."""
         rank, num_ranks = self._trainer.ranks.rank, self._trainer.ranks.num_ranks
         for path in self._folder.glob(f"{self._trainer.run.id}-*.jsonl"):
             _, phase, number_ = path.stem.rsplit("-", 2)
@@ -82,11 +82,11 @@ class Records(TrainerCallback):
                 self._open(path).go_back(lambda record: bool(record["step"] <= begin))
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Write the episodes that ended, with the advantages that were trained on."""
+        """Write the episodes that ended, with the advantages used in training."""
         self._write_trees(self._recorder.records(self._trainer._rows))
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Write what was still being searched."""
+        """Write the unfinished search trees."""
         self._write_trees(self._recorder.rest())
 
     def _write_trees(self, records: Sequence[Record]) -> None:
@@ -94,7 +94,7 @@ class Records(TrainerCallback):
             self._write("train", [{"step": self._sampled_at, "panel": ""} | record for record in records])
 
     def on_log(self, *_: Any, logs: Mapping[str, Any] | None = None, **__: Any) -> None:
-        """Write what is logged."""
+        """Write the logs."""
         if self._max_bytes > 0 and logs and self._trainer.is_world_process_zero():
             values = {name: number(x) if isinstance(x, float) else x for name, x in logs.items()}
             head = {"schema": SCHEMA, "run": self._trainer.run.id, "step": self._step, "time": round(time.time(), 3)}
@@ -106,8 +106,8 @@ class Records(TrainerCallback):
         """Write this rank's episodes of an evaluation.
 
         Args:
-            episodes: In the order they were played in.
-            panel: Name of the panel; empty where there is one only.
+            episodes: Episodes in the order in which they were played.
+            panel: Name of the panel; empty if there is only one.
         """
         self._num_evaluations += 1
         if self._max_bytes > 0:
@@ -144,7 +144,7 @@ class Records(TrainerCallback):
         self._attempt(lambda: self._file(phase).append([head | record for record in records]))
 
     def _attempt(self, write: Callable[[], None]) -> None:
-        """Write, and give recording up where that fails: a training is worth more than its records."""
+        """Write, and stop recording if that fails: a training is worth more than its records."""
         try:
             write()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""[`Remedies`]: what goes wrong most often in a training, said once with what to do."""
+"""[`Remedies`]: one warning for each of the most frequent problems of a training, with a remedy."""
 
 import logging
 from collections import deque
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EPISODES_WITHOUT_SUCCESS = 256
-"""Ended episodes of this run, none of which succeeded, after which that is said."""
+"""Number of ended episodes without any success in this run, after which a warning follows."""
 COLLAPSED_ENTROPY = 0.1
-"""Share of the run's first entropy below which it counts as collapsed, unless tasks are solved."""
+"""Share of the run's first entropy below which the entropy counts as collapsed, unless tasks are solved."""
 SOLVED = 0.9
-"""Success rate from which a low entropy is as it should be."""
+"""Success rate from which a low entropy is expected."""
 CUT_OFF = 0.99
-"""Share of answers that were cut off from which that is all of them."""
+"""Share of answers cut off from which all of them count as cut off."""
 WITHOUT_SIGNAL = 0.5
-"""Share of groups without signal, over `WINDOW` logs, above which that is said."""
+"""Share of groups without signal, over `WINDOW` logs, above which a warning follows."""
 WINDOW = 5
 
 
@@ -28,7 +28,7 @@ class Remedies(TrainerCallback):
     """Looks at the logs on the first process, and warns.
 
     Args:
-        trainer: Whose logs they are.
+        trainer: Trainer whose logs are watched.
     """
 
     def __init__(self, trainer: "AgentTrainer[Any]") -> None:
@@ -39,7 +39,7 @@ class Remedies(TrainerCallback):
         self._without_signal: deque[float] = deque(maxlen=WINDOW)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Take in what is logged of an update."""
+        """Look at the logs of an update."""
         if not (state.is_world_process_zero and logs and "success_rate" in logs):
             return
         success: float = logs["success_rate"] or 0.0
