@@ -30,8 +30,8 @@ def word_tokenizer(texts: Iterable[str], *, unit: str = r"\w+") -> PreTrainedTok
 
     Args:
         texts: Texts whose words become the vocabulary; any other word becomes `<|unknown|>`.
-        unit: Regular expression for longer tokens. `[a-z]+ [0-9]+` keeps ALFWorld's numbered things together, which makes
-            its prompts 1.7 times shorter.
+        unit: Regular expression for longer tokens. `[a-z]+ [0-9]+` keeps ALFWorld's numbered things together and
+            makes its prompts 1.7 times shorter.
     """
     split = pre_tokenizers.Split(Regex(rf"<\|\w+\|>|{unit}|\w+|[^\w\s]"), behavior="removed", invert=True)
     words = sorted({word for text in texts for word, _ in split.pre_tokenize_str(text)})

@@ -1,1 +1,1 @@
-"""What keeps a run: whole checkpoints, exact resuming, ranks that end together, updates and environments that fail."""
+"""Whole checkpoints, exact resuming, ranks that end together, and handling of failed updates and environments."""

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or absent: written to a folder beside them, made durable, and renamed.
+"""Checkpoints that are complete ("whole") or absent: written to another folder, synced to the disk, then renamed.
 
-A checkpoint is a folder `checkpoint-N` in the output folder, N being the step. While it is written it stands in the
-subfolder `_saving`. Its last file is `checkpoint.json`, which lists all others with their sizes. Whoever is killed at
-any moment leaves the earlier checkpoints as they were, and what stands in `_saving` is cleared at the next start.
+A checkpoint is a folder `checkpoint-N` in the output folder, where N is the step. It is written in the subfolder
+`_saving`. Its last file, `checkpoint.json`, lists all other files with their sizes. If the process is killed at any
+moment, earlier checkpoints are unchanged. The next start clears `_saving`.
 """
 
 import json
@@ -18,13 +18,13 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-STAGING = "_saving"  # what begins with an underscore is not pushed to the Hub
+STAGING = "_saving"  # names that begin with an underscore are not pushed to the Hub
 MARKER = "checkpoint.json"
 TRAINER_STATE = "trainer_state.json"
 REPLACED = "replaced-"
 
 Record = dict[str, Any]
-"""What `checkpoint.json` says of a checkpoint."""
+"""Content of a checkpoint's `checkpoint.json`."""
 
 
 def step_of(checkpoint: Path) -> int:
@@ -40,7 +40,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def record_of(checkpoint: Path) -> Record | None:
-    """Return what was written of a checkpoint last, or `None` if that is missing or unreadable."""
+    """Return the content of a checkpoint's `checkpoint.json`, or `None` if it is missing or unreadable."""
     try:
         record = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -51,9 +51,8 @@ def record_of(checkpoint: Path) -> Record | None:
 def why_torn(checkpoint: Path) -> str | None:
     """Return what a checkpoint lacks, or `None` if it is whole.
 
-    One with `checkpoint.json` is whole if every file listed there is as long as it was. One without, saved by an
-    earlier version or another trainer, is whole if what is written last, the trainer's state, and the weights are
-    readable.
+    With `checkpoint.json`, it is whole if every listed file has its listed size. Without, it comes from an earlier
+    version or another trainer. It is then whole if the weights and the trainer's state, written last, are readable.
     """
     record = record_of(checkpoint)
     if record is None:
@@ -63,7 +62,7 @@ def why_torn(checkpoint: Path) -> str | None:
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, dict[str, str]]:
-    """Return a folder's newest whole checkpoint, and for the newer ones by name what they lack."""
+    """Return a folder's newest whole checkpoint, and the defects of newer ones by name."""
     torn: dict[str, str] = {}
     for checkpoint in reversed(checkpoints_in(folder)):
         reason = why_torn(checkpoint)
@@ -91,7 +90,7 @@ def saving_to(trainer: Any, folder: Path) -> Iterator[None]:
 
 
 def name_best(staged: Path, final: Path, state: TrainerState) -> None:
-    """Where the checkpoint is the best so far, let the trainer's state name it by the place it will have."""
+    """If the checkpoint is the best so far, record its final path in the trainer's state."""
     if state.best_model_checkpoint == str(staged):
         state.best_model_checkpoint = str(final)
         if (staged / TRAINER_STATE).exists():
@@ -99,9 +98,9 @@ def name_best(staged: Path, final: Path, state: TrainerState) -> None:
 
 
 def publish(staged: Path, final: Path, record: Record) -> None:
-    """Give a checkpoint that has been written its name, after everything of it has reached the disk.
+    """Give a written checkpoint its name after all its files have reached the disk.
 
-    One of the same name is kept until then; `recover` puts it back if this is interrupted in between.
+    An older checkpoint of the same name is kept until then. If this is interrupted in between, `recover` restores it.
     """
     files = sorted(path for path in staged.rglob("*") if path.is_file() and path != staged / MARKER)
     sizes = {str(path.relative_to(staged)): path.stat().st_size for path in files}
@@ -125,7 +124,7 @@ def make_durable(path: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Clear what an interrupted write has left, and put back a checkpoint that was to be replaced by it."""
+    """Remove the rest of an interrupted write, and restore a checkpoint that it was about to replace."""
     staging = folder / STAGING
     for replaced in staging.glob(f"{REPLACED}*"):
         final = folder / replaced.name.removeprefix(REPLACED)
@@ -135,9 +134,9 @@ def recover(folder: Path) -> None:
 
 
 def remove_surplus(folder: Path, limit: int | None, best: str | None) -> None:
-    """Remove the oldest checkpoints over a limit, but neither the newest nor the best.
+    """Remove the oldest checkpoints above a limit, but neither the newest nor the best.
 
-    Each is renamed first: one that is half removed has no checkpoint's name.
+    Each is renamed first, so that a half-removed folder does not look like a checkpoint.
     """
     checkpoints = checkpoints_in(folder)
     protected = {path for path in checkpoints if best is not None and path.resolve() == Path(best).resolve()}
@@ -151,7 +150,7 @@ def remove_surplus(folder: Path, limit: int | None, best: str | None) -> None:
 
 
 def set_aside(checkpoints: list[Path]) -> Path:
-    """Move checkpoints of one folder to a new subfolder, which is returned."""
+    """Move checkpoints of one folder to a new subfolder, and return it."""
     parent = checkpoints[0].parent
     number = 1
     while (parent / f"_set_aside_{number}").exists():

@@ -1,4 +1,4 @@
-"""Failures of a training's environment: what is logged of them, when they end the training, and what is closed then."""
+"""Failures of the environment in a training: their metrics, and when they end the training."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from trl_3spo.training.agent_trainer import AgentTrainer
 
 WINDOW = 100
-"""The share of failed episodes is that of the latest so many, or of all there were."""
+"""Number of latest episodes over which the share of failed ones is computed."""
 MIN_EPISODES = 10
-"""While there were fewer episodes than this, the share is that of so many."""
+"""Smallest number of episodes for the share; with fewer, the share is computed as if there were as many."""
 LOGGED = {
     "failed_episodes": "failed_episodes",
     "retried_calls": "retried_calls",
     "stopped/max_episode_steps": "overlong_episodes",
     "stopped/prompt_overflow": "overflowing_prompts",
 }
-"""The guard's counts, and the names they are logged under. All but the first are left out while they are 0."""
+"""Counts of the guard and their logged names. All but the first are left out while they are 0."""
 
 
 class FailureShare:
     """The share of the latest episodes that were dropped.
 
     Args:
-        limit: Share that is allowed, in [0, 1].
+        limit: Largest allowed share, in [0, 1].
     """
 
     def __init__(self, limit: float) -> None:
@@ -40,19 +40,19 @@ class FailureShare:
         self._latest: deque[tuple[int, int]] = deque()
 
     def add(self, num_failed: int, num_ended: int) -> None:
-        """Take in episodes, and forget those that `WINDOW` later ones make old."""
+        """Add episodes, and forget those before the latest `WINDOW`."""
         self._latest.append((num_failed, num_failed + num_ended))
         while self.num_episodes - self._latest[0][1] >= WINDOW:
             self._latest.popleft()
 
     @property
     def num_failed(self) -> int:
-        """Dropped ones among the latest."""
+        """Number of dropped episodes among the latest."""
         return sum(failed for failed, _ in self._latest)
 
     @property
     def num_episodes(self) -> int:
-        """The latest episodes."""
+        """Number of latest episodes."""
         return sum(total for _, total in self._latest)
 
     @property
@@ -62,10 +62,10 @@ class FailureShare:
 
 
 class Failures:
-    """What becomes of a training whose environment fails.
+    """Counts failures of a training's environment, and ends the training if there are too many.
 
     Args:
-        guard: The environment; its policy says how much may fail.
+        guard: Environment whose policy limits the share of failures.
     """
 
     def __init__(self, guard: GuardedEnvironment) -> None:
@@ -76,10 +76,10 @@ class Failures:
         self._unlogged: Counter[str] = Counter()
 
     def check(self) -> None:
-        """Add up what failed on all ranks since the last time; a collective.
+        """Add up the failures of all ranks since the last call; a collective.
 
         Raises:
-            TooManyFailedEpisodesError: More than `max_failed_share`, on every rank at once.
+            TooManyFailedEpisodesError: The share exceeds `max_failed_share`; raised on every rank at once.
         """
         own = Counter(self._guard.counts)
         own["retried_calls"] = self._guard.tries.num_retries
@@ -96,13 +96,13 @@ class Failures:
             )
 
     def metrics(self) -> Metrics:
-        """Return what is logged since the last call, equal on all ranks."""
+        """Return the metrics since the last call, equal on all ranks."""
         counts, self._unlogged = self._unlogged, Counter()
         always = next(iter(LOGGED))
         return {name: [float(counts[key])] for key, name in LOGGED.items() if counts[key] or key == always}
 
     def collect(self, trainer: "AgentTrainer[Any]", capacity: int) -> list[Row]:
-        """Return the rows of a trainer's algorithm; none if too much has failed and training ends."""
+        """Return the rows of a trainer's algorithm; none if too many episodes failed and training ends."""
         try:
             return trainer.algorithm.collect(trainer.sampler, capacity)
         except TooManyFailedEpisodesError as error:
@@ -110,17 +110,17 @@ class Failures:
             return []
 
     def _end(self, trainer: "AgentTrainer[Any]", error: TooManyFailedEpisodesError) -> None:
-        """Have a training save a checkpoint and end after this batch; `training` raises the error then."""
+        """Save a checkpoint and end the training after this batch; `training` then raises the error."""
         self.error = error
         trainer.control.should_training_stop = trainer.control.should_save = True
         hold_weights(trainer.optimizer)
 
     @contextmanager
     def training(self, trainer: "AgentTrainer[Any]") -> Iterator[None]:
-        """Train within: says what is waited for, and closes the environment at the end, whatever the end is.
+        """Run a training inside: log long waits, and close the environment at the end, also after an error.
 
         Raises:
-            TooManyFailedEpisodesError: Training has ended because of it.
+            TooManyFailedEpisodesError: Training ended because too many episodes failed.
         """
         self.error = None
         heartbeat = Heartbeat(lambda: f"{trainer.sampler.describe()} {trainer.display.progress()}")

@@ -1,4 +1,4 @@
-"""What a checkpoint was saved by: environment, tasks, method and options, and what may differ when it is resumed."""
+"""Environment, tasks, method and options that saved a checkpoint, and which may differ when it is resumed."""
 
 import inspect
 import json
@@ -10,7 +10,7 @@ from trl_3spo.environments.base import Environment
 from trl_3spo.evaluation.results import panel_hash
 
 FORMAT = 1
-"""Of checkpoints. It grows when their files change so that they are read differently."""
+"""Version of the checkpoint files. It is raised when they have to be read differently."""
 
 WITHOUT_EFFECT = (
     "output_dir", "run_name", "disable_tqdm", "project", "trackio", "log", "save", "hub", "push", "eval", "report",
@@ -18,11 +18,11 @@ WITHOUT_EFFECT = (
     "skip_memory", "tf32", "debug", "local_rank", "remove_unused", "include", "batch_eval", "per_device_eval",
     "num_generations_eval", "num_eval_tasks", "panel_seed", "load_best", "metric_for_best",
 )  # fmt: skip
-"""Beginnings of the names of options that a training goes on with as if they were the same."""
+"""Beginnings of names of options that may differ without a warning."""
 
 
 def fingerprint(trainer: Any) -> dict[str, Any]:
-    """Return what of a trainer has to be the same, or is named, when its checkpoint is resumed."""
+    """Return a trainer's properties that are compared when its checkpoint is resumed."""
     ids = [task.id for task in trainer.train_tasks]
     return {
         "format": FORMAT,
@@ -36,14 +36,14 @@ def fingerprint(trainer: Any) -> dict[str, Any]:
 
 
 def options_of(env: Environment) -> dict[str, Any]:
-    """Return the arguments of an environment's constructor that it keeps under their names and JSON can hold."""
+    """Return the constructor's arguments that an environment keeps as attributes, if JSON can hold them."""
     names = inspect.signature(type(env).__init__).parameters
     found = {name: getattr(env, name, getattr(env, f"_{name}", inspect.Parameter.empty)) for name in names}
     return {name: value for name, value in found.items() if _is_plain(value)}
 
 
 def check_fingerprint(saved: dict[str, Any], present: dict[str, Any], checkpoint: str) -> list[str]:
-    """Compare what saved a checkpoint with what is to go on from it.
+    """Compare the trainer that saved a checkpoint with the one that resumes it.
 
     Args:
         saved: Fingerprint in the checkpoint.
@@ -51,7 +51,7 @@ def check_fingerprint(saved: dict[str, Any], present: dict[str, Any], checkpoint
         checkpoint: Name of the checkpoint.
 
     Returns:
-        Every other difference, as `name: saved value, now present value`.
+        All other differences, as `name: saved value, now present value`.
 
     Raises:
         ValueError: Format, environment class, tasks or method differ.
@@ -86,7 +86,7 @@ def _required(found: dict[str, Any]) -> dict[str, str]:
 
 
 def plain_options(args: Any) -> dict[str, Any]:
-    """Return the options of a configuration that a training depends on and JSON can hold, without secrets."""
+    """Return the options of a configuration that affect training and fit into JSON, without secrets."""
     values = {x.name: getattr(args, x.name) for x in fields(args) if not x.name.startswith(WITHOUT_EFFECT)}
     return {name: value for name, value in values.items() if _is_plain(value) and "token" not in name}
 

@@ -1,4 +1,4 @@
-"""A line in the log where there would be none for a minute: what a training is waiting for."""
+"""A line in the log after a minute without one: the current activity of the training."""
 
 import logging
 import threading
@@ -11,15 +11,15 @@ from transformers import TrainerCallback
 logger = logging.getLogger(__name__)
 
 SECONDS = 60.0
-"""Time without a line after which one is written."""
+"""Seconds without a line after which one is written."""
 
 
 class Heartbeat(TrainerCallback):
-    """Writes a line whenever nothing has been logged for some seconds; within `with`, in a thread of its own.
+    """Writes a line whenever nothing was logged for some seconds. As a context manager it runs a thread.
 
     Args:
-        describe: Says what is being waited for. It is called in that thread.
-        seconds: Time without a line.
+        describe: Function that returns the current activity. It is called in that thread.
+        seconds: Seconds without a line.
     """
 
     def __init__(self, describe: Callable[[], str], seconds: float | None = None) -> None:
@@ -40,7 +40,7 @@ class Heartbeat(TrainerCallback):
         return self
 
     def __exit__(self, *args: object) -> None:
-        """Stop; the thread has ended then."""
+        """Stop, and wait for the thread to end."""
         self._ending.set()
         self._thread.join()
 

@@ -1,7 +1,7 @@
-"""What of a training loop has to be saved beside TRL's own files so that a resumed run is the same run.
+"""State of the training loop that is saved beside TRL's own files, so that resuming is exact.
 
-That is the logging window that is open, and the generation batch that several updates share, where a checkpoint falls
-between them. Every rank has its own.
+It is the open logging window. If a checkpoint falls between updates that share a generation batch, it is also that
+batch. Every rank has its own.
 """
 
 import json
@@ -25,9 +25,9 @@ def save_loop(folder: Path, trainer: "AgentTrainer[Any]", *, is_batch_over: bool
     """Write the state of a trainer's loop on this rank.
 
     Args:
-        folder: The checkpoint.
-        trainer: Between two updates.
-        is_batch_over: Whether the rest of the generation batch is not trained on any more.
+        folder: Folder of the checkpoint.
+        trainer: Trainer between two updates.
+        is_batch_over: Whether the rest of the generation batch will not be trained on.
     """
     period = trainer.args.steps_per_generation * trainer.num_iterations
     num_used = trainer._step % period
@@ -47,7 +47,7 @@ def save_loop(folder: Path, trainer: "AgentTrainer[Any]", *, is_batch_over: bool
 
 
 def load_loop(folder: Path, trainer: "AgentTrainer[Any]") -> None:
-    """Go on with the loop that a rank of this number saved; without one, or with other sizes, begin a new batch."""
+    """Continue the loop saved by this rank. If there is none, or its sizes differ, begin a new batch."""
     file = folder / LOOP_FILE.format(trainer.ranks.rank)
     if not file.exists():
         return
@@ -68,7 +68,7 @@ def load_loop(folder: Path, trainer: "AgentTrainer[Any]") -> None:
 
 
 def _flat(batches: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Return copies, since safetensors refuses tensors that share memory, as the parts of a batch do."""
+    """Return copies of a batch's tensors: they share memory, which safetensors refuses."""
     return {
         f"{i}/{name}": value.detach().cpu().clone().contiguous()
         for i, batch in enumerate(batches)

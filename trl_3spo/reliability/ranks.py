@@ -1,7 +1,7 @@
-"""What the processes of a training (ranks) tell each other, so that they go on together or end together.
+"""Messages between the processes (ranks) of a training, so that they continue together or end together.
 
-A rank whose environment raises would leave the others waiting in a collective until it times out. Here every message
-carries whether its sender is well: who fails sends that in place of its next message, and all ranks raise.
+If one rank raised, the others would wait in a collective until it times out. Here every message says whether its sender
+has failed. A rank that fails sends its error instead of its next message, and all ranks raise.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class OtherRankFailedError(RuntimeError):
-    """Raised where all was well when another rank failed."""
+    """Raised on the other ranks when a rank fails."""
 
 
 def gather(value: T) -> list[T]:
     """Return the values of all ranks, in their order; a collective.
 
     Raises:
-        OtherRankFailedError: A rank has left `failing_together` by an exception.
+        OtherRankFailedError: Another rank raised inside `failing_together`.
     """
     messages: list[tuple[str | None, T]] = gather_object([(None, value)])
     failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(messages) if failure]
@@ -34,10 +34,10 @@ def gather(value: T) -> list[T]:
 
 
 class AllRanks:
-    """The processes of a training, as accelerate has started them.
+    """The processes of a training that accelerate has started.
 
     Args:
-        accelerator: Of the training.
+        accelerator: Accelerator of the training.
     """
 
     def __init__(self, accelerator: Any) -> None:
@@ -51,9 +51,9 @@ class AllRanks:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """Let the other ranks raise at their next `gather` if this rank's work raises.
+    """If the code inside raises on this rank, let the other ranks raise at their next `gather`.
 
-    Within it, and until the next `gather`, no rank may enter another collective that this one would miss.
+    Inside, and until the next `gather`, no rank may enter any other collective: this rank could miss it.
     """
     try:
         yield
@@ -65,17 +65,16 @@ def failing_together() -> Iterator[None]:
 
 
 def announce_generation() -> None:
-    """Tell the other ranks, within `generating_equally`, that this one is about to generate."""
+    """Tell the other ranks, inside `generating_equally`, that this one is about to generate."""
     gather(True)
 
 
 @contextmanager
 def generating_equally(idle: Callable[[], object]) -> Iterator[None]:
-    """Let every rank generate as often as it likes, and all of them equally often: a model in shards asks for that.
+    """Let every rank generate as often as it needs, and make all generate equally often; sharded models need this.
 
     Args:
-        idle: Generates something. Called on ranks that are done for as long as others announce themselves by
-            `announce_generation`.
+        idle: Function with one dummy generation. Finished ranks call it while other ranks call `announce_generation`.
     """
     with failing_together():
         yield

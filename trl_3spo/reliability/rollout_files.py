@@ -1,4 +1,4 @@
-"""An algorithm's state beside a checkpoint: arrays and JSON in npz files, nothing pickled."""
+"""An algorithm's state in a checkpoint: arrays and JSON in npz files, without pickle."""
 
 import json
 from array import array
@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 SHARED_FILE = "algorithm_shared.npz"
-RANK_FILE = "algorithm_{}.npz"  # one for every rank
+RANK_FILE = "algorithm_{}.npz"  # one per rank
 
 State = dict[str, Any]
 
 
 def save_state(folder: Path, state: State, rank: int) -> None:
-    """Write what `Algorithm.state_dict` returned on a rank; what all ranks share is written by the first."""
+    """Write a rank's `Algorithm.state_dict`; the first rank also writes the part that all ranks share."""
     if rank == 0:
         _write(folder / SHARED_FILE, state.get("shared", {}))
     _write(folder / RANK_FILE.format(rank), {name: value for name, value in state.items() if name != "shared"})
 
 
 def load_state(folder: Path, rank: int) -> tuple[State, int] | None:
-    """Return the state for a rank and the rank that saved it, which is another where there are more ranks than before.
+    """Return the state for a rank, and the rank that saved it: another one if there are more ranks than before.
 
     Returns:
         `None` if the folder holds no state.

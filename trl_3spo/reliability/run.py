@@ -39,17 +39,17 @@ logger = logging.getLogger(__name__)
 NO_SIGNAL = "no_signal"
 """Training stopped because `max_idle_rounds` rounds had nothing to learn from."""
 SIGTERM = "sigterm"
-"""Training stopped because the process was told to end, see `enable_jit_checkpoint`."""
+"""Training stopped because the process got SIGTERM; see `enable_jit_checkpoint`."""
 
 
 class Run(TrainerCallback):
-    """Holds the output folder while a trainer trains, saves its checkpoints whole and goes on from them exactly.
+    """Locks the output folder during a training, saves whole checkpoints and resumes from them exactly.
 
-    Takes over from transformers what `enable_jit_checkpoint` does on SIGTERM: that saves at once, when the weights may
-    be those of one step and the history of the next. Here the update in progress is finished first.
+    It replaces transformers' reaction to SIGTERM with `enable_jit_checkpoint`. transformers saves at once, when weights
+    and history may belong to different steps. Here the current update is finished first.
 
     Args:
-        trainer: Whose run it is.
+        trainer: Trainer of the run.
     """
 
     def __init__(self, trainer: "AgentTrainer[Any]") -> None:
@@ -64,13 +64,13 @@ class Run(TrainerCallback):
 
     @contextmanager
     def opened(self, wanted: str | bool | None) -> Iterator[str | None]:
-        """Hold the output folder; yield the checkpoint to go on from, if any.
+        """Lock the output folder; yield the checkpoint to resume, if any.
 
         Args:
-            wanted: As `resume_from_checkpoint` of `AgentTrainer.train`.
+            wanted: Value of `resume_from_checkpoint` in `AgentTrainer.train`.
 
         Raises:
-            ValueError: The checkpoint cannot be gone on from, or the folder holds another run's.
+            ValueError: The checkpoint cannot be resumed, or the folder has checkpoints of another run.
             FolderInUseError: Another run has the folder.
             OSError: The folder has no room for two checkpoints.
         """
@@ -115,14 +115,14 @@ class Run(TrainerCallback):
             logger.warning("%s was saved with other options: %s.", checkpoint, "; ".join(differences))
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Load what the algorithm and the loop had saved; a collective."""
+        """Load the saved state of the algorithm and the loop; a collective."""
         if self._resumed is not None and self._load_algorithm(self._resumed):
             with failing_together():
                 load_loop(self._resumed, self._trainer)
             gather(None)
 
     def _load_algorithm(self, checkpoint: Path) -> bool:
-        """Load what the algorithm had saved; a collective. Return whether there was anything."""
+        """Load the saved state of the algorithm and return whether there is any; a collective."""
         trainer = self._trainer
         loaded = load_state(checkpoint, trainer.ranks.rank)
         if loaded is None:
@@ -132,20 +132,20 @@ class Run(TrainerCallback):
         if saved_by != trainer.ranks.rank:
             missing = RANK_FILE.format(trainer.ranks.rank)
             logger.warning("%s holds no %s; this rank begins new searches.", checkpoint, missing)
-        with failing_together():  # the environment may have to replay the way to every waiting state
+        with failing_together():  # the environment may have to replay the actions to every waiting state
             trainer.algorithm.load_state_dict(state, saved_by=saved_by)
         gather(None)
         return True
 
     def is_over(self, checkpoint: str | None) -> bool:
-        """Whether a checkpoint has all the updates that are asked for; transformers would make one more."""
+        """Whether a checkpoint already has all requested updates; transformers would make one more."""
         if checkpoint is None or self._trainer.is_fsdp_enabled or self._trainer.is_deepspeed_enabled:
             return False
         max_steps = self._trainer.args.max_steps
         return bool(0 < max_steps <= TrainerState.load_from_json(f"{checkpoint}/{TRAINER_STATE}").global_step)
 
     def as_it_ended(self, checkpoint: str | None) -> TrainOutput:
-        """Return what training returns, with weights and history of a checkpoint that has all updates."""
+        """Return the output of training, with weights and history of a checkpoint that has all updates."""
         trainer = self._trainer
         trainer._load_from_checkpoint(checkpoint)
         self._load_algorithm(Path(str(checkpoint)))
@@ -156,7 +156,7 @@ class Run(TrainerCallback):
     # -- stopping ------------------------------------------------------------------------------------------------------
 
     def stop_without_signal(self) -> None:
-        """End training because nothing that was sampled can be learned from, and leave the weights as they are."""
+        """End training because no sample has any signal, and keep the weights."""
         trainer = self._trainer
         logger.warning(
             "Nothing that was sampled in %d rounds had rewards that differ, so there is nothing to learn from and "
@@ -176,7 +176,7 @@ class Run(TrainerCallback):
         trainer.state.log_history.append({"stop_reason": reason, "step": trainer.state.global_step})
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop where any rank has got SIGTERM."""
+        """Stop if any rank got SIGTERM."""
         if self._on_sigterm is None or self.stop_reason == SIGTERM:
             return
         if any(gather(self._on_sigterm.jit_manager.is_checkpoint_requested)):
@@ -184,7 +184,7 @@ class Run(TrainerCallback):
             self._trainer.control.should_evaluate = False  # there is no time left
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Give SIGTERM back its meaning."""
+        """Restore the handler of SIGTERM."""
         if self._on_sigterm is not None:
             self._on_sigterm.on_train_end(*args, **kwargs)
 
@@ -192,11 +192,11 @@ class Run(TrainerCallback):
 
     @contextmanager
     def saving(self, trial: Any) -> Iterator[None]:
-        """Let the trainer save what it saves itself within, and make a whole checkpoint of that; a collective.
+        """Let the trainer save its own files inside, and make a whole checkpoint of them; a collective.
 
         Raises:
             NonFiniteError: Weights are not finite.
-            OSError: It cannot be written; the earlier checkpoints are as they were.
+            OSError: The checkpoint cannot be written; earlier checkpoints are unchanged.
         """
         trainer = self._trainer
         folder = Path(trainer._get_output_dir(trial))
@@ -220,14 +220,14 @@ class Run(TrainerCallback):
                 publish(staged, final, self._record())
         gather(None)
         if staged.exists() and trainer.is_local_process_zero():
-            publish(staged, final, self._record())  # of this node, whose disk the others do not share
+            publish(staged, final, self._record())  # once per node: nodes may have their own disks
         if trainer.args.should_save:
             remove_surplus(folder, trainer.args.save_total_limit, trainer.state.best_model_checkpoint)
         if trainer.args.push_to_hub:
             trainer._push_from_checkpoint(str(final))
 
     def _record(self) -> Record:
-        # Made once: it goes through all tasks.
+        # Computed once, because it goes through all tasks.
         self._fingerprint = self._fingerprint or fingerprint(self._trainer)
         return {"run": self.id, "step": self._trainer.state.global_step} | self._fingerprint
 

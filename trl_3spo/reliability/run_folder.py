@@ -1,4 +1,4 @@
-"""The output folder of a run: it can be written to, it has room, and the checkpoints in it are the run's own."""
+"""Checks of a run's output folder: it is writable, has room, and has only the run's own checkpoints."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_writable(folder: Path) -> None:
-    """Write a file to a folder, which is made, and remove it.
+    """Make a folder, write a file to it and remove the file.
 
     Raises:
-        OSError: That fails.
+        OSError: The folder cannot be written to.
     """
     probe = folder / f"probe.{os.getpid()}"
     try:
@@ -30,10 +30,10 @@ def check_writable(folder: Path) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Compare a folder's free space with the size of two checkpoints: the newest stays until the next is whole.
+    """Check that a folder has room for two checkpoints: the newest stays until the next is whole.
 
     Raises:
-        OSError: There is less.
+        OSError: There is less room.
     """
     free = shutil.disk_usage(folder).free
     if free < 2 * needed:
@@ -45,7 +45,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def checkpoint_size(trainer: Any) -> int:
-    """Estimate the bytes of a checkpoint from below: the weights that are saved, and Adam's moments."""
+    """Return a lower bound for the bytes of a checkpoint: the saved weights and Adam's moments."""
     trained = sum(x.numel() * x.element_size() for x in trainer.model.parameters() if x.requires_grad)
     every = sum(x.numel() * x.element_size() for x in trainer.model.parameters())
     saved = trained if hasattr(trainer.model, "peft_config") else every
@@ -56,12 +56,12 @@ def checkpoint_size(trainer: Any) -> int:
 
 
 def resolve(folder: Path, wanted: str | bool | None) -> Path | None:
-    """Return the checkpoint to go on from.
+    """Return the checkpoint to resume.
 
     Args:
         folder: The output folder.
-        wanted: Its path; or `True` or `"latest"` for the folder's newest whole one; or `"auto"` for that one if there
-            is any, else none; or none.
+        wanted: Path of a checkpoint. `True` or `"latest"`: the folder's newest whole one. `"auto"`: the same if there
+            is one. None: no checkpoint.
 
     Raises:
         ValueError: The checkpoint asked for is not there or cannot be read.
@@ -101,19 +101,19 @@ def _given(checkpoint: Path) -> Path:
 
 
 def make_way(folder: Path, resumed: Path | None, run: str, *, has_consent: bool) -> None:
-    """Leave in an output folder only checkpoints that the run itself has saved, up to where it goes on.
+    """Leave in an output folder only checkpoints of the run itself, up to the one it resumes.
 
-    What else there is would be taken for the run's own when it is resumed. It is moved to a subfolder: always, where it
-    is not whole or a later one of the run that goes on; with consent, where it is another run's.
+    A later resume could confuse any other checkpoint with the run's own, so the others are moved to a subfolder. Those
+    that are not whole, or later ones of the same run, are always moved. For those of another run, consent is needed.
 
     Args:
         folder: The output folder.
-        resumed: The checkpoint to go on from.
-        run: Id of the run that goes on or begins.
+        resumed: Checkpoint to resume.
+        run: Id of the run that resumes or begins.
         has_consent: Whether other runs' checkpoints may be moved.
 
     Raises:
-        ValueError: There are another run's, and no consent.
+        ValueError: There are checkpoints of another run, and no consent.
     """
     goes_on_here = resumed is not None and resumed.resolve().parent == folder.resolve()
     last_step = step_of(resumed) if resumed is not None and goes_on_here else 0
@@ -133,7 +133,7 @@ def make_way(folder: Path, resumed: Path | None, run: str, *, has_consent: bool)
 
 
 def warn_of_missing(checkpoint: Path, rank: int, num_ranks: int) -> None:
-    """Say what a checkpoint lacks, and that the run that goes on from it is not the same run."""
+    """Warn of what a checkpoint lacks, and that the resumed run will differ."""
     rng = "rng_state.pth" if num_ranks == 1 else f"rng_state_{rank}.pth"
     files = {"optimizer": "optimizer*", "scheduler": "scheduler.pt", "random generators": rng}
     lacking = [what for what, pattern in files.items() if not any(checkpoint.rglob(pattern))]

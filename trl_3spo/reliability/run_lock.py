@@ -1,4 +1,4 @@
-"""One run in an output folder at a time: a lock file that says whose the folder is."""
+"""One run in an output folder at a time: a lock file with the run that uses the folder."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 LOCK = "_run.lock"
-"""Begins with an underscore, so that transformers does not push it to the Hub: it names the machine."""
+"""Name with an underscore, so that transformers does not push it to the Hub: the file names the machine."""
 BEAT = 20.0
-"""Seconds after which the owner of a lock touches it again."""
+"""Seconds between two touches of the lock by its owner."""
 STALE_AFTER = 300.0
-"""Seconds without a touch after which a lock of another host counts as left behind; its process cannot be looked up."""
+"""Seconds without a touch after which another host's lock counts as stale: its process cannot be looked up."""
 
 
 class FolderInUseError(OSError):
-    """Raised where another run has the output folder."""
+    """Raised if another run uses the output folder."""
 
 
 class RunLock:
-    """A lock file with process, host and start of the run that a folder belongs to.
+    """A lock file with process, host and start time of the run that uses a folder.
 
     Args:
         folder: The output folder.
@@ -33,10 +33,10 @@ class RunLock:
         self._heart: threading.Thread | None = None
 
     def take(self) -> None:
-        """Take the lock; one that its owner has left behind is taken over.
+        """Take the lock. A stale lock is taken over.
 
         Raises:
-            FolderInUseError: The run that has it is alive.
+            FolderInUseError: The run that holds the lock is alive.
         """
         while not self._create():
             content, owner = self._read()
@@ -54,7 +54,7 @@ class RunLock:
         self._heart.start()
 
     def release(self) -> None:
-        """Give the lock back, if it was taken."""
+        """Release the lock if it was taken."""
         if self._heart is not None:
             self._released.set()
             self._heart.join()
@@ -71,7 +71,7 @@ class RunLock:
         own = self._file.with_name(f"{LOCK}.{os.getpid()}.{socket.gethostname()}")
         own.write_text(json.dumps(owner), encoding="utf-8")
         try:
-            os.link(own, self._file)  # with its content at once, and only if there is none
+            os.link(own, self._file)  # atomic, with its content, and only if there is no lock
         except FileExistsError:
             return False
         finally:
@@ -89,7 +89,7 @@ class RunLock:
             return content, {"pid": None, "host": None, "started": "at an unknown time"}
 
     def _age(self) -> float:
-        """Return the seconds since the last touch by the file system's own clock."""
+        """Return the seconds since the last touch, by the file system's clock."""
         probe = self._file.with_name(f"{LOCK}.{os.getpid()}.now")
         probe.touch()
         now = probe.stat().st_mtime
@@ -101,9 +101,9 @@ class RunLock:
         try:
             self._file.rename(aside)
         except FileNotFoundError:
-            return  # another one was faster
+            return  # another process was faster
         if aside.read_text(encoding="utf-8") != content:
-            aside.rename(self._file)  # it was a new owner's
+            aside.rename(self._file)  # a new owner has taken the lock meanwhile
         else:
             aside.unlink()
 
@@ -116,13 +116,13 @@ class RunLock:
 def _is_alive(owner: dict[str, Any], age: float) -> bool:
     if owner.get("host") != socket.gethostname():
         return age < STALE_AFTER
-    # A number is given out again: only a process of that start is the owner.
+    # Process ids are reused: only a process with the same start time is the owner.
     start = _start_of(owner.get("pid"))
     return start is not None and start == owner.get("process_started")
 
 
 def _start_of(pid: Any) -> str | None:
-    """Return when a process of this host was started, in ticks since its boot; `None` if it has ended."""
+    """Return the start time of a process on this host, in ticks since boot; `None` if it has ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""No update by numbers that are not finite: loss, gradients and weights are looked at before they do harm."""
+"""Check of loss, gradients and weights: no update with numbers that are not finite."""
 
 import json
 import logging
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_SKIPPED_IN_A_ROW = 10
-"""Updates left out one after the other, after which training stops nevertheless: it has nothing finite left."""
+"""Number of skipped updates in a row after which training stops."""
 
 
 class NonFiniteError(FloatingPointError):
-    """Raised where a loss, a gradient or a weight is infinite or not a number."""
+    """Raised if a loss, a gradient or a weight is infinite or not a number."""
 
 
 class StepGuard(TrainerCallback):
-    """Looks at every update before it is made, and at the weights before they are trained on or saved.
+    """Checks every update before it is made, and the weights before an update or a save.
 
-    Under DeepSpeed gradients are out of sight, and under fp16 the gradient scaler leaves infinite ones out itself; the
-    loss and the weights are looked at there too.
+    DeepSpeed does not show its gradients. Under fp16 the gradient scaler skips infinite gradients itself. There only
+    loss and weights are checked.
 
     Args:
-        trainer: Whose updates are looked at.
+        trainer: Trainer whose updates are checked.
     """
 
     def __init__(self, trainer: "AgentTrainer[Any]") -> None:
@@ -45,20 +45,20 @@ class StepGuard(TrainerCallback):
         self._batches: list[dict[str, Any]] = []
 
     def watch(self, loss: Tensor, inputs: dict[str, Any]) -> None:
-        """Take note of a part of the next update."""
+        """Note a part of the next update."""
         self._losses.append(loss.detach())
         self._batches.append(inputs)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Begin a new update with weights that are finite."""
+        """Begin a new update, and check its weights."""
         self._losses, self._batches = [], []
         self.check_weights()
 
     def check_weights(self) -> None:
-        """Refuse to go on with, or to save, weights that are not finite; a collective.
+        """Raise if a trained weight is not finite; a collective.
 
         Raises:
-            NonFiniteError: A weight that is trained is not finite.
+            NonFiniteError: A trained weight is not finite.
         """
         named = self._trainer.model.named_parameters()
         found = _first(gather(not_finite((name, x) for name, x in named if x.requires_grad)))
@@ -69,7 +69,7 @@ class StepGuard(TrainerCallback):
             )
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        """Let an update pass, leave it out, or stop, as `args.on_nonfinite` says; the same on every rank."""
+        """Let an update pass, skip it, or stop, according to `args.on_nonfinite`; the same on every rank."""
         found = _first(gather(self._findings()))
         if not found:
             self._num_in_a_row = 0
@@ -95,7 +95,7 @@ class StepGuard(TrainerCallback):
         return found and f"the gradient of {found}"
 
     def _skip(self, step: int, found: str) -> None:
-        """Take the gradients away: without one a parameter is left as it is, moments and decay included."""
+        """Remove the gradients. A parameter without gradient keeps its value and moments, without weight decay."""
         for parameter in self._trainer.model.parameters():
             parameter.grad = None
         self.num_skipped += 1
@@ -104,7 +104,7 @@ class StepGuard(TrainerCallback):
         logger.warning("Step %d is left out: %s is not finite. %d so far.", step, found, self.num_skipped)
 
     def _save_batch(self, step: int) -> Path:
-        """Write this rank's batch for inspection: tensors as the loss read them, rows as text."""
+        """Write this rank's batch for inspection: the tensors of the loss, and the rows as text."""
         trainer, rank = self._trainer, self._trainer.ranks.rank
         folder = Path(trainer.args.output_dir) / f"nonfinite_step_{step}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class StepGuard(TrainerCallback):
 
 
 def hold_weights(optimizer: Any) -> None:
-    """Let the next optimizer step leave the weights as they are: an empty batch would still move them by momentum."""
+    """Let the next optimizer step keep the weights: an empty batch would still move them by momentum."""
     for group in optimizer.param_groups:
         group["lr"] = 0.0
 
@@ -139,9 +139,9 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
     names, flags, tensors = [], [], []
     for name, tensor in named:
         own = tensor.detach()
-        own = own.to_local() if hasattr(own, "to_local") else own  # of tensors in shards each rank looks at its own
+        own = own.to_local() if hasattr(own, "to_local") else own  # each rank checks its own shard
         names.append(name)
-        # A sum is several times as fast to make as a look at every number, and not finite if one of them is not.
+        # A sum is several times faster than checking every number, and it is not finite if one of them is not.
         flags.append(own.sum(dtype=torch.promote_types(own.dtype, torch.float32)).isfinite())
         tensors.append(own)
     suspects = [i for i, is_finite in enumerate(_together(flags)) if not is_finite]
@@ -150,7 +150,7 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def _together(flags: list[Tensor]) -> list[bool]:
-    """Fetch flags of one device in one transfer."""
+    """Fetch the flags of one device in one transfer."""
     if not flags:
         return []
     fetched: list[bool] = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()

@@ -1,6 +1,6 @@
-"""Metrics of rewards and completions, of the rows that are trained on, in the place of TRL's.
+"""Metrics of rewards and completions over the rows in the loss, instead of TRL's.
 
-GRPOTrainer computes them over blocks of `num_generations` rows, which are no groups here, and over padding.
+GRPOTrainer computes them over blocks of `num_generations` rows, which are not groups here, and includes padding.
 """
 
 from collections import defaultdict, deque
@@ -19,11 +19,11 @@ REWARD = "transition_reward"
 """Name of the one reward function that GRPOTrainer is given."""
 
 DROPPED = ("frac_reward_zero_std", f"rewards/{REWARD}/mean", f"rewards/{REWARD}/std")
-"""TRL's metrics that mean nothing here, or the same as another one."""
+"""TRL's metrics that have no meaning here or duplicate another one."""
 OWN = ("frac_groups_without_signal",)
 """Metrics of rows that TRL does not have."""
 NO_SIGNAL = 1e-8
-"""Advantages that are not larger teach nothing."""
+"""Largest absolute advantage that counts as zero."""
 
 
 OfRow = tuple[int, float, float, int, bool]
@@ -35,13 +35,12 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
 
     Args:
         rows: This rank's rows.
-        end_tokens: Tokens that end a completion; one that ends otherwise was cut off.
-        ranks: Whose rows count.
+        end_tokens: Tokens that end a completion; a completion without one was cut off.
+        ranks: Processes whose rows count.
 
     Returns:
-        `reward` and `reward_std` over all rows, `frac_groups_without_signal` the share of groups all of whose
-        advantages are zero, lengths of completions in tokens, and the share of those that were cut off. `None` where
-        there are no rows.
+        `reward` and `reward_std` over all rows; `frac_groups_without_signal`, the share of groups whose advantages are
+        all zero; lengths of completions in tokens; the share of completions that were cut off. `None` without rows.
     """
     own = [_of_row(row, end_tokens) for row in rows if not row.is_padding]
     by_rank = ranks.gather(own)
@@ -56,17 +55,17 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
         "frac_groups_without_signal": _mean(np.array(is_flat, dtype=float)),
         "completions/clipped_ratio": 1.0 - len(ended) / len(every) if every else None,
     }
-    # As TRL has it: where every completion was cut off, those that ended have length 0.
+    # As in TRL: if every completion was cut off, the terminated length is 0.
     ended = ended if len(ended) or not every else np.array([0])
     return metrics | _lengths(lengths, "length") | _lengths(ended, "terminated_length")
 
 
 def replace_metrics(logged: dict[str, list[float]], metrics: Mapping[str, float | None]) -> None:
-    """Put metrics in the place of what GRPOTrainer has logged last under their names, and drop what means nothing."""
+    """Replace GRPOTrainer's latest values by metrics of the same names, and drop metrics without meaning."""
     for name in DROPPED:
         logged.pop(name, None)
     for name, value in metrics.items():
-        # What is no name of GRPOTrainer's has nothing to be replaced.
+        # GRPOTrainer logs no value under our own names, so there is nothing to replace.
         before = logged.pop(name, []) if name in OWN else logged.pop(name, [])[:-1]
         values = before + ([] if value is None else [value])
         if values:
@@ -74,14 +73,14 @@ def replace_metrics(logged: dict[str, list[float]], metrics: Mapping[str, float 
 
 
 def make_printable(column: deque[list[Message]]) -> None:
-    """Escape what a terminal would obey in a column of TRL's table of prompts and completions."""
+    """Escape terminal control characters in a column of TRL's table of prompts and completions."""
     shown = list(map(printable_messages, column))
     column.clear()
     column.extend(shown)
 
 
 def replace_latest(table: deque[float], values: Sequence[float]) -> None:
-    """Put values in the place of as many that were added to a table last."""
+    """Replace as many of the latest values of a table by other values."""
     for _ in range(min(len(values), len(table))):
         table.pop()
     table.extend(values)

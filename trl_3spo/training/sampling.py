@@ -1,4 +1,4 @@
-"""The trainer's model as an algorithm sees it: visits in, samples out."""
+"""The trainer's model in the form that an algorithm uses: visits in, samples out."""
 
 import time
 from collections import defaultdict
@@ -27,7 +27,7 @@ class PolicySampler:
     """Samples actions from a trainer's model, through GRPOTrainer's own generation.
 
     Args:
-        trainer: Owns model, tokenizer and engine.
+        trainer: Trainer with model, tokenizer and engine.
     """
 
     def __init__(self, trainer: "AgentTrainer[Any]") -> None:
@@ -52,7 +52,7 @@ class PolicySampler:
     # -- what an algorithm calls ---------------------------------------------------------------------------------------
 
     def sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Sample]]:
-        """Sample so many actions at every visit, within `phase`; where nothing can be asked they are `NoAction`s."""
+        """Sample the given number of actions at each visit, within `phase`; `NoAction`s if a visit has no prompt."""
         with self.timed("generation"):
             asked = self.asker.ask(visits)
         pairs = list(zip(asked, num_samples, strict=True))
@@ -67,7 +67,7 @@ class PolicySampler:
 
     @contextmanager
     def phase(self) -> Iterator[None]:
-        """Sample as often as need be while all ranks do, see [`~trl_3spo.reliability.ranks.generating_equally`].
+        """Sample inside as often as needed, on all ranks; see [`~trl_3spo.reliability.ranks.generating_equally`].
 
         Raises:
             TooManyFailedEpisodesError: On all ranks at once.
@@ -80,7 +80,7 @@ class PolicySampler:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Time the collecting phase; what neither generation nor waiting takes of it is the environment's."""
+        """Time the sampling phase; its time outside generation and waiting counts as the environment's."""
         self._trainer.forget_prefixes()
         before, began = sum(self._seconds.values()), time.perf_counter()
         yield
@@ -90,7 +90,7 @@ class PolicySampler:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Log the seconds of what is done within as those of a phase."""
+        """Log the seconds spent inside under the name of a phase."""
         began = time.perf_counter()
         self._phase = phase
         yield
@@ -98,7 +98,7 @@ class PolicySampler:
         self._seconds[phase] += time.perf_counter() - began
 
     def metrics(self) -> Metrics:
-        """Return what is logged of the sampling since the last call; a collective."""
+        """Return the metrics of sampling since the last call; a collective."""
         own = (self._num_tokens, self.asker.num_shortened, self._num_answers, self._num_cut_off)
         self._num_tokens = self.asker.num_shortened = self._num_answers = self._num_cut_off = 0
         num_tokens, num_shortened, num_answers, num_cut_off = map(sum, zip(*gather(own), strict=True))
@@ -119,7 +119,7 @@ class PolicySampler:
     # -- what an evaluation calls --------------------------------------------------------------------------------------
 
     def answer(self, visits: Sequence[Visit]) -> list[Sample]:
-        """Answer once at every visit, within `generating_equally`; nothing of it is counted."""
+        """Answer once at every visit, within `generating_equally`, without counting."""
         asked = self.asker.ask(visits)
         rows = [x for x in asked if not isinstance(x, NoAction)]
         if rows:
@@ -128,7 +128,7 @@ class PolicySampler:
         return [self.unasked(x) if isinstance(x, NoAction) else next(answers) for x in asked]
 
     def idle(self) -> None:
-        """Take part in a generation that only other ranks need; a whole engine of its own needs none."""
+        """Take part in a generation that only other ranks need. A rank with an engine of its own need not."""
         if not self._trainer.use_vllm or is_collective(self._trainer):
             self._generate([[self._trainer._tokenizer.pad_token_id]])
 
@@ -170,12 +170,12 @@ class PolicySampler:
     # -- the model -----------------------------------------------------------------------------------------------------
 
     def prompt_ids_at(self, visit: Visit) -> list[int] | None:
-        """Return the tokens of what would be asked at a visit, or None if nothing can be."""
+        """Return the tokens of the prompt at a visit, or None if there is none."""
         (asked,) = self.asker.ask([visit])
         return None if isinstance(asked, NoAction) else asked.ids
 
     def _room(self) -> int:
-        """Return how many tokens a prompt may have; 0 where there is no limit."""
+        """Return the largest prompt length in tokens; 0 means no limit."""
         args, limit = self._trainer.args, num_positions(self._trainer.model)
         rooms = [args.max_prompt_tokens, limit and max(limit - int(args.max_completion_length), 1)]
         return min((room for room in rooms if room), default=0)
@@ -202,17 +202,17 @@ class PolicySampler:
         ]
 
     def unasked(self, why: NoAction) -> Sample:
-        """Return what stands for a sample of a policy that was not asked."""
+        """Return a placeholder for a sample of a policy that was not asked."""
         pad = self._trainer._tokenizer.pad_token_id
         return Sample([{"role": "user", "content": ""}], [pad], [pad], why)
 
     def padding(self) -> Row:
-        """Return a row that fills a batch up."""
+        """Return a padding row."""
         nothing = NoAction("padding", is_failure=False)
         return Row(self.latest or self.unasked(nothing), is_padding=True)
 
     def describe(self) -> str:
-        """Say what is being waited for."""
+        """Return a description of the current activity."""
         if (doing := self._trainer.guard.tries.doing) is not None:
             what, way = doing
             return f"the environment's {what}. {way or ''}"
@@ -230,7 +230,7 @@ class PolicySampler:
         return completions[:size], logps if logps is None else logps[:size]
 
     def _keep_engine_weights(self) -> None:
-        """Count vLLM's weights as up to date, so that GRPOTrainer leaves them, while `vllm_sync_steps` allows it."""
+        """Count vLLM's weights as up to date while `vllm_sync_steps` allows it, so that GRPOTrainer keeps them."""
         trainer = self._trainer
         allowed = trainer.args.vllm_sync_steps if trainer.model.training else 1
         is_due = self._synced_step is None or self.staleness >= allowed
@@ -240,5 +240,5 @@ class PolicySampler:
 
     @property
     def staleness(self) -> int:
-        """Optimizer steps made since vLLM got its weights."""
+        """Number of optimizer steps since vLLM got its weights."""
         return 0 if self._synced_step is None else int(self._trainer.state.global_step) - self._synced_step

@@ -1,4 +1,4 @@
-"""What would go wrong only after a model is loaded, or not be noticed at all: said before, with what to do."""
+"""Checks before a model is loaded, for errors that would appear only later or never. Each says what to do."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from trl_3spo.training.engine import check_engine
 from trl_3spo.training.option_checks import refuse_options, warn_of_options
 
 REPLACED = {"train_dataset", "eval_dataset", "rollout_func", "tools", "environment_factory"}
-"""GRPOTrainer's arguments that an environment takes the place of."""
+"""Arguments of GRPOTrainer that an environment replaces."""
 
 
 def model_name(model: str | PreTrainedModel) -> str:
@@ -26,10 +26,10 @@ def model_name(model: str | PreTrainedModel) -> str:
 
 
 def refuse_replaced(arguments: dict[str, Any], trainer: str) -> None:
-    """Raise TypeError if there are any arguments: those that the environment replaces, or that nobody knows.
+    """Raise TypeError for arguments that the environment replaces, and for unknown ones.
 
     Args:
-        arguments: Keyword arguments besides those of the signature.
+        arguments: Keyword arguments that are not in the signature.
         trainer: Name of the trainer's class.
     """
     replaced = sorted(REPLACED & arguments.keys())
@@ -44,23 +44,23 @@ def refuse_replaced(arguments: dict[str, Any], trainer: str) -> None:
 
 
 def guarded(env: Any, args: AgentConfig) -> GuardedEnvironment:
-    """Return an environment, or what makes one, as one whose failures end an episode and not the training."""
+    """Return an environment, or a callable that makes one, with a guard: failures end episodes, not the training."""
     return env if isinstance(env, GuardedEnvironment) else GuardedEnvironment(env, args.failures)
 
 
 def environment_and_args(env: Any, args: Any, config_class: type[AgentConfig], trainer: str) -> tuple[Any, Any]:
-    """Return an environment, or what makes one, and a configuration or None, whichever way they were passed.
+    """Return an environment, or a callable that makes one, and a configuration or None; in any order.
 
     Args:
         env: An environment, a callable that makes one, or several by name.
         args: The configuration.
-        config_class: What it has to be.
+        config_class: Required class of the configuration.
         trainer: Name of the trainer's class.
 
     Raises:
         TypeError: One of them is something else.
     """
-    if isinstance(env, TrainingArguments):  # the other way round
+    if isinstance(env, TrainingArguments):  # passed in the other order
         env, args = args, env
     if args is not None and not isinstance(args, config_class):
         raise TypeError(
@@ -86,12 +86,12 @@ def check_start(
     Args:
         model: Name, path or model.
         args: Configuration.
-        num_tasks: Tasks to train on.
-        quantization_config: As in GRPOTrainer.
-        peft_config: As in GRPOTrainer.
+        num_tasks: Number of tasks to train on.
+        quantization_config: Quantization, as in GRPOTrainer.
+        peft_config: Adapter, as in GRPOTrainer.
 
     Raises:
-        ValueError: They do not go together.
+        ValueError: The arguments contradict each other.
         ImportError: vLLM is asked for and not installed, or in a version that TRL does not admit.
         OSError: The output folder cannot be written to.
     """
@@ -114,7 +114,7 @@ def check_start(
 
 
 def _check_sharding(args: AgentConfig) -> None:
-    """Refuse what a launcher or an option asks for and accelerate would leave out without a word."""
+    """Refuse sharding that a launcher or an option asks for and accelerate would silently ignore."""
     kind = args.distributed_state.distributed_type
     is_unsharded = {
         "FSDP": kind in (DistributedType.NO, DistributedType.MULTI_CPU),

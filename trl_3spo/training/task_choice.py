@@ -1,4 +1,4 @@
-"""Which tasks a trainer was given, in whatever plain form."""
+"""Tasks that a trainer was given, in any plain form."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,16 +15,16 @@ Panels = Tasks | str | Mapping[str, Tasks | str]
 
 
 def chosen_tasks(env: Environment, given: Tasks, *splits: str | None) -> list[Task]:
-    """Return tasks that were given themselves, by their ids or as rows of a dataset.
+    """Return tasks that were given as tasks, as ids or as rows of a dataset.
 
     Args:
-        env: Whose tasks they are.
+        env: Environment that has the tasks.
         given: The tasks.
-        splits: Where to look for ids, besides the environment's own choice.
+        splits: Splits to search for ids, besides the environment's default split.
 
     Raises:
-        TypeError: Something given is no task.
-        ValueError: There is no task of that id.
+        TypeError: An entry is not a task.
+        ValueError: There is no task with that id.
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise TypeError(
@@ -36,23 +36,23 @@ def chosen_tasks(env: Environment, given: Tasks, *splits: str | None) -> list[Ta
 
 
 def training_tasks(env: Environment, given: Tasks | None, args: AgentConfig) -> list[Task]:
-    """Return the tasks to train on: those given, or the environment's own of the split."""
+    """Return the tasks to train on: the given ones, or the environment's tasks of the split."""
     if given is None:
         return list(env.training_tasks(args.train_split))
     return chosen_tasks(env, given, args.train_split, args.eval_split)
 
 
 def panels(env: Environment, given: Panels | None, args: AgentConfig) -> dict[str, list[Task]]:
-    """Return the panels to evaluate on by their names; a single one has the name "".
+    """Return the evaluation panels by name; a single panel has the name "".
 
     Args:
-        env: Whose tasks they are.
-        given: The tasks of a panel, or the name of a split to draw it from; several by name; `None` draws from the
-            split of the configuration.
-        args: Says how many tasks are drawn.
+        env: Environment that has the tasks.
+        given: Tasks of a panel, the name of a split to draw it from, or several of these by name. `None` draws from the
+            configuration's split.
+        args: Configuration with the number of tasks to draw.
 
     Raises:
-        ValueError: A panel has no tasks, or there is none.
+        ValueError: A panel has no tasks, or there is no panel.
     """
     by_name = given if isinstance(given, Mapping) else {"": given}
     chosen = {name: _panel(env, tasks, args) for name, tasks in by_name.items()}

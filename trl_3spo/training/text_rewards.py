@@ -1,4 +1,4 @@
-"""Reward functions over texts, with GRPOTrainer's signature: for the format or the length of an answer."""
+"""Reward functions of texts, with GRPOTrainer's signature, for example for the format or length of an answer."""
 
 import asyncio
 import inspect
@@ -15,21 +15,21 @@ RewardFunction = Callable[..., Any]
 
 
 class TextRewards:
-    """Rewards answers, each for its own step.
+    """Scores answers; a score counts for the answer's own step.
 
     A function is called with lists over answers: `prompts` and `completions` as chat messages, `completion_ids`, `task`
     (ids) and `action`, and with `trainer_state`, `log_metric` and `log_extra`. It returns a list of numbers or `None`s,
-    or has to be awaited. Columns of `log_extra` are left out: rows are chosen only later.
+    and may be asynchronous. Columns of `log_extra` are ignored, because rows are chosen only later.
 
     Args:
-        functions: One or several, as GRPOTrainer takes them.
-        weights: One for each function; by default 1.
-        state: Returns the trainer's state.
-        log_metric: Logs a number by its name.
+        functions: One or several functions, as GRPOTrainer takes them.
+        weights: One weight per function; by default 1.
+        state: Function that returns the trainer's state.
+        log_metric: Function that logs a number by its name.
 
     Raises:
-        TypeError: Something is no function; models that reward are not supported.
-        ValueError: There is not one weight for each function.
+        TypeError: An entry is not a function; reward models are not supported.
+        ValueError: The number of weights is not the number of functions.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TextRewards:
         return bool(self._functions)
 
     def rewarded(self, visits: Sequence[Visit], samples: Sequence[Sample]) -> list[Sample]:
-        """Return the answers at some visits with what the functions give them."""
+        """Return the answers at some visits with their scores."""
         real = [i for i, sample in enumerate(samples) if not isinstance(sample.action, NoAction)]
         if not (self and real):
             return list(samples)
@@ -97,14 +97,14 @@ class TextRewards:
         return list(values)
 
     def metrics(self) -> dict[str, list[float]]:
-        """Return what the functions gave since the last call, without weights, by `text_rewards/NAME`."""
+        """Return the functions' scores since the last call, without weights, by `text_rewards/NAME`."""
         values, self._values = self._values, defaultdict(list)
         return dict(values)
 
 
 @contextmanager
 def without_weights(args: Any) -> Iterator[None]:
-    """Hide `reward_weights` from GRPOTrainer, which would expect them to be those of its own reward function."""
+    """Hide `reward_weights` from GRPOTrainer, which would apply them to its own reward function."""
     weights, args.reward_weights = args.reward_weights, None
     try:
         yield
