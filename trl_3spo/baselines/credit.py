@@ -1,8 +1,7 @@
 """Credit of the steps of whole episodes: GRPO's, GiGPO's and StepPO's, from the estimators on arrays.
 
-A step is rewarded by what the objective says, as in 3SPO: by 1 if it solves the task and by 0 otherwise, or by what the
-environment pays. The episodes come by task; results are one array an episode, groups one after the other, in which
-entry t belongs to the episode's step t.
+The objective defines the reward of a step, as in 3SPO: 1 if it solves the task and 0 otherwise, or the environment's
+reward. Episodes are grouped by task. Results have one array per episode, group after group; entry t belongs to step t.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ def step_rewards(episode: Episode, objective: Objective = SUCCESS) -> NDArray[np
 
 
 def grpo(groups: TaskEpisodes, *, is_scaled: bool = True, objective: Objective = SUCCESS) -> Steps:
-    """GRPO over episodes: every step of an episode has the advantage of the episode's return in its group."""
+    """GRPO over episodes: every step has the advantage of its episode's return within the group."""
     returns = [[step_rewards(x, objective).sum() for x in group] for group in groups]
     advantages = [group_relative(group, is_scaled=is_scaled).tolist() for group in returns]
     pairs = zip(chain.from_iterable(groups), chain.from_iterable(advantages), strict=True)
@@ -42,9 +41,9 @@ def gigpo(
     is_scaled: bool = True,
     objective: Objective = SUCCESS,
 ) -> Steps:
-    """GiGPO: the episode's advantage plus ω times the step's among the group's steps from the same exact state.
+    """GiGPO: the episode's advantage, plus ω times the step's advantage among the group's steps from the same state.
 
-    A^S compares the discounted returns from there on; a state that only one step of the group was taken in has none.
+    A^S compares the discounted returns from that state on. It is 0 if only one step of the group starts there.
     """
     in_state = [relative for group in groups for relative in _in_state(group, discount, is_scaled, objective)]
     by_episode = grpo(groups, is_scaled=is_scaled, objective=objective)
@@ -70,12 +69,12 @@ def step_po(
     """StepPO before whitening: generalized advantages over the steps of each episode.
 
     Args:
-        groups: The episodes.
-        values: For every episode V of its T + 1 states; the last one counts only where the episode was truncated.
+        groups: Episodes by task.
+        values: V of the T + 1 states of every episode; the last value counts only if the episode was truncated.
         discount: γ in [0, 1], per step.
         gae_lambda: λ in [0, 1].
-        bootstraps: Whether it counts even there. The source takes a limit on steps for an end without reward.
-        objective: Says what a step pays.
+        bootstraps: Whether the last value counts then. The source treats a step limit as an end without reward.
+        objective: Objective that defines the reward of a step.
     """
     advantages = []
     for episode, state_values in zip(chain.from_iterable(groups), values, strict=True):
@@ -86,7 +85,7 @@ def step_po(
 
 
 def group_values(groups: TaskEpisodes, *, discount: float, objective: Objective = SUCCESS) -> Steps:
-    """V from the other episodes of the group: the mean return they went on to earn from the same exact state."""
+    """V from the other episodes of the group: their mean return from the same exact state on."""
     return [values for group in groups for values in _group_values(group, discount, objective)]
 
 
@@ -96,7 +95,7 @@ def _group_values(group: Sequence[Episode], discount: float, objective: Objectiv
 
 
 def history_values(groups: TaskEpisodes, history: StateHistory, objective: Objective = SUCCESS) -> Steps:
-    """V from 3SPO's history: what states were worth in the completed episodes before these, backed off."""
+    """V from 3SPO's history: the expected return by earlier completed episodes, with back-off."""
     return [
         np.array([history.estimate(visit.keys).value + objective.floor for visit in episode.end.path()])
         for episode in chain.from_iterable(groups)

@@ -1,4 +1,4 @@
-"""StepPO's critic: a linear head on what the policy makes of a prompt."""
+"""StepPO's critic: a linear head on the policy's hidden state at the end of a prompt."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ HiddenStates = Callable[[list[list[int]]], Tensor]
 
 
 class ValueHead:
-    """V(s), linear in the policy's hidden state at the last token of the prompt in s. Begins at 0 everywhere.
+    """V(s), linear in the policy's hidden state at the last prompt token in s. It is 0 everywhere at first.
 
-    The policy is not trained through it. Every process holds the same head.
+    No gradient flows into the policy. Every process has the same head.
 
     Args:
-        hidden_size: H of the policy.
-        learning_rate: Of Adam, constant.
-        accelerator: Of the training.
+        hidden_size: Hidden size H of the policy.
+        learning_rate: Constant learning rate of Adam.
+        accelerator: Accelerator of the training.
     """
 
     def __init__(self, hidden_size: int, learning_rate: float, accelerator: Accelerator) -> None:
@@ -47,15 +47,15 @@ class ValueHead:
             return np.asarray(self._linear(features).squeeze(1).tolist(), dtype=np.float64)
 
     def update(self, features: Tensor, targets: NDArray[np.float64]) -> float:
-        """Take one step down the mean squared error over all processes' states, and return it as it was before.
+        """Take one gradient step on the mean squared error over all processes' states; return the error before it.
 
         Args:
-            features: (N, H).
+            features: (N, H) hidden states.
             targets: (N,) returns.
         """
         wanted = torch.as_tensor(targets, dtype=features.dtype, device=features.device)
         count = self._sum(torch.tensor(float(len(targets)), device=features.device))
-        if not count:  # the environment failed everywhere
+        if not count:  # every episode failed
             return 0.0
         loss = (self._linear(features).squeeze(1) - wanted).square().sum() / count
         parameters = list(self._linear.parameters())
@@ -93,12 +93,12 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 class CriticValues:
-    """V from a `ValueHead` that reads the policy, and learns the returns of every batch in one step.
+    """V from a `ValueHead` on the policy, which learns every batch's returns in one step.
 
     Args:
         head: The critic.
-        prompt_ids_at: Returns the tokens of what would be asked where an episode was cut off, if anything.
-        hidden_states: Reads the policy.
+        prompt_ids_at: Function that returns the prompt tokens at the state where an episode was cut off, if any.
+        hidden_states: Function that returns the policy's hidden states.
     """
 
     def __init__(
@@ -113,21 +113,21 @@ class CriticValues:
         self._features: list[Tensor] = []
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Judge the steps by the critic as it is."""
+        """Return the critic's current values."""
         self._features = self.features(groups, steps)
         return [self.head.values(x) for x in self._features]
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
-        """Teach the critic the returns of the steps that were judged last."""
+        """Fit the critic to the returns of the steps that were evaluated last."""
         features = [x[:-1] for x in self._features] or [self.head.no_features()]
         loss = self.head.update(torch.cat(features), joined(returns))
         self._features = []
         return {"critic_loss": [loss]}
 
     def features(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> list[Tensor]:
-        """Return for every episode the (T + 1, H) hidden states of its prompts, the last state's included.
+        """Return for every episode the (T + 1, H) hidden states of its prompts, including the last state's.
 
-        What an episode that the task itself has ended would be asked next means nothing, and neither does its value.
+        If the task itself ended the episode, the last prompt and its value have no meaning.
         """
         prompt_ids = []
         for episode, samples in zip(chain.from_iterable(groups), steps, strict=True):
@@ -149,7 +149,7 @@ class CriticValues:
         return {"critic": self.head.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a critic, or begin afresh, with a warning, where none was saved."""
+        """Continue a saved critic. If none was saved, begin from scratch with a warning."""
         if "critic" in state:
             self.head.load_state_dict(state["critic"])
         else:
@@ -162,10 +162,10 @@ def last_hidden_states(
     """Return a model's last hidden state at the last token of each prompt.
 
     Args:
-        model: A causal language model of `transformers`.
-        prompt_ids: N prompts, at least one.
-        pad_id: Token to pad with.
-        batch_size: Prompts per forward pass.
+        model: Causal language model of `transformers`.
+        prompt_ids: Token ids of N prompts, at least one.
+        pad_id: Padding token.
+        batch_size: Number of prompts per forward pass.
 
     Returns:
         (N, H) in single precision, without gradient.

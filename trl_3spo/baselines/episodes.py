@@ -1,4 +1,4 @@
-"""GRPO and GiGPO as algorithms: whole episodes of several tasks, several of each, credited by comparison."""
+"""GRPO and GiGPO as algorithms: whole episodes of several tasks, several per task, credited by comparison."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from trl_3spo.baselines.credit import Steps, TaskEpisodes, gigpo, grpo, step_rew
 from trl_3spo.environments.base import Environment, Task
 
 MAX_REPLACING_ROUNDS = 4
-"""Rounds after which dynamic sampling is content: where tasks are solved, hardly any group has signal."""
+"""Largest number of rounds of dynamic sampling: on solved tasks hardly any group has signal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Played:
 
     Args:
         episodes: The episodes.
-        steps: For every episode a sample for each of its steps.
-        advantages: For every episode the (T,) advantages of its steps, not yet scaled by the batch.
+        steps: One sample per step, for every episode.
+        advantages: (T,) advantages of the steps, for every episode, not yet scaled by the batch.
     """
 
     episodes: list[Episode]
@@ -43,22 +43,22 @@ class Played:
 
 
 class EpisodeAlgorithm(ABC):
-    """Plays several episodes of each of some tasks, all at once, and trains on all their steps.
+    """Plays several episodes of each of some tasks at once, and trains on all their steps.
 
-    Subclasses say in `credit` what each step earned. Everything begins and ends within one generation batch, so the
-    state is the place in the order of tasks and the states reached.
+    Subclasses compute the advantages in `credit`. All episodes begin and end within one generation batch. The saved
+    state is therefore the position in the order of tasks and the states reached.
 
     Args:
-        env: Must end its episodes itself; it is put back with `restore` for every action.
-        tasks: To be trained on, at least one.
-        group_size: Episodes of each task, at least 2.
-        ranks: The processes of the training.
-        seed: Seed of the order of tasks.
-        max_idle_rounds: Batches without any signal after which `collect` returns nothing.
-        novelty_weight: ω ≥ 0 of the bonus for states that are new in the episode.
-        invalid_action_penalty: What an action that is not admissible costs, at least 0.
+        env: Environment that ends its episodes itself; every action is taken after a `restore`.
+        tasks: Tasks to train on, at least one.
+        group_size: Number of episodes per task, at least 2.
+        ranks: Processes of the training.
+        seed: Seed for the task order.
+        max_idle_rounds: Number of batches without any signal after which `collect` returns nothing.
+        novelty_weight: Weight ω ≥ 0 of the bonus for states that are new in the episode.
+        invalid_action_penalty: Penalty ≥ 0 for an action that is not admissible.
         dynamic_sampling: Whether groups without any advantage are replaced by groups of further tasks.
-        objective: What is to be maximised, `"success"` or `"reward"`.
+        objective: Quantity to maximize, `"success"` or `"reward"`.
     """
 
     def __init__(
@@ -89,22 +89,22 @@ class EpisodeAlgorithm(ABC):
 
     @abstractmethod
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Return the advantages of every episode's steps; the same calls of collectives on every rank.
+        """Return the advantages of every episode's steps, with the same collectives on every rank.
 
         Args:
-            groups: The episodes of each task.
-            steps: For every episode, tasks one after the other, a sample for each of its steps.
+            groups: Episodes of each task.
+            steps: One sample per step for every episode, task after task.
         """
 
     def scaled(self, advantages: Steps) -> Steps:
-        """Return the advantages of a batch, scaled by the batch where the method does so; a collective."""
+        """Return the advantages of a batch, scaled over the batch if the method does so; a collective."""
         return advantages
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
-        """Play episodes until any step has an advantage, the same rounds on every rank.
+        """Play episodes until any step has an advantage, for the same number of rounds on every rank.
 
         Args:
-            sampler: The policy.
+            sampler: Policy to sample from.
             capacity: Number of episodes, a multiple of the group size.
         """
         num_tasks = capacity // self._group_size
@@ -135,7 +135,7 @@ class EpisodeAlgorithm(ABC):
         return [Played(x, list(islice(samples, len(x))), list(islice(earned, len(x)))) for x in groups]
 
     def _show(self, ends: Sequence[Visit], steps: Sequence[Sequence[Sample]]) -> None:
-        """Show the episodes; what they earned is known only when the batch is full."""
+        """Show the episodes; their advantages are known only when the batch is full."""
         if self.on_round is None:
             return
         samples = [[sample] for episode in steps for sample in episode]
@@ -144,7 +144,7 @@ class EpisodeAlgorithm(ABC):
         self.on_round(Round(groups, samples, [], [Episode(end) for end in ends]))
 
     def _with_bonus(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]], advantages: Steps) -> Steps:
-        """Add what counts for a step alone, relative to its mean over the steps of all ranks."""
+        """Add each step's own bonus minus the mean bonus over the steps of all ranks."""
         bonuses = [self._bonus(*pair) for pair in zip(all_episodes(groups), steps, strict=True)]
         every = np.concatenate(self.ranks.gather(joined(bonuses)))
         if not every.any():
@@ -153,7 +153,7 @@ class EpisodeAlgorithm(ABC):
         return [x + bonus - mean for x, bonus in zip(advantages, bonuses, strict=True)]
 
     def _bonus(self, episode: Episode, samples: Sequence[Sample]) -> NDArray[np.float64]:
-        """Return for every step novelty, less penalties, and what reward functions gave its text."""
+        """Return the bonus of every step: novelty, minus penalties, plus the reward functions' score of its text."""
         novelty, penalty = self._novelty_weight, self._invalid_action_penalty
         steps = zip(episode.end.path()[1:], samples, strict=True)
         return np.array(
@@ -164,7 +164,7 @@ class EpisodeAlgorithm(ABC):
         )
 
     def _play(self, sampler: Sampler, num_tasks: int) -> tuple[list[Visit], list[list[Sample]]]:
-        """Play whole episodes; return where each ended, and a sample for every one of its steps."""
+        """Play whole episodes; return the last visit of each, and one sample per step."""
         roots = [first_visit(self._env, task) for task in self.order.take(num_tasks)]
         heads = [root for root in roots for _ in range(self._group_size)]
         steps: list[list[Sample]] = [[] for _ in heads]
@@ -181,7 +181,7 @@ class EpisodeAlgorithm(ABC):
     def _without_failed(
         self, ends: Sequence[Visit], steps: Sequence[list[Sample]]
     ) -> tuple[list[list[Episode]], list[list[Sample]]]:
-        """Return the episodes by task and the samples of each, void episodes and tasks with no others left out."""
+        """Return the episodes by task and their samples, without failed episodes and tasks that have only such."""
         size = self._group_size
         groups = [[Episode(x) for x in ends[i : i + size] if not x.has_failed] for i in range(0, len(ends), size)]
         kept = [samples for end, samples in zip(ends, steps, strict=True) if not end.has_failed]
@@ -199,16 +199,16 @@ class EpisodeAlgorithm(ABC):
         return rows
 
     def metrics(self) -> Metrics:
-        """Return what is logged: docs/metrics.md lists it."""
+        """Return the metrics in docs/metrics.md."""
         self.tally.total()
         return self.tally.metrics()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return states reached and place in the order of tasks."""
+        """Return the states reached and the position in the order of tasks."""
         return {"position": self.order.position} | self.tally.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
-        """Go on where a `state_dict` left off."""
+        """Continue from a `state_dict`."""
         self.order.resume(state["position"], saved_by=saved_by)
         if saved_by == self.ranks.rank:
             self.tally.load_state_dict(state)
@@ -219,7 +219,7 @@ class EpisodeGRPO(EpisodeAlgorithm):
 
     Args:
         is_scaled: Whether an advantage is divided by its group's standard deviation.
-        *args, **kwargs: As in `EpisodeAlgorithm`.
+        *args, **kwargs: Arguments of `EpisodeAlgorithm`.
     """
 
     def __init__(self, *args: Any, is_scaled: bool = True, **kwargs: Any) -> None:
@@ -227,7 +227,7 @@ class EpisodeGRPO(EpisodeAlgorithm):
         self._is_scaled = is_scaled
 
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Give every step of an episode the episode's advantage."""
+        """Return the episode's advantage for each of its steps."""
         return grpo(groups, is_scaled=self._is_scaled, objective=self.objective)
 
 
@@ -235,10 +235,10 @@ class GiGPO(EpisodeAlgorithm):
     """Group-in-Group Policy Optimization (arXiv 2505.10978).
 
     Args:
-        discount: γ in [0, 1], per step, of the returns that steps from equal states are compared by.
-        step_weight: ω ≥ 0 of A = A^E + ω · A^S.
+        discount: Discount factor γ in [0, 1] per step, for the returns compared among steps from equal states.
+        step_weight: ω ≥ 0 in A = A^E + ω · A^S.
         is_scaled: Whether both advantages are divided by their group's standard deviation.
-        *args, **kwargs: As in `EpisodeAlgorithm`.
+        *args, **kwargs: Arguments of `EpisodeAlgorithm`.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class GiGPO(EpisodeAlgorithm):
         self._settings: dict[str, Any] = {"discount": discount, "step_weight": step_weight, "is_scaled": is_scaled}
 
     def credit(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Add to the episode's advantage the step's among those from equal states."""
+        """Return the episode's advantage plus the step's advantage among steps from equal states."""
         return gigpo(groups, **self._settings, objective=self.objective)
 
 
@@ -258,5 +258,5 @@ def all_episodes(groups: TaskEpisodes) -> list[Episode]:
 
 
 def joined(arrays: Steps) -> NDArray[np.float64]:
-    """Return one array of all steps, empty where there are no episodes."""
+    """Return one array of all steps; empty without episodes."""
     return np.concatenate(arrays) if arrays else np.zeros(0)

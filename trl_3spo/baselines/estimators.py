@@ -10,10 +10,10 @@ from trl_3spo.algorithm.credit import group_relative
 
 
 def discounted_returns(rewards: Sequence[float] | NDArray[np.float64], discount: float) -> NDArray[np.float64]:
-    """Returns from every step of one episode on, G_t = r_t + γ · G_{t+1} (GiGPO's Eq. 5).
+    """Discounted returns from every step of one episode, G_t = r_t + γ · G_{t+1} (GiGPO's Eq. 5).
 
     Args:
-        rewards: (T,) rewards of its steps.
+        rewards: (T,) rewards of the steps.
         discount: γ in [0, 1], per step.
 
     Returns:
@@ -31,13 +31,13 @@ def gae(
 ) -> NDArray[np.float64]:
     """Generalized advantages over the steps of one episode (arXiv 1506.02438; in StepPO a step is a whole answer).
 
-    A_t = δ_t + γ · λ · A_{t+1} with δ_t = r_t + γ · V(s_{t+1}) − V(s_t). With γ = λ = 1 it is the return, the last
-    value included, minus V(s_t); with λ = 0 it is δ_t.
+    A_t = δ_t + γ · λ · A_{t+1} with δ_t = r_t + γ · V(s_{t+1}) − V(s_t). With γ = λ = 1 it is the return plus the
+    last value, minus V(s_t). With λ = 0 it is δ_t.
 
     Args:
         rewards: (T,) rewards of the steps.
-        values: (T + 1,) V of the states acted in and of the one the episode ended in: 0 where the task itself has
-            ended, its V where a limit on steps has cut the episode off.
+        values: (T + 1,) V of the states with an action and of the last state. The last value is 0 if the task itself
+            ended, and V of the last state if a step limit cut the episode off.
         discount: γ in [0, 1], per step.
         gae_lambda: λ in [0, 1].
 
@@ -45,7 +45,7 @@ def gae(
         (T,) advantages.
 
     Raises:
-        ValueError: There is not one value more than there are rewards.
+        ValueError: The number of values is not the number of rewards plus one.
     """
     if len(values) != len(rewards) + 1:
         raise ValueError(
@@ -64,12 +64,12 @@ def gae(
 def relative_to_equals(
     values: NDArray[np.float64], keys: Sequence[Hashable], *, is_scaled: bool = True
 ) -> NDArray[np.float64]:
-    """`group_relative` among the rows that share a key; a row that shares its key with none has advantage zero.
+    """`group_relative` among rows with the same key; a row with a unique key has advantage zero.
 
     Args:
         values: (N,) values of the rows.
         keys: N keys.
-        is_scaled: Whether to divide by the spread.
+        is_scaled: Whether to divide by the standard deviation.
 
     Returns:
         (N,) advantages.
@@ -88,16 +88,15 @@ def values_of_others(
 ) -> list[NDArray[np.float64]]:
     """V at every state of every episode of a group: the mean return of the other episodes from the same state on.
 
-    The episode's own return stays out of it, since with it a state that no other episode has seen would be worth just
-    that, and no action there would ever get any credit. Such a state is worth what the one before it was, and a first
-    state nobody else has seen 0.
+    The episode's own return is left out. Otherwise a state seen in only one episode would be worth exactly that return,
+    and its actions would get no credit. Such a state takes the value of the state before it, or 0 at the first state.
 
     Args:
-        states: For every episode its T + 1 states, the one it ended in included.
-        returns: For every episode its (T,) returns.
+        states: T + 1 states of every episode, including the last.
+        returns: (T,) returns of every episode.
 
     Returns:
-        For every episode (T + 1,) values.
+        (T + 1,) values of every episode.
     """
     visits: dict[Hashable, list[tuple[int, float]]] = defaultdict(list)
     for episode, (path, earned) in enumerate(zip(states, returns, strict=True)):

@@ -1,4 +1,4 @@
-"""StepPO as an algorithm: generalized advantages over the steps of whole episodes, a whole answer being one action."""
+"""StepPO as an algorithm: GAE over the steps of whole episodes, where one answer is one action."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -16,27 +16,27 @@ from trl_3spo.baselines.episodes import EpisodeAlgorithm, all_episodes
 
 
 class Values(Protocol):
-    """Where V(s) comes from."""
+    """Source of V(s)."""
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Return for every episode V of its T + 1 states, by what was known before it."""
+        """Return V of the T + 1 states of every episode, from knowledge before it."""
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
-        """Take in how the episodes that were judged last ended; a collective. Return what is to be logged of it."""
+        """Learn from the returns of the episodes evaluated last, and return metrics; a collective."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been learned, equal on all ranks."""
+        """Return the learned state, equal on all ranks."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a `state_dict` left off; without one, begin afresh."""
+        """Continue from a `state_dict`; without one, begin from scratch."""
 
 
 class GroupValues:
-    """V from the other episodes of the group that were in the same exact state.
+    """V from the group's other episodes that visited the same exact state.
 
     Args:
-        discount: γ in [0, 1], per step.
-        objective: Says what a step pays.
+        discount: Discount factor γ in [0, 1] per step.
+        objective: Objective that defines the reward of a step.
     """
 
     def __init__(self, discount: float, objective: Objective = SUCCESS) -> None:
@@ -44,7 +44,7 @@ class GroupValues:
         self._objective = objective
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Return the mean return that the others went on to earn."""
+        """Return the mean return of the other episodes."""
         return group_values(groups, discount=self._discount, objective=self._objective)
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
@@ -63,9 +63,9 @@ class HistoryValues:
     """V from 3SPO's history of completed episodes.
 
     Args:
-        history: The history, which is written here.
-        discount: γ in [0, 1], per step.
-        objective: Says what a step pays.
+        history: History of completed episodes; `learn` writes to it.
+        discount: Discount factor γ in [0, 1] per step.
+        objective: Objective that defines the reward of a step.
     """
 
     def __init__(self, history: StateHistory, discount: float, objective: Objective = SUCCESS) -> None:
@@ -74,7 +74,7 @@ class HistoryValues:
         self._objective = objective
 
     def of(self, groups: TaskEpisodes, steps: Sequence[Sequence[Sample]]) -> Steps:
-        """Return what states were worth in the episodes before these: none is judged by its own outcome."""
+        """Return the expected returns by earlier episodes, so no episode is evaluated by its own return."""
         return history_values(groups, self.history, self._objective)
 
     def learn(self, episodes: Sequence[Episode], returns: Steps, ranks: Ranks) -> Metrics:
@@ -87,7 +87,7 @@ class HistoryValues:
         return {"history": self.history.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a history, if one was saved."""
+        """Continue a history, if one was saved."""
         if "history" in state:
             self.history.load_state_dict(state["history"])
 
@@ -96,12 +96,12 @@ class StepPO(EpisodeAlgorithm):
     """Step-Aligned Policy Optimization (arXiv 2604.18401).
 
     Args:
-        values: Where V comes from.
-        discount: γ in [0, 1], per step.
+        values: Source of V.
+        discount: Discount factor γ in [0, 1] per step.
         gae_lambda: λ in [0, 1].
-        bootstraps_truncated: Whether an episode that a limit on steps has cut off goes on earning V of its last state.
-        is_scaled: Whether advantages are divided by the standard deviation of the batch, and not only centred.
-        *args, **kwargs: As in `EpisodeAlgorithm`.
+        bootstraps_truncated: Whether an episode cut off by a step limit earns V of its last state.
+        is_scaled: Whether advantages are divided by the batch standard deviation, after the mean is subtracted.
+        *args, **kwargs: Arguments of `EpisodeAlgorithm`.
     """
 
     def __init__(
@@ -142,10 +142,10 @@ class StepPO(EpisodeAlgorithm):
         return [whiten(x, among, is_scaled=self._is_scaled) for x in advantages]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the values have learned as well."""
+        """Return the algorithm's state, and what the values have learned."""
         return super().state_dict() | {"shared": self.values.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
-        """Go on where a `state_dict` left off."""
+        """Continue from a `state_dict`."""
         super().load_state_dict(state, saved_by=saved_by)
         self.values.load_state_dict(state["shared"])

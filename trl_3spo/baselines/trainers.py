@@ -19,7 +19,7 @@ class EpisodeGRPOTrainer(AgentTrainer[EpisodeGRPOConfig]):
     Trainer for Group Relative Policy Optimization (GRPO, arXiv 2402.03300) over whole episodes in an environment.
 
     The only change w.r.t. [`~trl_3spo.training.agent_trainer.AgentTrainer`] is the algorithm: `num_generations`
-    episodes of a task are compared by their success, and all steps of an episode have its advantage.
+    episodes per task are compared by their success. All steps of an episode have its advantage.
     """
 
     _config_class = EpisodeGRPOConfig
@@ -37,8 +37,8 @@ class GiGPOTrainer(AgentTrainer[GiGPOConfig]):
     """
     Trainer for Group-in-Group Policy Optimization (GiGPO, arXiv 2505.10978).
 
-    The only change w.r.t. [`EpisodeGRPOTrainer`] is a second advantage for each step: relative to the steps that the
-    episodes of the task took from the same state.
+    The only change w.r.t. [`EpisodeGRPOTrainer`] is a second advantage per step. It compares the step with the other
+    steps that the task's episodes took from the same state.
     """
 
     _config_class = GiGPOConfig
@@ -73,8 +73,8 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
     """
     Trainer for Step-Aligned Policy Optimization (StepPO, arXiv 2604.18401).
 
-    The only change w.r.t. [`EpisodeGRPOTrainer`] is the credit: a step's generalized advantage over steps, whitened
-    over all steps of the batch. `args.value_source` says where V comes from.
+    The only change w.r.t. [`EpisodeGRPOTrainer`] is the advantage: GAE over steps, whitened over the batch's steps.
+    `args.value_source` chooses the source of V.
     """
 
     _config_class = StepPOConfig
@@ -129,7 +129,7 @@ class StepPOTrainer(AgentTrainer[StepPOConfig]):
 
 
 def _episodes(trainer: AgentTrainer[Any]) -> dict[str, Any]:
-    """Return the arguments that all algorithms over whole episodes have."""
+    """Return the arguments that all algorithms over whole episodes take."""
     args = trainer.args
     return {
         "group_size": args.num_generations,

@@ -1,1 +1,1 @@
-"""Every prompt of a batch computed once, in generation, log-probabilities and gradients."""
+"""Shared prefixes computed once, in generation, log-probabilities and gradients."""

@@ -1,4 +1,4 @@
-"""Generation that computes every distinct prompt once, and of one that goes on from another only what is new."""
+"""Generation that computes every distinct prompt once, and only the new tokens of a continued prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from trl_3spo.prefix_sharing.log_probs import as_argument
 
 @dataclass(frozen=True)
 class Continued:
-    """U distinct prompts without their last tokens, as rows: `known` places, then `new` ones, each filled at its end.
+    """U distinct prompts without their last tokens, as rows of K known places and N new places, each left-padded.
 
     Args:
-        prompts: The prompts.
-        matches: What is known of each.
-        known: K, places for tokens whose keys and values are known.
-        new: N, places for the others.
+        prompts: Token ids of the prompts.
+        matches: Known beginning of each prompt.
+        known: Number K of places for tokens with known keys and values.
+        new: Number N of places for the other tokens.
     """
 
     prompts: list[list[int]]
@@ -31,7 +31,7 @@ class Continued:
 
     @classmethod
     def of(cls, prompts: list[list[int]], kept: KeptPrefixes | None) -> "Continued":
-        """Look up what is known of some prompts, their last tokens left out, which are computed with what follows."""
+        """Look up the known beginnings of prompts. Last tokens are left out: they are computed with the completion."""
         matches = [kept.match(prompt[:-1]) if kept else Match(0, []) for prompt in prompts]
         num_new = [len(prompt) - 1 - match.size for prompt, match in zip(prompts, matches, strict=True)]
         return cls(prompts, matches, max(match.size for match in matches), max(num_new))
@@ -46,7 +46,7 @@ class Continued:
         return ids, torch.cat([_left_padded(sizes[0], self.known, 0), _left_padded(sizes[1], self.new, 0)], 1)
 
     def cache(self) -> DynamicCache:
-        """Return the keys and values that are known, at the ends of their places."""
+        """Return the known keys and values, right-aligned in their places."""
         cache = DynamicCache()
         found = next((match.layers for match in self.matches if match.size), [])
         for number, kinds in enumerate(found):
@@ -71,13 +71,13 @@ def generate_shared(
     """Sample one completion for every prompt, computing equal prompts once.
 
     Args:
-        model: The unwrapped causal language model.
-        prompts: B prompts, each of at least one token and one of them of two.
-        generation_config: With `max_new_tokens`, `pad_token_id` and `eos_token_id` (a list).
-        kept: Beginnings of prompts that need not be computed again. What is sampled is kept there.
+        model: Unwrapped causal language model.
+        prompts: Token ids of B prompts, each of at least one token and one of at least two.
+        generation_config: Configuration with `max_new_tokens`, `pad_token_id` and `eos_token_id` (a list).
+        kept: Known beginnings of prompts. The sampled sequences are added.
 
     Returns:
-        B lists of token ids, each up to and including its end of sequence.
+        B lists of token ids, each up to and including its end-of-sequence token.
     """
     distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
     numbers = {prompt: number for number, prompt in enumerate(distinct)}
@@ -110,7 +110,7 @@ def generate_shared(
     completions = [_until_end(row, ends) for row in sequences[:, size:]]
     if kept is not None:
         for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            # The last token of a completion has never been an input.
+            # The last token of a completion was never an input, so it has no keys and values.
             places = torch.arange(size + len(completion) - 1, device=model.device)
             is_token = torch.cat([mask[owners[row]], mask.new_ones(len(completion))]) != 0
             kept.keep([*prompt, *completion[:-1]], layers_of(cache, row, places[is_token]))
@@ -118,12 +118,12 @@ def generate_shared(
 
 
 class PreallocatedLayer(DynamicLayer):
-    """A layer of a cache with room for what is to come, so that a new token does not copy all that went before.
+    """A layer of a cache with preallocated room, so that a new token does not copy all earlier ones.
 
     Args:
-        keys: (B, H, P − 1, D).
-        values: (B, H, P − 1, D).
-        room: Number of tokens to come.
+        keys: (B, H, P − 1, D) keys.
+        values: (B, H, P − 1, D) values.
+        room: Number of further tokens.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
@@ -134,7 +134,7 @@ class PreallocatedLayer(DynamicLayer):
         self.update(keys, values)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take in the keys and values of new tokens and return all."""
+        """Add the keys and values of new tokens and return all."""
         start = self.get_seq_length()
         end = start + key_states.size(2)
         self._all_keys[:, :, start:end] = key_states
@@ -144,7 +144,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def _left_padded(rows: Sequence[list[int]], size: int, fill: int) -> Tensor:
-    """Return rows as a (U, size) tensor, filled at their beginnings."""
+    """Return rows as a left-padded (U, size) tensor."""
     return torch.tensor([[fill] * (size - len(row)) + row for row in rows], dtype=torch.long)
 
 

@@ -1,4 +1,4 @@
-"""Keys and values of conversations that may go on, kept from one generation to the next while the weights stay."""
+"""Keys and values of conversations, kept between generations while the weights stay the same."""
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
@@ -12,22 +12,22 @@ from trl_3spo.prefix_sharing.trie import num_shared
 
 Ids = tuple[int, ...]
 Layers = list[tuple[Tensor, Tensor]]
-"""For every layer the keys and the values of one sequence, each (H, T, D)."""
+"""(H, T, D) keys and values of one sequence, per layer."""
 
 
 MIN_KNOWN = 0.5
-"""Share of prompts' tokens that has to be known for keeping to be worth its copies."""
+"""Smallest share of prompt tokens found in the cache at which keeping is worth its copies."""
 
 PROBATION = 20_000
-"""Tokens of prompts until which that is not looked at."""
+"""Number of prompt tokens before that share is checked."""
 
 
 class Match(NamedTuple):
-    """What is known of the beginning of a prompt.
+    """Known beginning of a prompt.
 
     Args:
-        size: How many of its tokens.
-        layers: Keys and values of a sequence that begins with them.
+        size: Number of known tokens.
+        layers: Keys and values of a sequence that begins with these tokens.
     """
 
     size: int
@@ -35,10 +35,10 @@ class Match(NamedTuple):
 
 
 class KeptPrefixes:
-    """Sequences with their keys and values. A sequence stands for all its prefixes, so branches share what they can.
+    """Sequences with their keys and values. A sequence also serves all its prefixes, so branches share them.
 
     Args:
-        max_bytes: Most that keys and values may take; the least recently used sequences are dropped for it.
+        max_bytes: Largest size of keys and values in bytes. Above it, the least recently used sequences are dropped.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -49,35 +49,35 @@ class KeptPrefixes:
         self._weights: object = None
 
     def __len__(self) -> int:
-        """Return how many sequences are kept."""
+        """Return the number of kept sequences."""
         return len(self._sorted)
 
     def drop_if_changed(self, weights: object) -> None:
         """Drop everything that was computed with other weights.
 
         Args:
-            weights: Tells these from all others, see `mark_of`.
+            weights: Mark of the current weights, see `mark_of`.
         """
         if weights != self._weights:
             self.clear()
             self._weights = weights
 
     def clear(self) -> None:
-        """Drop everything, and begin to count anew."""
+        """Drop everything, and reset the counts."""
         self._layers.clear()
         self._sorted.clear()
         self.num_bytes = self.num_asked = self.num_known = 0
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether at least half of what was asked for was known, or hardly anything has been asked for yet."""
+        """Whether at least half of the prompt tokens was known, or few prompts have been looked up yet."""
         return self.num_asked < PROBATION or self.num_known >= MIN_KNOWN * self.num_asked
 
     def match(self, ids: Sequence[int]) -> Match:
-        """Return the longest beginning of a prompt that is known, which may be nothing."""
+        """Return the longest known beginning of a prompt, perhaps empty."""
         prompt = tuple(ids)
         place = bisect_left(self._sorted, prompt)
-        # In sorted order no sequence shares more with a prompt than one of its two neighbours.
+        # In sorted order, one of a prompt's two neighbors shares the longest beginning with it.
         neighbours = [(num_shared(prompt, known), known) for known in self._sorted[max(place - 1, 0) : place + 1]]
         size, known = max(neighbours, default=(0, ()))
         self.num_asked += len(prompt)
@@ -88,11 +88,11 @@ class KeptPrefixes:
         return Match(size, self._layers[known])
 
     def keep(self, ids: Sequence[int], layers: Layers) -> None:
-        """Keep a sequence, in place of those that it goes on from; one that is known already is left as it is.
+        """Keep a sequence instead of its prefixes; a known sequence is unchanged.
 
         Args:
             ids: T token ids.
-            layers: Their keys and values.
+            layers: Keys and values of the tokens.
         """
         new = tuple(ids)
         place = bisect_left(self._sorted, new)
@@ -113,14 +113,14 @@ class KeptPrefixes:
 
 
 def mark_of(model: torch.nn.Module, num_updates: int) -> object:
-    """Return what changes with a model's weights.
+    """Return a mark that changes with a model's weights.
 
-    These are the updates, torch's counts of changes in place, which fused optimizers leave as they are, and a number of
-    each tensor that is trained.
+    It is made of the number of updates, torch's counts of in-place changes, and one number of each trained tensor.
+    Fused optimizers do not change torch's counts.
 
     Args:
         model: The model.
-        num_updates: Optimizer steps so far.
+        num_updates: Number of optimizer steps so far.
     """
     parameters = list(model.parameters())
     some = [x.detach().flatten()[:1].float() for x in parameters if x.requires_grad and x.numel()]
@@ -129,7 +129,7 @@ def mark_of(model: torch.nn.Module, num_updates: int) -> object:
 
 
 def size_of(layers: Layers) -> int:
-    """Return the bytes of keys and values."""
+    """Return the size of keys and values in bytes."""
     return sum(tensor.nbytes for pair in layers for tensor in pair)
 
 
@@ -137,8 +137,8 @@ def layers_of(cache: Any, row: int, places: Tensor) -> Layers:
     """Return a copy of the keys and values of one row of a cache, at some of its positions.
 
     Args:
-        cache: Has `layers` with `keys` and `values`, each (B, H, S, D).
-        row: The row.
+        cache: Cache with `layers`, each with (B, H, S, D) `keys` and `values`.
+        row: Number of the row.
         places: (T,) positions.
     """
     return [(layer.keys[row][:, places], layer.values[row][:, places]) for layer in cache.layers]

@@ -1,12 +1,12 @@
-"""Log-probabilities that compute what rows have in common once, with equal gradients.
+"""Log-probabilities that compute shared prefixes once, with equal gradients.
 
-Two routes lead to what GRPOTrainer computes row by row:
+Two methods give the same result as GRPOTrainer's computation row by row:
 
-- cache: one prompt with n completions. The prompts but for their last tokens go through the model and leave keys and
-  values, which are expanded to one row for every completion; each completion's tail, that last token and all of the
-  completion but its end, goes on from them. Two forward passes. Activation checkpointing drops the cache.
-- tree: all rows are a trie of tokens, one row for the model. Positions are depths, every position sees its ancestors
-  alone, and a position that several tokens follow predicts each of them. One forward pass, no padding, no cache.
+- cache: one prompt with n completions. The prompts without their last tokens go through the model first. Their keys and
+  values are expanded to one row per completion. A row's tail continues from them: the last prompt token, then the
+  completion without its last token. Two forward passes. Activation checkpointing makes the cache impossible.
+- tree: all rows form a trie of tokens, one row for the model. A position's id is its depth, it attends only to its
+  ancestors, and it predicts every token that follows it. One forward pass, no padding, no cache.
 """
 
 import inspect
@@ -25,10 +25,10 @@ from trl_3spo.prefix_sharing.tree_attention import layout_of, require_used, use_
 from trl_3spo.prefix_sharing.trie import Block, Positions, Trie, blocks_of, trie_of
 
 MIN_BLOCK, MAX_BLOCK = 64, 256
-"""Positions of a block of attention. Larger ones compute more pairs in vain, smaller ones are more calls."""
+"""Numbers of positions in a block of attention. Larger blocks waste pairs, smaller ones need more calls."""
 
 IGNORED = -100
-"""The label of positions that TRL's fused head leaves out."""
+"""Label of positions that TRL's fused head ignores."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class SharedPrompts:
     """Which of B rows have the same prompt.
 
     Args:
-        first_rows: The first row of each of the U distinct prompts.
-        owners: Which of the U prompts each of the B rows has.
+        first_rows: First row of each of the U distinct prompts.
+        owners: Index among the U prompts, for each of the B rows.
     """
 
     first_rows: list[int]
@@ -69,13 +69,13 @@ def shared_prompts_of(prompt_ids: Tensor, prompt_mask: Tensor) -> SharedPrompts:
 
 @dataclass(frozen=True, eq=False)
 class PackedRows:
-    """Rows as a trie, with the tokens that have to be predicted.
+    """Rows as a trie, with the tokens to predict.
 
     Args:
-        trie: Of the rows without their last tokens, which nothing follows.
-        parents: (L,) positions after which a token is predicted, one for every distinct token that follows there.
-        labels: (L,) these tokens.
-        edges: For every completion token of every row, row after row, which of the L it is.
+        trie: Trie of the rows without their last tokens, which predict nothing.
+        parents: (L,) positions that predict a token, one entry per distinct next token.
+        labels: (L,) predicted tokens.
+        edges: Index among the L, for every completion token, row after row.
     """
 
     trie: Trie
@@ -85,12 +85,12 @@ class PackedRows:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The blocks that attention over the trie is computed in."""
+        """Blocks of the attention over the trie."""
         return blocks_of(self.trie, MAX_BLOCK, MIN_BLOCK)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Distinct prefixes, pairs of positions that attention computes, blocks that it computes them in."""
+        """Numbers of distinct prefixes, of pairs of positions in attention, and of attention blocks."""
         return len(self.trie), sum(block.num_pairs for block in self.blocks), len(self.blocks)
 
 
@@ -109,7 +109,7 @@ def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int)
 
 
 def sorted_by_prefix(prompt_ids: Tensor, prompt_mask: Tensor) -> list[int]:
-    """Return the numbers of padded rows in an order in which those that begin alike are neighbours."""
+    """Return the numbers of padded rows in an order in which rows with the same beginning are neighbors."""
     prompts = [ids[known].tolist() for ids, known in zip(prompt_ids.cpu(), prompt_mask.cpu() != 0, strict=True)]
     return sorted(range(len(prompts)), key=lambda row: prompts[row])
 
@@ -117,17 +117,17 @@ def sorted_by_prefix(prompt_ids: Tensor, prompt_mask: Tensor) -> list[int]:
 def outputs_by_cache(
     model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, prompts: SharedPrompts
 ) -> tuple[Tensor, Tensor | None]:
-    """Return log-probabilities and entropies of completion tokens, as TRL's fused head gives them.
+    """Return log-probabilities and entropies of completion tokens, computed by TRL's fused head.
 
     Args:
-        model: Patched by TRL's `add_fused_lm_head`.
-        input_ids: (B, P + C), prompts left-padded, completions right-padded, P ≥ 2.
-        attention_mask: (B, P + C), 0 at padding.
-        completion_size: C.
-        prompts: Which of the B rows share one.
+        model: Model patched by TRL's `add_fused_lm_head`.
+        input_ids: (B, P + C) token ids, prompts left-padded, completions right-padded, P ≥ 2.
+        attention_mask: (B, P + C) mask, 0 at padding.
+        completion_size: Number C of completion tokens.
+        prompts: Shared prompts of the B rows.
 
     Returns:
-        Two (B, C) tensors, 0 at padding; the second is None where the head gives no entropies.
+        Two (B, C) tensors, 0 at padding; the second is None if the head gives no entropies.
     """
     prompt_size = input_ids.size(1) - completion_size
     prompt_ids, prompt_mask = input_ids[:, :prompt_size], attention_mask[:, :prompt_size]
@@ -150,14 +150,14 @@ def outputs_by_tree(
     """Return the same as `outputs_by_cache` from one forward pass over one row of S tokens, the trie of all rows.
 
     Args:
-        model: As there, its attention being SDPA and its positions rotary.
-        input_ids: (B, P + C), prompts left-padded, completions right-padded.
-        attention_mask: (B, P + C), 0 at padding.
-        completion_size: C.
-        packed: The rows as a trie, if that is known already.
+        model: Patched model with SDPA attention and rotary positions.
+        input_ids: (B, P + C) token ids, prompts left-padded, completions right-padded.
+        attention_mask: (B, P + C) mask, 0 at padding.
+        completion_size: Number C of completion tokens.
+        packed: Rows as a trie, if known already.
 
     Raises:
-        RuntimeError: The model does not hand on what its attention is told, so that its output would be wrong.
+        RuntimeError: The model does not pass on the arguments of its attention, so its output would be wrong.
     """
     packed = packed or packed_rows(input_ids, attention_mask, completion_size)
     device = input_ids.device
@@ -170,7 +170,7 @@ def outputs_by_tree(
         outputs.last_hidden_state = outputs.last_hidden_state[:, parents]
         return outputs
 
-    # The head gets a position for every distinct token that is predicted: a prefix may be followed by several.
+    # The head gets one position per distinct predicted token: several tokens may follow a prefix.
     with base.get_decoder().register_forward_hook(keep_parents):
         outputs = model(
             input_ids=torch.tensor(packed.trie.tokens, device=device)[None],
@@ -192,7 +192,7 @@ def outputs_by_tree(
 
 
 def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> tuple[Tensor, Tensor]:
-    """Return (B, C) tokens before each completion token, and those completion tokens as labels."""
+    """Return the (B, C) tokens before each completion token, and the completion tokens as labels."""
     labels = input_ids.masked_fill(attention_mask == 0, IGNORED)
     return input_ids[:, -completion_size - 1 : -1], labels[:, -completion_size:]
 
@@ -201,9 +201,9 @@ def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor) -> DynamicCache
     """Return the keys and values of U prefixes.
 
     Args:
-        model: The causal language model, possibly wrapped.
+        model: Causal language model, possibly wrapped.
         prefix_ids: (U, P − 1) distinct prompts without their last token, left-padded, P ≥ 2.
-        prefix_mask: (U, P − 1).
+        prefix_mask: (U, P − 1) mask, 0 at padding.
     """
     cache = DynamicCache()
     model(
@@ -217,11 +217,11 @@ def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor) -> DynamicCache
 
 
 def as_argument(cache: DynamicCache, model: Any) -> dict[str, DynamicCache]:
-    """Return a cache under the name by which a model takes it: transformers 5.24 renamed `past_key_values` to `cache`.
+    """Return a cache under the model's argument name: transformers 5.24 renamed `past_key_values` to `cache`.
 
     Args:
-        cache: To pass on.
-        model: The causal language model, possibly wrapped.
+        cache: Cache to pass on.
+        model: Causal language model, possibly wrapped.
     """
     parameters = inspect.signature(extract_model_from_parallel(model).get_decoder().forward).parameters
     return {"cache" if "cache" in parameters else "past_key_values": cache}

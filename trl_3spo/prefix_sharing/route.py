@@ -1,4 +1,4 @@
-"""Which ways of sharing prefixes a model allows, and which of them pays for a batch."""
+"""Choice of the method of prefix sharing: which ones a model allows, and which is cheapest for a batch."""
 
 import math
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from trl_3spo.model_shape import LayerShape
 from trl_3spo.prefix_sharing.tree_attention import TREE_ATTENTION
 
 RouteKind = Literal["plain", "cache", "tree"]
-"""A way to compute log-probabilities."""
+"""Method to compute log-probabilities."""
 
 MIN_SAVING = 0.05
-"""Share of the plain cost that a route must save to be chosen, costs being estimates."""
+"""Share of the plain cost that a method must save to be chosen; costs are estimates."""
 
 EXPANSION = 4
-"""Inner over outer width of a layer whose configuration names no inner one, as GPT-2's does not."""
+"""Ratio of inner to outer width of a layer, if the configuration has no inner width (GPT-2)."""
 
 
 class DeviceCosts(NamedTuple):
-    """What computing costs on a device besides multiplications.
+    """Costs of a device besides multiplications.
 
     Args:
-        pass_tokens: One pass through a layer reads weights and adds to their gradients: as much as so many tokens.
-        pass_cost: It has to be launched: as much as so many multiplications.
-        block_cost: The same of a block of attention over a trie.
-        masked_attention: One multiplication in attention with a mask, in those elsewhere.
-        scores_prompts: Whether TRL's head computes positions that have no label, as it does without Triton.
+        pass_tokens: Cost of reading a layer's weights and adding to their gradients in one pass, in tokens.
+        pass_cost: Cost of launching a pass, in multiplications.
+        block_cost: Cost of launching a block of attention over a trie, in multiplications.
+        masked_attention: Cost of one multiplication in masked attention, in multiplications elsewhere.
+        scores_prompts: Whether TRL's head also computes positions without a label, as it does without Triton.
     """
 
     pass_tokens: int
@@ -37,10 +37,10 @@ class DeviceCosts(NamedTuple):
 
 
 CPU = DeviceCosts(pass_tokens=40, pass_cost=4e6, block_cost=2e6, masked_attention=1.0, scores_prompts=True)
-"""From benchmarks/prefix_routes.py."""
+"""Costs measured by benchmarks/prefix_routes.py."""
 
 ACCELERATOR = DeviceCosts(pass_tokens=300, pass_cost=2e10, block_cost=5e9, masked_attention=3.0, scores_prompts=False)
-"""Not measured: from ratios of arithmetic to bandwidth, launch times, and kernels that take no mask."""
+"""Costs that are not measured: guessed from arithmetic and bandwidth, launch times, and kernels without masks."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class TreeSizes:
     """Sizes of a batch as a trie.
 
     Args:
-        num_tokens: Distinct prefixes.
-        num_pairs: Pairs of positions that attention computes.
-        num_blocks: Blocks that it computes them in.
+        num_tokens: Number of distinct prefixes.
+        num_pairs: Number of pairs of positions in attention.
+        num_blocks: Number of attention blocks.
     """
 
     num_tokens: int
@@ -63,10 +63,10 @@ class BatchSizes:
     """Sizes of a batch.
 
     Args:
-        completions_per_prompt: Completions of each distinct prompt.
-        prompt_size: P, prompt tokens of its padded rows.
-        completion_size: C, completion tokens of its padded rows.
-        tree: The same batch as a trie, where that is a way to compute it.
+        completions_per_prompt: Number of completions of each distinct prompt.
+        prompt_size: Number P of prompt tokens in a padded row.
+        completion_size: Number C of completion tokens in a padded row.
+        tree: Sizes of the batch as a trie, if the tree is possible.
     """
 
     completions_per_prompt: Sequence[int]
@@ -81,25 +81,25 @@ class BatchSizes:
 
 
 def is_checkpointing(model: Any) -> bool:
-    """Return whether the model recomputes activations in its backward pass, as it is now."""
+    """Return whether the model currently recomputes activations in its backward pass."""
     return model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def why_no_cache(model: Any, *, is_checkpointing: bool) -> str | None:
-    """Say why the keys and values of a prompt cannot be expanded to its completions; None where they can.
+    """Return why a prompt's keys and values cannot be expanded to its completions; None if they can.
 
     Args:
-        model: The unwrapped causal language model.
-        is_checkpointing: Whether activations are recomputed when it is used.
+        model: Unwrapped causal language model.
+        is_checkpointing: Whether activations will be recomputed.
     """
     return "activation checkpointing drops the cache" if is_checkpointing else _why_no_prefix(model)
 
 
 def why_no_tree(model: Any) -> str | None:
-    """Say why rows that begin alike cannot be computed as one trie; None where they can.
+    """Return why rows with a common beginning cannot be computed as one trie; None if they can.
 
     Args:
-        model: The unwrapped causal language model.
+        model: Unwrapped causal language model.
     """
     reason, config = _why_no_prefix(model), model.config
     if reason is None and config._attn_implementation not in ("sdpa", TREE_ATTENTION):
@@ -130,17 +130,17 @@ def _why_no_prefix(model: Any) -> str | None:
 def best_route(
     allowed: Sequence[RouteKind], sizes: BatchSizes, config: Any, device_type: str, min_saving: float = MIN_SAVING
 ) -> RouteKind:
-    """Return the cheapest way to compute a batch.
+    """Return the cheapest method to compute a batch.
 
-    The estimate counts multiplications of a forward pass, to which the backward pass is proportional. Attention with a
-    mask is computed in full, causal attention without one in half. docs/performance.md compares it with measurements.
+    The estimate counts multiplications of a forward pass; the backward pass is proportional. Attention with a mask is
+    computed in full, causal attention without a mask by half. docs/performance.md compares it with measurements.
 
     Args:
-        allowed: Ways besides the plain one.
-        sizes: Of the batch.
-        config: The model's.
-        device_type: `"cpu"`, `"cuda"`, ...
-        min_saving: Share of the plain way's cost below which that one is taken.
+        allowed: Methods besides the plain one.
+        sizes: Sizes of the batch.
+        config: Configuration of the model.
+        device_type: Device type, such as `"cpu"` or `"cuda"`.
+        min_saving: Smallest saving, as a share of the plain cost, for which a method is chosen.
     """
     is_possible = {"cache": sizes.has_repeated_prompts, "tree": sizes.tree is not None}
     device = CPU if device_type == "cpu" else ACCELERATOR
@@ -150,13 +150,13 @@ def best_route(
 
 
 def cost(kind: RouteKind, sizes: BatchSizes, config: Any, device: DeviceCosts) -> float:
-    """Estimate the multiplications of one layer's forward pass and its share of the head's, and what costs as much.
+    """Estimate the cost of one layer's forward pass and its share of the head, in multiplications.
 
     Args:
-        kind: The way to compute the batch.
-        sizes: Of the batch.
-        config: The model's.
-        device: What is to compute it.
+        kind: Method to compute the batch.
+        sizes: Sizes of the batch.
+        config: Configuration of the model.
+        device: Costs of the device.
     """
     num_prompts, num_completions = len(sizes.completions_per_prompt), sum(sizes.completions_per_prompt)
     prompt, completion = sizes.prompt_size, sizes.completion_size

@@ -42,12 +42,12 @@ Batch = dict[str, Any]
 
 class PrefixSharingTrainer(GRPOTrainer):
     """
-    A [`~trl.GRPOTrainer`] that computes every distinct prefix of a batch once, and in generation every prompt.
+    A [`~trl.GRPOTrainer`] that computes every distinct prefix of a batch once.
 
-    It does so in the policy's, the old and the reference model's log-probabilities, and in gradients.
-    `args.prefix_sharing` says how, see [`PrefixSharingConfig`]. Overridden hooks: `_generate_single_turn`,
-    `_get_per_token_logps_and_entropies`, and `_prepare_inputs`, which keeps rows that begin alike together where
-    gradients are accumulated.
+    This covers log-probabilities of the policy, the old policy and the reference model, gradients, and generation.
+    `args.prefix_sharing` chooses the method, see [`PrefixSharingConfig`]. Overridden hooks: `_generate_single_turn`,
+    `_get_per_token_logps_and_entropies`, and `_prepare_inputs`. With gradient accumulation, the last one keeps rows
+    with the same beginning together.
     """
 
     # GRPOTrainer's attributes; its package is untyped.
@@ -68,7 +68,7 @@ class PrefixSharingTrainer(GRPOTrainer):
             )
 
     def _obstacles(self, model: Any, *, is_checkpointing: bool) -> dict[RouteKind, str | None]:
-        """Return for each way of sharing that is wanted what stands in its way."""
+        """Return for each wanted method the reason why it is impossible, or None."""
         if self.args.prefix_sharing == "off":
             return {}
         unwrapped = self.accelerator.unwrap_model(model)
@@ -110,14 +110,14 @@ class PrefixSharingTrainer(GRPOTrainer):
         return plain
 
     def _kept_prefixes_for(self, model: Any) -> KeptPrefixes | None:
-        """Return what is known of earlier prompts by the present weights, if it has been of use so far."""
+        """Return the kept prefixes for the current weights, if they have been of use so far."""
         if self.kept_prefixes is None:
             return None
         self.kept_prefixes.drop_if_changed(mark_of(model, self.state.global_step))
         return self.kept_prefixes if self.kept_prefixes.is_worth_it else None
 
     def forget_prefixes(self) -> None:
-        """Drop what is known of earlier prompts. What follows is then computed the same, whatever went before it."""
+        """Drop the kept prefixes. Later results then do not depend on what was generated before."""
         if self.kept_prefixes is not None:
             self.kept_prefixes.clear()
 
@@ -125,12 +125,12 @@ class PrefixSharingTrainer(GRPOTrainer):
         prompt_size = max(map(len, prompt_ids))
         if self.kept_prefixes is not None and self.kept_prefixes.is_worth_it:
             return prompt_size > 1
-        # Sharing leaves the prompt's last token to every completion: the work of a completion of one token.
+        # With sharing, each completion still computes the prompt's last token: as much as a completion of one token.
         sizes = BatchSizes(list(Counter(map(tuple, prompt_ids)).values()), prompt_size, 1)
         return self._route(["cache"], sizes) == "cache"
 
     def _can_share_generation(self) -> bool:
-        # Engines have caches for prompts of their own; parameters in shards are gathered equally often everywhere.
+        # Engines have their own prompt caches; sharded parameters must be gathered equally often on all ranks.
         is_engine = self.use_vllm or self.use_transformers_continuous_batching
         if self.args.prefix_sharing == "off" or is_engine or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return False
@@ -198,9 +198,9 @@ def _concatenated(outputs: list[Outputs]) -> Outputs:
 
 
 def _regrouped(batches: list[Batch]) -> list[Batch]:
-    """Exchange rows among the batches of one optimizer step, so that those that begin alike come together.
+    """Exchange rows among the batches of one optimizer step, so that rows with the same beginning come together.
 
-    GRPOTrainer shuffles them. Batches with anything but tensors of rows, numbers and None stay as they are.
+    GRPOTrainer shuffles them. Batches with entries other than tensors of rows, numbers and None are unchanged.
     """
     first = batches[0]
     is_text = all(value is None or isinstance(value, Tensor) for value in first.values())

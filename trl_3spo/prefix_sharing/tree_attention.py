@@ -1,7 +1,7 @@
-"""Attention in which every position of a trie sees its ancestors alone, computed block by block by SDPA.
+"""Attention in which every position of a trie attends only to its ancestors, computed in blocks by SDPA.
 
-Registered with transformers under `TREE_ATTENTION`. Without a layout it is transformers' own SDPA, masks included, so
-that a model can keep it for everything it does.
+It is registered with transformers under `TREE_ATTENTION`. Without a layout it equals transformers' SDPA, including
+masks, so a model can keep it all the time.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ TREE_ATTENTION = "sdpa_tree"
 
 @dataclass(eq=False)
 class TreeLayout:
-    """How the positions of a trie are cut into blocks of queries and pieces of keys.
+    """Blocks of queries and pieces of keys for the positions of a trie.
 
     Args:
         ends: (S,) ends of the subtrees, on the model's device.
-        blocks: The blocks, in order; together they are all positions.
-        piece_sizes: Sizes of the pieces that keys are split into, so that every block's are some of them.
-        pieces: For every block the numbers of the pieces that it attends to.
-        num_calls: How often attention has been computed by it.
+        blocks: Blocks in order; together they cover all positions.
+        piece_sizes: Sizes of the pieces of keys; the keys of each block are whole pieces.
+        pieces: Numbers of the pieces that each block attends to.
+        num_calls: Number of attention calls with this layout.
     """
 
     ends: Tensor
@@ -52,15 +52,15 @@ class TreeLayout:
 
 
 def layout_of(trie: Trie, blocks: list[Block], device: torch.device) -> TreeLayout:
-    """Return how attention over a trie is computed.
+    """Return the layout of attention over a trie.
 
     Args:
-        trie: With at least one token.
-        blocks: The blocks that it is cut into.
-        device: The model's.
+        trie: Trie with at least one token.
+        blocks: Blocks of the trie.
+        device: Device of the model.
     """
     spans = [[*block.ancestors, block.queries] for block in blocks]
-    # Keys are split once, at every border of any span: splitting by slices would have a gradient of all keys for each.
+    # Keys are split once, at the borders of all spans. Slices would each need a gradient of the size of all keys.
     borders = sorted({border for of_block in spans for span in of_block for border in span})
     numbers = {border: number for number, border in enumerate(borders)}
     sizes = [after - before for before, after in pairwise(borders)]
@@ -84,16 +84,16 @@ def tree_attention(
     """Compute attention over one row, a trie; see `sdpa_attention_forward`.
 
     Args:
-        module: The layer's attention.
-        query: (1, H, S, D).
-        key: (1, H', S, D).
-        value: (1, H', S, D).
-        attention_mask: Not looked at where there is a layout.
+        module: Attention module of the layer.
+        query: (1, H, S, D) queries.
+        key: (1, H', S, D) keys.
+        value: (1, H', S, D) values.
+        attention_mask: Mask; ignored with a layout.
         tree: Layout of the row; `None` is plain SDPA.
-        **kwargs: Of `sdpa_attention_forward`.
+        **kwargs: Arguments of `sdpa_attention_forward`.
 
     Returns:
-        (1, S, H, D), and no weights.
+        (1, S, H, D) outputs, and no weights.
     """
     if tree is None:
         plain: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -112,13 +112,13 @@ AttentionMaskInterface.register(TREE_ATTENTION, sdpa_mask)
 
 
 def use_tree_attention(model: Any) -> None:
-    """Exchange a model's SDPA for `tree_attention`, which is the same without a layout."""
+    """Replace a model's SDPA by `tree_attention`, which is the same without a layout."""
     if model.config._attn_implementation != TREE_ATTENTION:
         model.set_attn_implementation(TREE_ATTENTION)
 
 
 def require_used(tree: TreeLayout, num_layers: int) -> None:
-    """Raise a RuntimeError unless every layer has computed its attention by a layout."""
+    """Raise a RuntimeError unless every layer has computed its attention with a layout."""
     if tree.num_calls != num_layers:
         raise RuntimeError(
             f"{tree.num_calls} of {num_layers} layers computed attention over the trie of the batch. The model does "

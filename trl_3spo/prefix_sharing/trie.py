@@ -13,13 +13,13 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """S distinct prefixes, each at the position of its last token; a prefix comes before all that begin with it.
+    """S distinct prefixes, each at the position of its last token. A prefix comes before its continuations.
 
     Args:
         tokens: (S,) token ids.
-        depths: (S,) how many tokens come before each on its path.
-        ends: (S,) ends of the subtrees: position i is seen from i to ends[i] − 1 and from nowhere else.
-        paths: For every row the (T,) positions of its tokens.
+        depths: (S,) numbers of tokens before each on its path.
+        ends: (S,) ends of the subtrees: only positions i to ends[i] − 1 attend to position i.
+        paths: (T,) positions of the tokens, for every row.
     """
 
     tokens: Positions
@@ -33,15 +33,15 @@ class Trie:
 
     @cached_property
     def num_row_tokens(self) -> int:
-        """How many tokens the rows have, those that several rows share counted for each."""
+        """Number of tokens in all rows; shared tokens count once per row."""
         return sum(map(len, self.paths))
 
 
 def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
-    """Return the trie of some rows. In sorted order a row shares most with the one before it.
+    """Return the trie of some rows. In sorted order a row shares most with the row before it.
 
     Args:
-        rows: Lists of token ids, of any sizes.
+        rows: Lists of token ids, of any lengths.
     """
     paths: list[Positions] = [np.zeros(0, np.int64)] * len(rows)
     tokens: list[Positions] = []
@@ -63,7 +63,7 @@ def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
 
 
 def num_shared(one: Sequence[int] | Positions, other: Sequence[int] | Positions) -> int:
-    """Return how many tokens two rows begin with in common."""
+    """Return the length of the common beginning of two rows, in tokens."""
     size = min(len(one), len(other))
     differing = np.flatnonzero(np.asarray(one[:size]) != np.asarray(other[:size]))
     return int(differing[0]) if len(differing) else size
@@ -77,17 +77,17 @@ class Span(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """Number of positions."""
         return self.stop - self.start
 
 
 class Block(NamedTuple):
-    """Successive positions with what any of them sees before them.
+    """Successive positions, with the positions before them that they attend to.
 
     Args:
-        queries: The positions.
-        ancestors: Those before the block that its first position sees, in order. The others see no more: what lies
-            before the block and is seen from within it has a subtree that reaches into it, beginning at its first.
+        queries: Positions of the block.
+        ancestors: Positions before the block that its first position attends to, in order. The block's other positions
+            attend to no further ones before it: the subtree of such a position would include the first one too.
     """
 
     queries: Span
@@ -95,20 +95,20 @@ class Block(NamedTuple):
 
     @property
     def num_pairs(self) -> int:
-        """How many pairs of positions attention computes, those that do not see each other among them."""
+        """Number of pairs of positions in the attention, including masked pairs."""
         return self.queries.size * (self.queries.size + sum(span.size for span in self.ancestors))
 
 
 def blocks_of(trie: Trie, max_size: int, min_size: int = 1) -> list[Block]:
-    """Cut a trie into blocks, so that attention computes little more than the pairs that see each other.
+    """Cut a trie into blocks, so that attention computes few masked pairs.
 
-    A block ends where the subtree of its first position ends, since what follows sees less of it; small subtrees are
-    put together.
+    A block ends where the subtree of its first position ends, because later positions attend to less of it. Small
+    subtrees are put together.
 
     Args:
-        trie: With at least one token.
-        max_size: Most positions of a block, at least 1.
-        min_size: Positions up to which subtrees are put together, at least 1.
+        trie: Trie with at least one token.
+        max_size: Largest number of positions in a block, at least 1.
+        min_size: Number of positions up to which subtrees are put together, at least 1.
     """
     blocks = []
     start = 0
