@@ -1,4 +1,4 @@
-"""The paper's loop: one step of many trees, credited by the history alone, then an update."""
+"""The paper's loop: one step of many trees, rewards from the history alone, then an update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from trl_3spo.algorithm.base import Row, Sampler
 from trl_3spo.algorithm.credit import with_signal
 
 MIN_BATCH_FILL = 0.9
-"""Share of the batch that groups with signal must fill before the policy is updated: the paper's update follows a
-single group, which leaves a device idle."""
+"""Share of the batch that groups with signal must fill before an update. The paper updates after a single group, which
+leaves a device idle."""
 MAX_FILL_ROUNDS = 4
-"""Rounds after which a batch with any signal is trained on though it is not that full: where tasks are solved, hardly
-any group has signal, and a full batch would cost more than it teaches."""
+"""Number of rounds after which a batch with any signal is trained on. On solved tasks hardly any group has signal, and
+filling the batch would cost more than it teaches."""
 
 
 @dataclass(eq=False)
 class AfterStep(Loop):
-    """Samples state groups until those with signal fill the batch far enough, the same rounds on every rank.
+    """Samples state groups until groups with signal fill enough of the batch; all ranks make the same rounds.
 
     Args:
-        max_group_size: G_max.
+        max_group_size: Largest group size G_max.
     """
 
     max_group_size: int
@@ -39,7 +39,7 @@ class AfterStep(Loop):
         return list(chain.from_iterable(groups))
 
     def _round(self, sampler: Sampler, capacity: int) -> tuple[int, list[list[Row]]]:
-        """Advance the trees by at most `capacity` actions; return how many, and the rows of the groups with signal."""
+        """Advance the trees by at most `capacity` actions; return their number, and the rows of groups with signal."""
         with sampler.phase():
             plan = self.forest.plan(capacity)
             samples = sampler.sample([x.visit for x in plan], [x.num_samples for x in plan])
@@ -55,7 +55,7 @@ class AfterStep(Loop):
     def _is_done(self, size: int, capacity: int, num_rounds: int) -> bool:
         sizes = self.ranks.gather(size)
         wanted = MIN_BATCH_FILL * capacity * len(sizes)
-        # Where one rank has no room for another group, none goes on.
+        # If one rank has no room for another group, all stop.
         is_full = sum(sizes) >= wanted or max(sizes) > capacity - self.max_group_size
         is_done = is_full or (num_rounds >= MAX_FILL_ROUNDS and sum(sizes) > 0)
         if sum(sizes) == 0:
@@ -66,11 +66,11 @@ class AfterStep(Loop):
 
 
 def num_to_sample(capacity: int, num_rows: int, num_sampled: int) -> int:
-    """Return how many actions it takes to fill a batch up if as many of them have signal as so far."""
+    """Return the number of actions that fills the batch if the share with signal stays the same."""
     share = num_rows / num_sampled if num_rows else 1.0
     return min(round((capacity - num_rows) / share), capacity)
 
 
 def num_rows(groups: Sequence[Sequence[object]]) -> int:
-    """Return how many rows the groups have together."""
+    """Return the number of rows in all groups."""
     return sum(map(len, groups))

@@ -1,4 +1,4 @@
-"""3SPO's default loop: search the trees of some tasks to their ends, then credit everything at once."""
+"""3SPO's default loop: search the trees of some tasks to their ends, then compute all advantages at once."""
 
 import logging
 import random
@@ -19,21 +19,21 @@ Observe = Callable[[Sequence[Episode]], None]
 """Writes ended episodes to the history of all ranks; a collective."""
 
 Show = Callable[[list[Group], list[list[Sample]], list[list[Row]], list[Episode]], None]
-"""Shows a round to whoever keeps records."""
+"""Shows a round to the recorder."""
 
 
 @dataclass(eq=False)
 class Loop:
-    """What both loops of 3SPO work with.
+    """Parts that both loops of 3SPO use.
 
     Args:
-        forest: The trees.
-        credit: Says what the samples earned.
-        observe: Writes ended episodes to the history.
-        tally: Takes in what is to be logged.
-        ranks: Ranks that go on together.
-        max_rounds: Rounds without signal after which nothing is returned.
-        show: Shows every round before it is observed.
+        forest: Search trees.
+        credit: Computes rewards and advantages of the samples.
+        observe: Function that writes ended episodes to the history.
+        tally: Counts and values to log.
+        ranks: Processes of the training.
+        max_rounds: Number of rounds without signal after which nothing is returned.
+        show: Function that gets every round before it is observed.
     """
 
     forest: Forest
@@ -46,12 +46,12 @@ class Loop:
 
 
 class AfterWalks(Loop):
-    """Walks trees to their ends, about as many as fill the batch, until any group of any rank has signal."""
+    """Searches trees to their ends, about as many as fill the batch, until any group of any rank has signal."""
 
     has_warned = False
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
-        """Return the rows of the groups with signal; any of them, if not all fit."""
+        """Return the rows of the groups with signal; if not all fit, of a random choice."""
         rows: list[Row] = []
         num_rows = num_rounds = 0
         while num_rows == 0 and num_rounds < self.max_rounds:
@@ -80,7 +80,7 @@ class AfterWalks(Loop):
         return rows
 
     def _walk(self, sampler: Sampler) -> tuple[list[list[Sample]], list[Group]]:
-        """Search the living trees to their ends; return their groups with the samples of each."""
+        """Search the unfinished trees to their ends; return the samples of each group, and the groups."""
         samples: list[list[Sample]] = []
         groups: list[Group] = []
         while plan := self.forest.plan_living():
@@ -106,12 +106,12 @@ class AfterWalks(Loop):
 def drawn(groups: list[list[Row]], capacity: int) -> list[Row]:
     """Return the rows of all groups, or, if they do not fit, of groups drawn without looking at their advantages."""
     if sum(map(len, groups)) > capacity:
-        # The same wherever a training goes on from, without any state.
+        # The seed is a function of the batch, so a resumed training draws the same without saved state.
         groups = random.Random(len(groups)).sample(groups, len(groups))
     return list(chain.from_iterable(fitting(groups, capacity)))
 
 
 def fitting(groups: list[list[Row]], capacity: int) -> list[list[Row]]:
-    """Return the groups while they fit, in their order; what is over was sampled in vain, but for the search."""
+    """Return the groups that fit, in order. The others only served the search."""
     ends = accumulate(map(len, groups))
     return [group for group, end in zip(groups, ends, strict=True) if end <= capacity]

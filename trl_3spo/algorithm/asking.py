@@ -1,4 +1,4 @@
-"""What the policy is asked in a state, and what it answered: here a guarded environment may fail as well."""
+"""Prompts of states and actions in answers, from an environment that may fail."""
 
 from collections.abc import Callable
 
@@ -13,9 +13,9 @@ def ask(env: Environment, visit: Visit, num_turns: int | None = None) -> Prompt 
     """Return the prompt of a state, or why there is none.
 
     Args:
-        env: Writes it.
-        visit: The state.
-        num_turns: Number of past turns that it is written with, the latest; `None` is all of them.
+        env: Environment that writes the prompt.
+        visit: Visit of the state.
+        num_turns: Number of latest turns in the prompt; `None`: all turns.
     """
     turns = visit.turns()
     try:
@@ -32,10 +32,10 @@ def ask_briefly(
     """Return the prompt of a state with as many of the latest turns as fit, or why there is none.
 
     Args:
-        env: Writes it.
-        visit: A state whose prompt does not fit.
-        fits: Says of a prompt whether it fits.
-        num_turns: Number of past turns that it was written with; `None` is all of them.
+        env: Environment that writes the prompt.
+        visit: Visit whose prompt does not fit.
+        fits: Function that returns whether a prompt fits.
+        num_turns: Number of latest turns in the prompt that does not fit; `None`: all turns.
     """
     found: Prompt | NoAction = NoAction(PROMPT_OVERFLOW, is_failure=False)
     fewest, most = 0, min(visit.depth, visit.depth if num_turns is None else num_turns) - 1

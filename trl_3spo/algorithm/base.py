@@ -1,7 +1,7 @@
-"""What a trainer and an algorithm say to each other. A new algorithm is a class with the four methods of `Algorithm`.
+"""Interface between a trainer and an algorithm. A new algorithm is a class with the four methods of `Algorithm`.
 
-The trainer owns the model, the algorithm owns everything else: which states are sampled from, and what every sampled
-action is credited with. Neither torch nor TRL is needed here, so the same algorithm trains a table.
+The trainer owns the model. The algorithm chooses the states to sample from, and computes the advantage of every sampled
+action. It needs neither torch nor TRL, so the same algorithm can train a tabular policy.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from trl_3spo.algorithm.records import Episode, Group, Sample, Visit
 T = TypeVar("T")
 
 Metrics = dict[str, list[float]]
-"""Values by the name they are logged under. Every value counts once in the mean of a logging window."""
+"""Values by their logged name. Every value counts once in the mean of a logging window."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Row:
     Args:
         sample: The sampled action.
         reward: Reward of the transition, for the logs.
-        advantage: What the loss is weighted with.
-        group: Number of the group that the sample was compared in. Rows of a batch with equal numbers are one group.
-        is_padding: A repetition that only fills the batch up and takes no part in the loss.
-        parts: What the reward is the sum of, by name, where the algorithm tells.
+        advantage: Weight of the sample in the loss.
+        group: Number of the group in which the sample was compared. Rows of a batch with equal numbers are one group.
+        is_padding: Whether the row only fills the batch and takes no part in the loss.
+        parts: Named parts of the reward, if the algorithm gives any.
     """
 
     sample: Sample
@@ -39,12 +39,12 @@ class Row:
 
 
 class Judgement(NamedTuple):
-    """What an algorithm knows of a state.
+    """An algorithm's knowledge of a state.
 
     Args:
-        score: S(s) in [0, 1].
-        value: p(s), the return expected, as a share of the most there is.
-        num_visits: N(s), which may be fractional where counts fade.
+        score: State score S(s) in [0, 1].
+        value: Expected return p(s), as a share of the range of returns.
+        num_visits: Number of visits N(s); fractional if counts decay.
     """
 
     score: float
@@ -54,15 +54,15 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """What a round of sampling has found, before any of it is written to the history.
+    """Results of a round of sampling, before any of it is written to the history.
 
     Args:
-        groups: What was sampled.
-        samples: For every group its samples, in the order of its transitions.
-        rows: For every group the rows credited so far; none where the credit comes later.
-        ended: Episodes that ended in it.
-        searched_on: Roots of the trees that go on in a later round.
-        judge: Says what is known of a state now; `None` where the algorithm scores no states.
+        groups: Sampled groups.
+        samples: Samples of every group, in the order of its transitions.
+        rows: Rows of every group so far; none if advantages are computed later.
+        ended: Episodes that ended in the round.
+        searched_on: Roots of the trees that continue in a later round.
+        judge: Function that returns the knowledge of a state; `None` if the algorithm scores no states.
     """
 
     groups: Sequence[Group]
@@ -74,21 +74,21 @@ class Round:
 
 
 OnRound = Callable[[Round], None]
-"""Is shown every round. It must not change anything, nor draw random numbers."""
+"""Function that gets every round. It must not change anything, nor draw random numbers."""
 
 
 class Sampler(Protocol):
-    """The policy as an algorithm sees it."""
+    """The policy, in the form that an algorithm uses."""
 
     def sample(self, visits: Sequence[Visit], num_samples: Sequence[int]) -> list[list[Sample]]:
-        """Sample so many actions at every visit, within `phase`; return them in the visits' order."""
+        """Sample the given number of actions at every visit, within `phase`; return them in the visits' order."""
 
     def phase(self) -> AbstractContextManager[None]:
-        """Sample as often as need be: ranks that are done wait until all are."""
+        """Sample inside as often as needed; finished ranks wait for the others."""
 
 
 class Ranks(Protocol):
-    """The processes of a training, of which this is one."""
+    """The processes of a training, including this one."""
 
     @property
     def rank(self) -> int:
@@ -96,53 +96,54 @@ class Ranks(Protocol):
 
     @property
     def num_ranks(self) -> int:
-        """How many there are."""
+        """Number of processes."""
 
     def gather(self, value: T) -> list[T]:
-        """Return the values of all ranks, in their order; every rank has to call it."""
+        """Return the values of all ranks, in their order; every rank must call it."""
 
 
 class Alone:
-    """The only process."""
+    """A single process."""
 
     rank = 0
     num_ranks = 1
 
     def gather(self, value: T) -> list[T]:
-        """Return the one value there is."""
+        """Return a list of the one value."""
         return [value]
 
 
 class Algorithm(Protocol):
-    """What is sampled, and what it earned. All ranks make the same calls of `Ranks.gather`.
+    """Choice of the samples and their advantages. All ranks make the same calls of `Ranks.gather`.
 
-    An algorithm that has an attribute `on_round` shows its rounds there, and its episodes are recorded: see `OnRound`.
+    If an algorithm has an attribute `on_round`, it passes its rounds there, and its episodes are recorded; see
+    `OnRound`.
     """
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
-        """Sample, and return this rank's rows with their credit.
+        """Sample, and return this rank's rows with their advantages.
 
         Args:
-            sampler: The policy as it is now.
+            sampler: Current policy.
             capacity: Size of this rank's part of the generation batch.
 
         Returns:
-            Any number of rows. Where no rank has any, there is nothing left to learn and training ends.
+            Any number of rows. If no rank has any, there is nothing left to learn and training ends.
         """
 
     def metrics(self) -> Metrics:
-        """Return what is to be logged of the last `collect`, equal on all ranks."""
+        """Return the metrics of the last `collect`, equal on all ranks."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything `load_state_dict` needs, as nested dictionaries of arrays and of what JSON can hold.
+        """Return everything `load_state_dict` needs, as nested dictionaries of arrays and of values that JSON can hold.
 
-        What is equal on all ranks stands under `"shared"` and is saved once; all else is saved for every rank.
+        Values equal on all ranks are under `"shared"` and saved once. All others are saved per rank.
         """
 
     def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
-        """Go on where a `state_dict` left off.
+        """Continue from a `state_dict`.
 
         Args:
-            state: Of this rank, or of another one where there are more ranks than there were.
-            saved_by: The rank that saved it.
+            state: State of this rank; of another rank if there are more ranks than before.
+            saved_by: Rank that saved it.
         """

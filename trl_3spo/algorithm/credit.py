@@ -1,17 +1,17 @@
-"""Credit: outcomes of walks and history become rewards, rewards become advantages, in this one place.
+"""Credit assignment: returns and history give rewards, rewards give advantages, in this one place.
 
-Reward of a transition, with what is known when the walks through it have ended:
+Reward of a transition, after the episodes ("walks") through it have ended:
 
     R = ω · R_novel + (0.5 − ω) · (S(s) − S(s')) + success_weight · 0.5 · R_success    (Eq. 2)
 
-in which S(s') is corrected by the λ-return G(s') of the walks that went on from s' (`walk_outcomes`). The advantage of
-each of the group's n(s) rewards is, by `baseline`,
+S(s') is corrected by the λ-return G(s') of the walks through s' (`walk_outcomes`). The option `baseline` defines the
+advantage of each of the group's n(s) rewards:
 
     "both"     A = R − (1 − 1/k) · mean R     k different actions in the group; the default
     "state"    A = R                          S(s) is a baseline in the reward already
     "group"    A = R − mean R                 (the paper), divided by std R + δ with `advantage_scaling="group"`
 
-and, with `advantage_scaling="batch"`, (A − mean A) / (std A + 1e-8) over all rows of all ranks.
+With `advantage_scaling="batch"` it is then (A − mean A) / (std A + 1e-8) over all rows of all ranks.
 """
 
 from collections import defaultdict
@@ -30,29 +30,28 @@ from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.environments.failures import NoAction
 
 SIGNAL = 1e-6
-"""Advantages all below this are rounding: the group carries no signal."""
+"""Largest absolute advantage that counts as a rounding error; below it a group has no signal."""
 
 Outcomes = Mapping[Visit, float]
-"""What visits turned out to be worth, with what the step into them paid."""
+"""λ-returns of visits, plus the reward of the step into each visit."""
 
 GroupAdvantages = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
-"""Maps a group's (n,) rewards and its number of different actions to (n,) advantages."""
+"""Function from a group's (n,) rewards and its number of different actions to (n,) advantages."""
 
 
 def lambda_returns(
     end: Visit, value: Callable[[Visit], float], objective: Objective, *, discount: float, outcome_weight: float
 ) -> Iterator[tuple[Visit, float, float]]:
-    """Yield the visits of a walk, the last first: each with its λ-return G(s), and with r + G(s).
+    """Yield the visits of a walk, the last first, each with its λ-return G(s) and with r + G(s).
 
-    r is what the step into the visit paid. G(s_T) = V(s_T) at the end, which is 0 where the task has ended, and
-    G(s) = (1 − λ) · V(s) + λ · γ · (r' + G(s')) before it (arXiv 1506.02438): between what was expected of a visit and
-    how the walk went on.
+    r is the reward of the step into the visit. At the end G(s_T) = V(s_T), which is 0 if the task has ended. Before it
+    G(s) = (1 − λ) · V(s) + λ · γ · (r' + G(s')) (arXiv 1506.02438). G lies between the expected and the actual return.
 
     Args:
-        end: Where the walk ended.
-        value: V of a visit; 0 where the task has ended.
-        objective: Says what a step pays.
-        discount: γ in (0, 1], per step.
+        end: Last visit of the walk.
+        value: Function for V of a visit; 0 if the task has ended.
+        objective: Objective that defines the reward of a step.
+        discount: Discount factor γ in (0, 1] per step.
         outcome_weight: λ in [0, 1].
     """
     expected = value(end)
@@ -72,15 +71,15 @@ def walk_outcomes(
     discount: float,
     outcome_weight: float,
 ) -> dict[Visit, float]:
-    """Return r + G(s) of all visits that walks passed, see `lambda_returns`.
+    """Return r + G(s) of all visits on the walks, see `lambda_returns`.
 
-    The source knows no outcomes but through success rates (λ = 0).
+    The source uses success rates only (λ = 0).
 
     Args:
-        episodes: Ended walks. A visit that several of them passed gets their mean.
-        value: V of a visit; 0 where the task has ended.
-        objective: Says what a step pays.
-        discount: γ in (0, 1], per step.
+        episodes: Ended walks. A visit on several walks gets their mean.
+        value: Function for V of a visit; 0 if the task has ended.
+        objective: Objective that defines the reward of a step.
+        discount: Discount factor γ in (0, 1] per step.
         outcome_weight: λ in [0, 1].
     """
     outcomes: defaultdict[Visit, list[float]] = defaultdict(list)
@@ -100,8 +99,8 @@ def group_relative(
 
     Args:
         rewards: (G,) rewards of the actions sampled from one state.
-        delta: δ > 0. Far below the rewards' own spread it only guards the division; at the size of the noise in the
-            rewards it keeps groups whose rewards hardly differ from being blown up to full-size advantages.
+        delta: δ > 0. Far below the rewards' standard deviation, it only guards the division. At the size of the noise
+            in the rewards, it keeps groups with nearly equal rewards from getting full-size advantages.
         is_scaled: Whether to divide at all.
 
     Returns:
@@ -117,19 +116,19 @@ def group_relative(
 def relative_to_state_and_group(rewards: NDArray[np.float64], num_actions: int) -> NDArray[np.float64]:
     """Advantages beside the state's own baseline, A = R − (1 − 1/k) · mean R, k being the number of different actions.
 
-    If all actions of a group are the same (k = 1) they share their outcome, and subtracting their mean would take away
-    all that it says: nothing is subtracted.
+    If all actions of a group are the same (k = 1), their rewards are equal. Subtracting the mean would leave nothing,
+    so nothing is subtracted.
 
     Args:
-        rewards: (n,) rewards in which S(s) is a baseline already.
-        num_actions: k in [1, n].
+        rewards: (n,) rewards that already contain S(s) as a baseline.
+        num_actions: Number k of different actions, in [1, n].
     """
     relative: NDArray[np.float64] = rewards - (1.0 - 1.0 / num_actions) * rewards.mean()
     return relative
 
 
 def group_advantages(options: ThreeSPOOptions) -> GroupAdvantages:
-    """Return the function that `baseline` and `advantage_scaling` name."""
+    """Return the function for the options `baseline` and `advantage_scaling`."""
     if options.baseline == "state":
         return lambda rewards, _: rewards
     if options.baseline == "both":
@@ -139,7 +138,7 @@ def group_advantages(options: ThreeSPOOptions) -> GroupAdvantages:
 
 
 def has_signal(advantages: NDArray[np.float64]) -> bool:
-    """Whether any advantage differs from zero, so that an optimizer step on the group means something."""
+    """Whether any advantage differs from zero, so that an optimizer step on the group has an effect."""
     return bool(np.abs(advantages).max(initial=0.0) > SIGNAL)
 
 
@@ -149,8 +148,8 @@ def whiten(
     """Advantages relative to all rows of a batch, (A − mean A) / (std A + 1e-8), with the unbiased standard deviation.
 
     Args:
-        advantages: (N,) of some of the batch's rows.
-        among: (M,) of all of them, those of other processes included.
+        advantages: (N,) advantages of some of the batch's rows.
+        among: (M,) advantages of all rows, including other processes'.
         is_scaled: Whether to divide at all.
 
     Returns:
@@ -167,8 +166,8 @@ class Credit:
 
     Args:
         options: Checked options.
-        scorer: Judges states by the history; it must not have seen the walks that are credited.
-        advantages: Compares the rewards of a group; by default as the options say.
+        scorer: Scores of states by the history, which must not contain the walks yet.
+        advantages: Function that compares the rewards of a group; by default the one of the options.
     """
 
     def __init__(
@@ -184,20 +183,20 @@ class Credit:
         groups: Sequence[Group],
         episodes: Sequence[Episode] | None = None,
     ) -> list[list[Row]]:
-        """Return the rows of every group, all with advantage zero where it has no signal.
+        """Return the rows of every group; all have advantage zero if the group has no signal.
 
         Args:
-            samples: For every group its n(s) samples.
-            groups: What was sampled.
-            episodes: Ended walks through the groups. `None` where they have not ended yet: transitions then keep the
-                rewards they were found with.
+            samples: n(s) samples of every group.
+            groups: Sampled groups.
+            episodes: Ended walks through the groups. `None` if they have not ended: transitions then keep their first
+                rewards.
         """
         outcomes = None if episodes is None else self.outcomes(episodes)
         pairs = zip(samples, groups, strict=True)
         return [self._rows(number, *pair, outcomes) for number, pair in enumerate(pairs)]
 
     def outcomes(self, episodes: Sequence[Episode]) -> dict[Visit, float]:
-        """Return what the visits of ended walks turned out to be worth; see `walk_outcomes`."""
+        """Return the λ-returns of the visits of ended walks; see `walk_outcomes`."""
         options = self._options
         return walk_outcomes(
             episodes,
@@ -226,12 +225,12 @@ class Credit:
 
 
 def text_part(sample: Sample) -> dict[str, float]:
-    """Return what reward functions gave an answer's text, if anything."""
+    """Return the reward functions' score of an answer's text, if any."""
     return {"text": sample.text_reward} if sample.text_reward else {}
 
 
 def is_sound(sample: Sample, visit: Visit) -> bool:
-    """Whether a sample can be trained on: the policy gave an action, and the environment said where that led."""
+    """Whether a sample can be trained on: the policy gave an action, and the environment did not fail."""
     return not (visit.has_failed or isinstance(sample.action, NoAction))
 
 
@@ -244,7 +243,7 @@ def whitened(rows: Sequence[Row], ranks: Ranks) -> list[Row]:
     """Return the rows with advantages relative to all rows of all ranks; a collective."""
     own = np.array([row.advantage for row in rows])
     among = np.concatenate(ranks.gather(own))
-    if not rows:  # there is no mean of nothing
+    if not rows:  # an empty array has no mean
         return []
     advantages = whiten(own, among).tolist()
     return [replace(row, advantage=advantage) for row, advantage in zip(rows, advantages, strict=True)]

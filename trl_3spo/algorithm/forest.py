@@ -1,4 +1,4 @@
-"""Many search trees over one environment: which states to sample from next, and where the samples led."""
+"""Many search trees over one environment: the next states to sample from, and the states that samples reach."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,9 @@ from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.environments.base import Environment
 
 EXPECTED_STEPS = 10
-"""Steps of a walk before any has been seen."""
+"""Assumed number of steps of a walk before any walk has ended."""
 TREE_SIZE_RATE = 0.2
-"""How fast the expected size of a tree follows the trees."""
+"""Rate at which the expected tree size follows the latest trees."""
 
 MakeTree = Callable[[Visit], TreeSearch]
 
@@ -27,9 +27,9 @@ class Expansion:
     """A state to sample actions from.
 
     Args:
-        tree: The tree whose head the state is.
-        visit: The state.
-        num_samples: n(s) ≥ 1.
+        tree: Tree with the state as its head.
+        visit: Visit of the state.
+        num_samples: Number of samples n(s) ≥ 1.
     """
 
     tree: TreeSearch
@@ -40,17 +40,17 @@ class Expansion:
 class Forest:
     """Search trees that are advanced together.
 
-    Passive, like the search: `plan` names the states to sample from and `record` takes the actions sampled there. The
-    episodes this ends wait in `take_ended` until the caller writes them to the history. Until then groups are ranked by
-    the history before, so no reward is that of a group's own outcome.
+    The caller drives it: `plan` returns the states to sample from, and `record` takes the sampled actions. Episodes
+    that ended wait in `take_ended` until the caller writes them to the history. Until then groups are ranked by the
+    earlier history, so no reward depends on the group's own outcome.
 
     Args:
-        env: Serves all trees; it is put back with `restore` for every action.
-        order: The tasks to start trees of.
-        scorer: Says how many samples a state gets and by which reward a group is ranked.
-        make_tree: Makes the search of one task from its first visit.
-        max_group_size: G_max.
-        tally: Counts what was sampled.
+        env: Environment of all trees; every action is taken after a `restore`.
+        order: Order of the tasks to start trees for.
+        scorer: Group sizes of states, and rewards that rank a group.
+        make_tree: Function that makes the search of one task from its first visit.
+        max_group_size: Largest group size G_max.
+        tally: Counts of the samples.
     """
 
     def __init__(
@@ -74,33 +74,32 @@ class Forest:
         self._ended: list[Episode] = []
 
     def start(self, num_trees: int) -> int:
-        """Start the trees of the next tasks, and return how many there are: no tree grows where a task cannot start."""
+        """Start the trees of the next tasks, and return their number; a task that fails to start has no tree."""
         roots = [first_visit(self._env, task) for task in self._order.take(num_trees)]
         trees = [self._make_tree(root) for root in roots if not root.has_failed]
         self.trees += trees
         return len(trees)
 
     def num_trees_for(self, capacity: int) -> int:
-        """Return how many trees are likely to take so many samples, at least one."""
+        """Return the expected number of trees for so many samples, at least one."""
         return max(int(capacity / (self._samples_per_tree or self._max_tree_size)), 1)
 
     def expect(self, samples_per_tree: float) -> None:
-        """Take in how many samples the latest trees took on average."""
+        """Update the expected tree size with the mean number of samples of the latest trees."""
         before = self._samples_per_tree or samples_per_tree
         self._samples_per_tree = before + TREE_SIZE_RATE * (samples_per_tree - before)
 
     def plan_living(self) -> list[Expansion]:
-        """Choose a state to sample from next of every living tree; without any all have been searched."""
+        """Choose the next state of every unfinished tree; empty if all are finished."""
         settled = [(tree, self._settle(tree)) for tree in self.trees]
         plan = [Expansion(tree, tree.head, size) for tree, size in settled if tree.head is not None]
         self.trees = deque(expansion.tree for expansion in plan)
         return plan
 
     def plan(self, capacity: int) -> list[Expansion]:
-        """Choose states to sample from next: at most one of every tree, whole groups, at most `capacity` actions.
+        """Choose the next states: at most one per tree, whole groups, at most `capacity` actions.
 
-        New trees are started while the living ones do not fill the capacity. Trees that had to wait come first next
-        time.
+        New trees are started until the trees fill the capacity. Trees that had to wait come first next time.
 
         Args:
             capacity: Number of actions, at least G_max so that any group fits.
@@ -138,15 +137,15 @@ class Forest:
         return 0
 
     def record(self, plan: Sequence[Expansion], samples: Sequence[Sequence[Sample]]) -> list[Group]:
-        """Take the sampled actions in the environment, rank where they led, and advance the trees.
+        """Take the sampled actions in the environment, rank the reached states, and advance the trees.
 
         Args:
-            plan: What `plan` returned, or a part of it.
-            samples: For every expansion its n(s) samples, in sampling order.
+            plan: Result of `plan`, or a part of it.
+            samples: n(s) samples of every expansion, in sampling order.
 
         Returns:
-            One group for every expansion, in the plan's order, void transitions included. Trees do not see these. A
-            walk whose next state is unknown, because all were void, is given up.
+            One group per expansion, in the plan's order, including failed transitions. Trees do not get failed ones. If
+            all transitions of a group failed, the walk is given up.
         """
         pairs = list(zip(plan, samples, strict=True))
         moves = [(x.visit, sample.action) for x, sampled in pairs for sample in sampled]
@@ -165,22 +164,22 @@ class Forest:
         return Group(origin, tuple(Transition(visit, sum(parts.values()), parts) for visit, parts in each))
 
     def take_ended(self) -> list[Episode]:
-        """Return the episodes that have ended since the last call, for the history to observe."""
+        """Return the episodes that ended since the last call, for the history."""
         ended, self._ended = self._ended, []
         return ended
 
     @property
     def num_waiting(self) -> int:
-        """States on the frontiers of all living trees."""
+        """Number of states on the frontiers of all unfinished trees."""
         return sum(len(tree.frontier) for tree in self.trees)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the living trees and their expected size as plain data."""
+        """Return the unfinished trees and the expected tree size as plain data."""
         trees = [tree.state_dict() for tree in self.trees if tree.head is not None]
         return {"trees": trees, "samples_per_tree": self._samples_per_tree}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a `state_dict` left off; the environment replays the way to every waiting state.
+        """Continue from a `state_dict`; the environment replays the actions to every waiting state.
 
         Raises:
             ValueError: A tree's task is not among the tasks.
@@ -214,5 +213,5 @@ class Forest:
 
 
 def _advance(tree: TreeSearch, group: Group) -> list[Episode]:
-    """Have a tree take in a group, or give its walk up where nothing of the group is left."""
+    """Record a group in its tree, or give the walk up if every transition of the group failed."""
     return tree.record(group) if group.transitions else tree.prune()

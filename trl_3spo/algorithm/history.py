@@ -1,4 +1,4 @@
-"""What has happened in each state so far: visits and worths of completed episodes, per score key."""
+"""Statistics of states: visits and returns ("worths") of completed episodes, per score key."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ EPSILON = 1e-8
 
 
 class Estimate(NamedTuple):
-    """What the history knows of one state.
+    """Statistics of one state.
 
     Args:
-        value: p(s) in [0, 1], backed off along the score keys: the mean of what the state was worth.
-        num_visits: N(s) of the finest key; fractional where counts fade.
-        num_failures: N_fail(s) = N(s) − (sum of worths) of the finest key.
+        value: Mean return p(s) in [0, 1], backed off along the score keys.
+        num_visits: Number of visits N(s) of the finest key; fractional if counts decay.
+        num_failures: N_fail(s) = N(s) − (sum of returns) of the finest key.
     """
 
     value: float
@@ -23,17 +23,17 @@ class Estimate(NamedTuple):
 
 
 class StateHistory:
-    """Visits and worths per score key, with back-off from fine to coarse keys and optional fading.
+    """Visits and returns per score key, with back-off from fine to coarse keys and optional decay.
 
-    A state goes by the digests of its score keys k₁ (finest) … k_m. Its value is p = p₁ with
-    p_m = worths_m / visits_m and p_j = (worths_j + κ · p_{j+1}) / (visits_j + κ): a state seen often speaks for
-    itself, a state never seen is judged by its coarser kin, and one without any kin counts as unseen: p = 0, S = 1. The
-    source has one key and κ = 0; exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
+    A state is identified by the digests of its score keys k₁ (finest) … k_m. Its value is p = p₁ with
+    p_m = worths_m / visits_m and p_j = (worths_j + κ · p_{j+1}) / (visits_j + κ). A state with many visits uses its own
+    rate. A state without visits uses its coarser keys. If none of its keys is known, p = 0 and S = 1. The source has
+    one key and κ = 0. Exact states of thousands of tasks hardly ever recur, and then its scores say nothing.
 
     Args:
-        half_life: Number of completed episodes after which a count has faded to one half, because it tells of an old
-            policy; None keeps counts for ever, as in the source.
-        backoff_strength: κ ≥ 0, in visits.
+        half_life: Number of completed episodes after which a count has decayed to one half, because it describes an old
+            policy. None: no decay, as in the source.
+        backoff_strength: Strength of the back-off, κ ≥ 0, in visits.
     """
 
     def __init__(self, *, half_life: float | None = None, backoff_strength: float = 0.0) -> None:
@@ -43,18 +43,18 @@ class StateHistory:
         self._rows: dict[int, int] = {}
         self._visits = array("d")
         self._worths = array("d")
-        self._updated = array("q")  # num_episodes at the last visit: fading is applied when a row is next looked at
+        self._updated = array("q")  # num_episodes at the last visit: the decay is applied when the row is next read
 
     def __len__(self) -> int:
         """Number of score keys ever seen."""
         return len(self._rows)
 
     def observe(self, worths: Mapping[int, float]) -> None:
-        """Write the end of one episode back to every state on its path.
+        """Add one episode to the statistics of every state on its path.
 
         Args:
-            worths: For the digests of the score keys of all states on the path what each turned out to be worth, in
-                [0, 1]: 1 for a success and 0 for a failure, or less for a success that took long.
+            worths: Discounted return in [0, 1] by the digest of each score key on the path: 1 for a success, less for a
+                late one, 0 for a failure.
         """
         self.num_episodes += 1
         for key, worth in worths.items():
@@ -71,7 +71,7 @@ class StateHistory:
                 self._updated[row] = self.num_episodes
 
     def estimate(self, keys: Sequence[int]) -> Estimate:
-        """Return what is known of the state whose score keys have these digests, finest first."""
+        """Return the statistics of the state whose score keys have these digests, finest first."""
         visits, worths = self._counts(keys[-1])
         value = worths / (visits + EPSILON)
         for key in reversed(keys[:-1]):
@@ -95,7 +95,7 @@ class StateHistory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the present counts by those of a `state_dict`; half-life and back-off stay this object's own.
+        """Replace the counts by those of a `state_dict`; half-life and back-off do not change.
 
         Raises:
             ValueError: The arrays do not belong together.
@@ -125,7 +125,7 @@ class StateHistory:
 
 
 def _array(typecode: str, values: Any) -> "array[Any]":
-    """Copy an array of eight-byte items, `array` or numpy's, as a whole: one by one a million take seconds."""
+    """Copy an array of eight-byte items, `array` or numpy's, at once: item by item a million take seconds."""
     copy = array(typecode)
     copy.frombytes(memoryview(values).cast("B"))
     return copy

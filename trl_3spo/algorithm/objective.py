@@ -1,4 +1,4 @@
-"""What is to be maximised: how often tasks are solved, or what the environment pays."""
+"""The quantity to maximize: the success rate, or the environment's rewards."""
 
 import logging
 import math
@@ -13,23 +13,23 @@ logger = logging.getLogger(__name__)
 ObjectiveName = Literal["success", "reward"]
 
 NUM_EPISODES = 100
-"""Episodes after which it is said that an environment pays and never reports a success."""
+"""Number of episodes after which a warning says that an environment pays and never reports a success."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Says what a step pays, in units of the width of the reward range.
+    """Reward of a step, divided by the width of the reward range.
 
-    The return of a whole episode then lies between `floor` and `floor` + 1. What a state is worth lies there as well,
-    and its `share` in [0, 1], which is what scores and the history are made of.
+    The return of a whole episode then lies between `floor` and `floor` + 1, and so does the value of a state. Scores
+    and history use its `share` in [0, 1].
 
     Args:
-        name: `"success"` pays 1 for the step that solves the task and 0 for all others. `"reward"` pays the
+        name: `"success"`: reward 1 for the step that solves the task and 0 for all others. `"reward"`: the
             environment's own rewards.
         reward_range: Bounds of an episode's undiscounted return. Only `"reward"` reads them.
 
     Raises:
-        ValueError: The range is empty or infinite, or 0 does not lie in it.
+        ValueError: The range is empty or infinite, or does not contain 0.
     """
 
     name: ObjectiveName = "success"
@@ -50,7 +50,7 @@ class Objective:
 
     @property
     def floor(self) -> float:
-        """The least that an episode can return, in [−1, 0]."""
+        """Smallest possible return of an episode, in [−1, 0]."""
         return 0.0 if self.name == "success" else self.reward_range[0] / self._width
 
     @property
@@ -58,23 +58,23 @@ class Objective:
         return self.reward_range[1] - self.reward_range[0]
 
     def reward(self, result: StepResult) -> float:
-        """Return what a step pays, in units of the range's width."""
+        """Return the reward of a step, divided by the width of the range."""
         return float(result.success) if self.name == "success" else result.reward / self._width
 
     def share(self, worth: float) -> float:
-        """Return where between the least and the most a worth lies, in [0, 1]."""
+        """Return the position of a return between the smallest and the largest one, in [0, 1]."""
         return min(max(worth - self.floor, 0.0), 1.0)
 
 
 SUCCESS = Objective()
-"""How often tasks are solved."""
+"""Objective of the success rate."""
 
 
 class ReturnWatch:
-    """Says once where an environment's rewards do not go with the objective.
+    """Warns once if an environment's rewards do not match the objective.
 
     Args:
-        objective: The objective.
+        objective: Objective of the training.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -83,7 +83,7 @@ class ReturnWatch:
         self._is_silent = False
 
     def observe(self, returns: Sequence[float], successes: Sequence[bool]) -> None:
-        """Take in ended episodes: what the environment paid for each in all, and whether it was a success."""
+        """Look at ended episodes: their undiscounted returns, and whether they succeeded."""
         self._num_episodes += len(returns)
         if self._is_silent or not returns:
             return

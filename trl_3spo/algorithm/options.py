@@ -199,7 +199,7 @@ class ThreeSPOOptions:
         """Check ranges and consistency.
 
         Raises:
-            ValueError: With the option, its value, what is required and what to do.
+            ValueError: An option is out of range or contradicts another; the error has its value and the remedy.
         """
         for name, choices in _CHOICES.items():
             _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")

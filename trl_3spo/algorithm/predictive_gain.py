@@ -1,4 +1,4 @@
-"""How well a history predicts what becomes of states, measured on episodes it has not seen yet."""
+"""How well a history predicts the returns of states, measured on episodes before it sees them."""
 
 import math
 from collections import defaultdict
@@ -10,21 +10,21 @@ from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.records import Episode
 
 MARGIN = 0.01
-"""Predictions stay so far from 0 and 1, where a single surprise would cost infinitely much."""
+"""Smallest distance of predictions from 0 and 1, where a single wrong prediction would cost infinitely much."""
 CHAIN = "all"
 
 
 class PredictiveGain:
-    """Prequential log-loss of a history's rates against that of the base rate, in nats per visited state.
+    """Prequential log-loss of the base rate minus that of a history's rates, in nats per visited state.
 
-    A state that turned out to be worth w and was expected to be worth p costs −w · ln p − (1 − w) · ln(1 − p); the base
-    rate is the mean worth of all states before. Positive gains mean that the history tells states apart. A key that has
-    not been seen predicts the base rate.
+    A state with return w and prediction p costs −w · ln p − (1 − w) · ln(1 − p). The base rate is the mean return of
+    all earlier states. A positive gain means that the history distinguishes states. An unknown key predicts the base
+    rate.
 
     Args:
-        history: Read, never written.
-        discount: γ of the worths that it observes.
-        objective: Says what a step pays.
+        history: History to evaluate; it is not changed.
+        discount: Discount factor γ of the history's returns.
+        objective: Objective that defines the reward of a step.
     """
 
     def __init__(self, history: StateHistory, discount: float, objective: Objective = SUCCESS) -> None:
@@ -38,8 +38,8 @@ class PredictiveGain:
         """Return mean gains over the states of episodes that the history is about to observe.
 
         Returns:
-            Of the rates backed off along all score keys as `"all"`, and of each key alone by its place, finest first,
-            as `"1"`, `"2"` and so on. Empty without episodes.
+            Gain of the backed-off rates as `"all"`, and of each key alone, finest first, as `"1"`, `"2"` and so on.
+            Empty without episodes.
         """
         gains: defaultdict[str, list[float]] = defaultdict(list)
         for episode in episodes:
@@ -56,11 +56,11 @@ class PredictiveGain:
         return {name: fmean(values) for name, values in gains.items()}
 
     def state_dict(self) -> dict[str, float]:
-        """Return what the base rate is counted from."""
+        """Return the counts of the base rate."""
         return {"num_states": self._num_states, "worth": self._worth}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on where a `state_dict` left off."""
+        """Continue from a `state_dict`."""
         self._num_states = int(state["num_states"])
         self._worth = float(state["worth"])
 

@@ -1,4 +1,4 @@
-"""Frozen records of what the search has done: visits, transitions, groups, episodes."""
+"""Frozen records of the search: visits, transitions, groups, episodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from trl_3spo.environments.failures import PROMPT_OVERFLOW, EpisodeFailedError
 from trl_3spo.environments.way import never_begun
 
 StopReason = Literal["success", "failure", "max_steps", "prompt_overflow", "cut_off", "malformed", "dropped"]
-"""Why an episode ended, see `Episode.stop_reason`."""
+"""Reason why an episode ended; see `Episode.stop_reason`."""
 
 
 def digest(key: Key) -> int:
-    """Name a key by 64 bits that are the same in every process (a million keys collide with probability 3e-8)."""
+    """Return 64 bits for a key, the same in every process (a million keys collide with probability 3e-8)."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
@@ -27,14 +27,14 @@ class Sample:
     """One action that the policy sampled.
 
     Args:
-        prompt: The chat messages that asked for it.
+        prompt: Chat messages of the prompt.
         prompt_ids: P token ids of the prompt.
         completion_ids: C ≥ 1 token ids of the completion.
-        action: What the environment's parser read in the completion.
-        text: The completion as text.
-        logps: C log-probabilities under the sampling engine, where it reports them (vLLM does).
-        text_reward: Weighted sum of what reward functions gave the completion. It counts for this step alone.
-        is_cut_off: Whether the completion ends at the limit on its tokens, and not by itself.
+        action: Action that the environment's parser found in the completion.
+        text: Completion as text.
+        logps: C log-probabilities under the sampling engine, if it reports them (vLLM does).
+        text_reward: Weighted sum of the reward functions' scores of the completion. It counts only for this step.
+        is_cut_off: Whether the completion was cut off at the token limit.
     """
 
     prompt: list[Message]
@@ -52,13 +52,13 @@ class Visit:
     """One arrival at a state in a search tree, linked to the visit it came from.
 
     Args:
-        task: Root only knows it first-hand; every visit of a tree carries the same one.
-        result: What the environment said on arrival. The root's has nothing but the first observation.
-        snapshot: The environment's snapshot of the state, None where the episode has ended.
-        parent: The visit before, None at the root.
-        action: The action that led here, None at the root.
-        depth: Environment steps since the root.
-        sample: The answer that led here, where it is known: neither at the root nor after a resume.
+        task: Task of the tree; all its visits have the same one.
+        result: Result of the step into the state. The root's has only the first observation.
+        snapshot: The environment's snapshot of the state; None if the episode has ended.
+        parent: Previous visit; None at the root.
+        action: Action that led here; None at the root.
+        depth: Number of environment steps since the root.
+        sample: Answer that led here, if known: not at the root, nor after a resume.
     """
 
     task: Task
@@ -71,17 +71,17 @@ class Visit:
 
     @property
     def observation(self) -> Observation:
-        """What is shown here."""
+        """Observation in this state."""
         return self.result.observation
 
     @property
     def has_failed(self) -> bool:
-        """Whether the environment failed on the way here, so that the episode is void."""
+        """Whether the environment failed on the way here; the episode is then void."""
         return bool(self.result.failure)
 
     @cached_property
     def keys(self) -> tuple[int, ...]:
-        """Digests of the score keys, finest first: the state's names in the history."""
+        """Digests of the score keys, finest first, under which the history keeps the state."""
         return tuple(digest(key) for key in self.observation.score_keys or self._default_keys())
 
     def _default_keys(self) -> tuple[Key, ...]:
@@ -95,7 +95,7 @@ class Visit:
 
     @property
     def is_new_on_path(self) -> bool:
-        """Whether no visit before it on its path was in the same exact state."""
+        """Whether no earlier visit on the path was in the same exact state."""
         return all(self.state_digest != visit.state_digest for visit in self._ancestors())
 
     @property
@@ -105,7 +105,7 @@ class Visit:
 
     @property
     def is_inadmissible(self) -> bool:
-        """Whether the answer that led here named no action, or none of those that the environment admits."""
+        """Whether the answer that led here named no action, or none of the admissible ones."""
         admissible = self.parent.observation.admissible_actions if self.parent else ()
         return self.is_malformed or (bool(admissible) and self.action not in admissible)
 
@@ -127,7 +127,7 @@ class Visit:
         return [visit.action for visit in self.path() if visit.action is not None]
 
     def turns(self) -> list[Turn]:
-        """The episode so far as the policy saw it, oldest first, without the present observation."""
+        """Turns of the episode so far, oldest first, without the current observation."""
         return [_turn(before, after) for before, after in pairwise(self.path())]
 
     def _ancestors(self) -> "Iterator[Visit]":
@@ -138,7 +138,7 @@ class Visit:
 
 
 def first_visit(env: Environment, task: Task) -> Visit:
-    """Start a task: the root of a tree or of an episode, one that `has_failed` where a guarded environment failed."""
+    """Start a task and return the root; it `has_failed` if a guarded environment failed."""
     try:
         return Visit(task, StepResult(env.reset(task)), env.snapshot())
     except EpisodeFailedError as error:
@@ -153,18 +153,18 @@ def _turn(before: Visit, after: Visit) -> Turn:
 def next_visits(
     env: Environment, moves: Sequence[tuple[Visit, str]], samples: Sequence[Sample] | None = None
 ) -> list[Visit]:
-    """Put the environment back to each of some visits and take an action there; return where they led.
+    """Restore the environment at each of some visits, take an action there, and return the reached visits.
 
-    Environments are deterministic, so equal moves share one step and one visit: the first one's.
+    Environments are deterministic, so equal moves share one step and the first one's visit.
 
     Args:
         env: The environment.
         moves: Visits and actions.
-        samples: For every move the answer that named its action.
+        samples: Answer that named the action, for every move.
     """
     distinct = list(dict.fromkeys(moves))
     steps = env.step_each([(origin.snapshot, action) for origin, action in distinct])
-    # The last one under a key stays, so the first one's has to come last.
+    # A dictionary keeps the last value of a key, so the first sample has to come last.
     answers = dict(zip(reversed(moves), reversed(samples), strict=True)) if samples else {}
     reached = {
         (origin, action): Visit(
@@ -176,19 +176,19 @@ def next_visits(
 
 
 def next_visit(env: Environment, origin: Visit, action: str) -> Visit:
-    """Put the environment back to a visit and take one action there."""
+    """Restore the environment at a visit and take one action there."""
     (visit,) = next_visits(env, [(origin, action)])
     return visit
 
 
 @dataclass(frozen=True, eq=False)
 class Transition:
-    """One sampled action and where it led.
+    """One sampled action and the state it reached.
 
     Args:
-        visit: The state reached.
-        reward: R of Eq. 2, by what was known when the action was taken.
-        parts: What it is the sum of, by name.
+        visit: Visit of the reached state.
+        reward: Reward R of Eq. 2, with the knowledge at the time of the action.
+        parts: Named parts of the reward.
     """
 
     visit: Visit
@@ -201,15 +201,15 @@ class Group:
     """The n(s) transitions sampled from one state, in the order they were sampled.
 
     Args:
-        origin: The state they were sampled from.
-        transitions: n(s) ≥ 1 of them.
+        origin: Visit of the state that they were sampled from.
+        transitions: n(s) ≥ 1 transitions.
     """
 
     origin: Visit
     transitions: tuple[Transition, ...]
 
     def without_failed(self) -> "Group":
-        """Return the group without transitions that are void because the environment failed."""
+        """Return the group without transitions in which the environment failed."""
         sound = tuple(transition for transition in self.transitions if not transition.visit.has_failed)
         return self if len(sound) == len(self.transitions) else Group(self.origin, sound)
 
@@ -219,42 +219,42 @@ class Episode:
     """One path from a root to an end.
 
     Args:
-        end: The last visit.
+        end: Last visit.
     """
 
     end: Visit
 
     @property
     def success(self) -> bool:
-        """Whether it solved its task."""
+        """Whether the episode solved its task."""
         return self.end.result.success
 
     @property
     def num_steps(self) -> int:
-        """Environment steps from the root."""
+        """Number of environment steps from the root."""
         return self.end.depth
 
     @property
     def paid(self) -> float:
-        """What the environment paid in all, in its own unit."""
+        """Undiscounted sum of the environment's rewards, in its own unit."""
         return float(sum(visit.result.reward for visit in self.end.path()))
 
     @property
     def stop_reason(self) -> StopReason:
-        """Why it ended. Reasons are disjoint: the first of these that holds.
+        """Reason why the episode ended: the first of these that holds.
 
-        - `dropped`: The environment failed, so that the episode is void.
+        - `dropped`: The environment failed, so the episode is void.
         - `success`: The environment ended the task, solved.
         - `prompt_overflow`: The next prompt would not have fitted, even without any past turn.
-        - `max_steps`: A limit on steps was reached, the environment's own or `max_episode_steps`. Whatever else makes
-          an environment truncate an episode counts here as well.
-        - `cut_off`: The environment ended the task, unsolved, on an answer that names no action and that
-          `max_completion_length` had cut off.
-        - `malformed`: The same on an answer that names no action and was not cut off.
-        - `failure`: The environment ended the task, unsolved, on an answer that names an action.
+        - `max_steps`: A step limit was reached, the environment's own or `max_episode_steps`. Any other truncation by
+          the environment counts here as well.
+        - `cut_off`: The environment ended the task, unsolved, after an answer without an action that was cut off at
+          `max_completion_length`.
+        - `malformed`: The same after an answer without an action that was not cut off.
+        - `failure`: The environment ended the task, unsolved, after an answer with an action.
 
-        In most worlds an answer without an action changes nothing and the episode goes on. Shares of answers, such as
-        `malformed_share`, count these. Worlds whose episodes end with the first answer that calls no tool end on it.
+        In most environments an answer without an action changes nothing, and the episode continues. Shares such as
+        `malformed_share` count these answers. In other environments the first answer without a tool call ends it.
         """
         result = self.end.result
         if self.end.has_failed:
@@ -268,14 +268,15 @@ class Episode:
         return "cut_off" if self.end.sample is not None and self.end.sample.is_cut_off else "malformed"
 
     def worths(self, discount: float = 1.0, objective: Objective = SUCCESS) -> dict[int, float]:
-        """What each state on the path turned out to be worth, by the digests of its score keys.
+        """Return the discounted return of each state on the path, by the digests of its score keys.
 
         Args:
-            discount: γ in (0, 1]: what is paid k steps later counts γᵏ. A success after k steps is worth γᵏ.
-            objective: Says what a step pays. The last state is worth what the step into it paid.
+            discount: Discount factor γ in (0, 1]: a reward k steps later counts γᵏ.
+            objective: Objective that defines the reward of a step. The last state counts the reward of the step into
+                it.
 
         Returns:
-            Shares in [0, 1] of the most there is; of a key met more than once that of the first time.
+            Returns as shares in [0, 1] of their range. A key that occurs more than once has its first return.
         """
         worths: dict[int, float] = {}
         worth = objective.reward(self.end.result)

@@ -1,4 +1,4 @@
-"""Ranked backtracking depth-first search over one task, passive: it is asked where to go on and told what was found."""
+"""Ranked backtracking depth-first search over one task. The caller drives it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,22 +9,22 @@ from trl_3spo.algorithm.records import Episode, Group, Visit
 class TreeSearch:
     """The search tree of one task.
 
-    A walk starts at the root and goes on from one of the states its head's group reached: the best by reward, as in the
-    source, or the one the first action reached, so that walks are the policy's own. The others wait on the frontier,
-    the better the higher (last in, first out). When the walk ends, the state on top of the frontier becomes the head
-    and the environment is restored there. The caller asks for `head`, decides how many actions to sample there, and
-    calls `record` with the group or `prune`.
+    An episode ("walk") starts at the root. It continues from one of the states that its head's group reached: the best
+    by reward, as in the source, or the state of the first action, so that walks follow the policy. The other states
+    wait on the frontier, the best on top (last in, first out). When the walk ends, the state on top becomes the head,
+    and the environment is restored there. The caller reads `head`, chooses the number of samples, and calls `record`
+    with the group, or `prune`.
 
-    Where rewards are equal the action sampled first ranks first, so that flat groups follow the policy. States already
-    seen in this tree do not enter the frontier again: an action without effect, or a way back, would have the same
-    state expanded many times over. The source does not mention them.
+    If rewards are equal, the action sampled first ranks first, so groups without signal follow the policy. States that
+    the tree has seen do not enter the frontier again. Otherwise an action without effect, or a way back, would expand
+    the same state many times. The source does not mention such states.
 
     Args:
         root: First visit of the task.
-        max_episodes: Ended walks after which the tree is finished, at least 1; None empties the frontier, as the source
-            does.
-        has_backtracking: Whether there is a frontier at all; without one the tree is a single walk.
-        follows_best: Whether walks go on from the best state, or from that of the action sampled first.
+        max_episodes: Number of ended walks that finish the tree, at least 1. None: until the frontier is empty, as in
+            the source.
+        has_backtracking: Whether there is a frontier; without one the tree is a single walk.
+        follows_best: Whether walks continue from the best state, and not from the first action's state.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TreeSearch:
         self._seen = {root.state_digest}
 
     def record(self, group: Group) -> list[Episode]:
-        """Take in the group sampled at the head, move on, and return the episodes this has ended.
+        """Record the group sampled at the head, move the head, and return the episodes that ended.
 
         Raises:
             ValueError: The group was not sampled at the head.
@@ -58,7 +58,7 @@ class TreeSearch:
         return self._end_walks()
 
     def prune(self) -> list[Episode]:
-        """Give the walk up at the head without an outcome, backtrack, and return the episodes this has ended."""
+        """Give the walk up at the head, backtrack, and return the episodes that ended."""
         self._backtrack()
         return self._end_walks()
 
@@ -75,7 +75,7 @@ class TreeSearch:
         self.head = self.frontier.pop() if self.frontier and has_budget else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the tree as plain data: every waiting visit as the actions that lead to it."""
+        """Return the tree as plain data; every waiting visit is stored as the actions that lead to it."""
         return {
             "task": self.root.task.id,
             "head": None if self.head is None else self.head.actions(),
@@ -85,11 +85,11 @@ class TreeSearch:
         }
 
     def load_state_dict(self, state: dict[str, Any], replay: Callable[[Sequence[str]], Visit]) -> None:
-        """Take up the search where a `state_dict` left it.
+        """Continue from a `state_dict`.
 
         Args:
-            state: Of a tree of the same task.
-            replay: Makes the visit that a list of actions leads to from this tree's root.
+            state: State of a tree of the same task.
+            replay: Function that returns the visit reached from this tree's root by a list of actions.
         """
         self.head = None if state["head"] is None else replay(state["head"])
         self.frontier = [replay(actions) for actions in state["frontier"]]
@@ -98,7 +98,7 @@ class TreeSearch:
 
 
 def rank(group: Group) -> list[Visit]:
-    """Return the distinct states a group reached, best reward first and in sampling order where rewards are equal."""
+    """Return the distinct states that a group reached, best reward first; equal rewards keep the sampling order."""
     distinct: dict[int, Visit] = {}
     for transition in sorted(group.transitions, key=lambda transition: -transition.reward):
         distinct.setdefault(transition.visit.state_digest, transition.visit)

@@ -1,4 +1,4 @@
-"""What an algorithm logs: what was sampled since the last time, and how many states have been reached in all."""
+"""Logged values of an algorithm: counts of samples since the last call, and the number of states reached."""
 
 import logging
 from array import array
@@ -16,15 +16,15 @@ from trl_3spo.algorithm.records import Episode, Visit
 logger = logging.getLogger(__name__)
 
 REWARD_PARTS = "reward_parts"
-"""Where the `info` of an episode's last step may say, by name, what its reward is made of."""
+"""Key in the `info` of an episode's last step for the named parts of its reward."""
 
 
 class Tally:
     """Counts and values until the next `metrics`, and the exact states reached by sampled actions so far.
 
     Args:
-        ranks: Whose counts are added up.
-        objective: Which rewards should go with.
+        ranks: Processes whose counts are added up.
+        objective: Objective that the environment's rewards should match.
     """
 
     def __init__(self, ranks: Ranks, objective: Objective = SUCCESS) -> None:
@@ -39,7 +39,7 @@ class Tally:
         self._values[name].append(float(value))
 
     def reach(self, visits: Iterable[Visit]) -> None:
-        """Count what sampled actions led to, one visit for each of them; failed ones have led nowhere."""
+        """Count the visits reached by sampled actions, one per action; failed ones do not count."""
         sampled = list(visits)
         reached = [visit.state_digest for visit in sampled if not visit.has_failed]
         self.counts["sampled_actions"] += len(sampled)
@@ -49,7 +49,7 @@ class Tally:
         self._states.update(reached)
 
     def end(self, episodes: Sequence[Episode]) -> None:
-        """Note how episodes ended, those of all ranks; void ones have not."""
+        """Note the results of ended episodes of all ranks, without failed ones."""
         own = [_ending(x) for x in episodes if not x.end.has_failed]
         endings = list(chain.from_iterable(self._ranks.gather(own)))
         for ending in endings:
@@ -58,17 +58,17 @@ class Tally:
         self._watch.observe([x["episode_return"] for x in endings], [bool(x["success_rate"]) for x in endings])
 
     def idle(self, num_rounds: int, max_rounds: int) -> None:
-        """Say that a sampling round had nothing to learn from, the so many-th in a row."""
+        """Warn that a sampling round had nothing to learn from, with its number in a row."""
         if self._ranks.rank == 0:
             logger.warning("Round %d of at most %d without anything to learn from.", num_rounds, max_rounds)
 
     @property
     def num_states(self) -> int:
-        """Distinct exact states reached so far."""
+        """Number of distinct exact states reached so far."""
         return len(self._states)
 
     def total(self) -> Counter[str]:
-        """Return the counts of all ranks since the last call, and log what every algorithm counts."""
+        """Return the counts of all ranks since the last call, and log the counts common to all algorithms."""
         counts, self.counts = self.counts, Counter()
         total = sum(self._ranks.gather(counts), Counter[str]())
         self.log("sampled_actions", total["sampled_actions"])
@@ -86,17 +86,17 @@ class Tally:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states reached."""
-        # By numpy: sorting a million numbers of Python takes seconds.
+        # numpy sorts a million numbers in much less time than Python.
         states = np.sort(np.fromiter(self._states, dtype=np.uint64, count=len(self._states)))
         return {"states": array("Q", states.tobytes())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a `state_dict` left off."""
+        """Continue from a `state_dict`."""
         self._states = set(state["states"].tolist())
 
 
 def _ending(episode: Episode) -> dict[str, float]:
-    """Return what is logged of an ended episode."""
+    """Return the metrics of an ended episode."""
     parts = episode.end.result.info.get(REWARD_PARTS, {})
     environment, slash, _ = episode.end.task.kind.partition("/")
     return {

@@ -1,4 +1,4 @@
-"""Which task is trained on next."""
+"""Order of the training tasks."""
 
 import random
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from trl_3spo.environments.base import Task
 
 
 class TaskOrder:
-    """An endless sequence of the tasks, reshuffled on every pass, of which every rank takes its share.
+    """An endless sequence of the tasks, reshuffled on every pass and shared among the ranks.
 
     Args:
-        tasks: To be trained on, at least one.
-        seed: Seed of the order.
-        rank: This process among `num_ranks`.
+        tasks: Tasks to train on, at least one.
+        seed: Seed for the task order.
+        rank: Number of this process among `num_ranks`.
 
     Raises:
         ValueError: There are no tasks.
@@ -29,7 +29,7 @@ class TaskOrder:
         self._num_ranks = num_ranks
 
     def take(self, count: int) -> list[Task]:
-        """Take this rank's next tasks off the order."""
+        """Return this rank's next tasks, and move on."""
         tasks = []
         for _ in range(count):
             tasks.append(self.at(self.position))
@@ -42,7 +42,7 @@ class TaskOrder:
         return self.tasks[_order(self._seed, num_pass, len(self.tasks))[index]]
 
     def resume(self, position: int, *, saved_by: int) -> None:
-        """Go on from the position that a rank saved, this one's or another's."""
+        """Continue from the position that this or another rank saved."""
         self.position = position + self._rank - saved_by
 
 
