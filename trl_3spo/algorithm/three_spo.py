@@ -35,6 +35,9 @@ class MakeScorer(Protocol):
         """Make a scorer from options, history and objective."""
 
 
+EXPECTED_STEPS = 10
+"""Steps of a walk before any has been seen."""
+
 VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Success rates between never and always, for which group sizes are compared."""
 
@@ -83,13 +86,14 @@ class ThreeSPO:
         self.tally = Tally(self.ranks, self.objective)
         self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
         self.scorer = make_scorer(options, self.history, objective=self.objective)
+        most_per_step = 1 if options.search == "branch" else options.num_generations
         self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
         self.forest = Forest(
             env,
             self.order,
             self.scorer,
             make_tree or self._tree,
-            max_group_size=options.num_generations,
+            first_tree_size=EXPECTED_STEPS * most_per_step * (options.max_episodes_per_tree or 1),
             tally=self.tally,
         )
         self.options = options
