@@ -10,7 +10,7 @@ from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
 from trl_3spo.algorithm.after_walks import AfterWalks
 from trl_3spo.algorithm.base import Alone, Judgement, Metrics, OnRound, Ranks, Round, Row, Sampler
-from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
+from trl_3spo.algorithm.branching import BranchSearch, Choose, undecided
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
 from trl_3spo.algorithm.history import StateHistory
@@ -77,7 +77,7 @@ class ThreeSPO:
         make_scorer: MakeScorer = StateScorer,
         make_tree: MakeTree | None = None,
         advantages: GroupAdvantages | None = None,
-        choose: Choose = anywhere,
+        choose: Choose = undecided,
     ) -> None:
         options.check_options()
         warn_of_equal_sizes(options)
@@ -117,7 +117,7 @@ class ThreeSPO:
         assert most is not None, "Options are checked: branching needs update_after='walks', which needs a number."
         # Drawn anew for every batch, without anything that a checkpoint would have to hold.
         rng = random.Random(f"{self._seed}/{self.ranks.rank}/{self.history.num_episodes}/{root.task.id}")
-        return BranchSearch(root, max_episodes=most, choose=self._choose, rng=rng)
+        return BranchSearch(root, max_episodes=most, choose=self._choose, scorer=self.scorer, rng=rng)
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
