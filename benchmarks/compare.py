@@ -4,11 +4,11 @@
     python benchmarks/compare.py --env alfworld --budget 16000 --folder runs/compare --methods no_scores --seeds 3
     python benchmarks/summarize.py runs/compare
 
-Every run begins with the demo's model, trains on the demo's tasks and is evaluated on unseen ones: on 50 of them at
-equal distances of sampled actions, and at the end on all 200, three times each. It ends when the actions are used up,
-those in groups and batches without signal included. Seeds come first, methods second, so that whenever it is stopped
-the methods have equally many runs; started again, it goes on from the last evaluation of the unfinished run. Batches
-are at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
+Every run begins with the demo's model, or one of `starting_points.py`, trains on the demo's tasks and is evaluated on
+unseen ones: on 50 of them at equal distances of sampled actions, and at the end on all 200, three times each. It ends
+when the actions are used up, those in groups and batches without signal included. Seeds come first, methods second, so
+that whenever it is stopped the methods have equally many runs; started again, it goes on from the last evaluation of an
+unfinished one. Batches are at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from controls import Control, controls
 from provenance import provenance
+from starting_points import FOLDER, POINTS, digest
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -37,7 +39,7 @@ from trl_3spo import (
     ThreeSPOConfig,
     ThreeSPOTrainer,
 )
-from trl_3spo.algorithm.branching import at_the_root
+from trl_3spo.algorithm.branching import anywhere, at_the_root
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.training.agent_trainer import AgentTrainer
@@ -49,6 +51,7 @@ from small_alfworld import ALFWORLD
 from small_webshop import WEBSHOP
 
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
+WORLDS |= {name: replace(WORLDS[name.partition("_")[0]], warm_start=FOLDER / name) for name in POINTS}
 NUM_EVALUATIONS = 8
 NUM_CURVE_TASKS, NUM_LAST_PLAYS = 50, 3
 """Unseen tasks of the evaluations along a run; how often the last one plays each of all."""
@@ -72,7 +75,8 @@ METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for na
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
 WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "novelty_weight": 0.3}
 METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS)
-METHODS["branch_at_root"] = METHODS["branch"]
+CHOICES = {"branch_at_root": at_the_root, "branch_uniform": anywhere}
+METHODS |= dict.fromkeys(CHOICES, METHODS["branch"])
 METHODS["steppo_history"] = (
     StepPOTrainer,
     StepPOConfig,
@@ -170,7 +174,7 @@ def make_trainer(
 def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
     """Return 3SPO with the parts of a control, or None where a method is none or needs no parts."""
     known = controls(config, seed=config.seed) if method.startswith("no_") else {}
-    known |= {"branch_at_root": Control(parts={"choose": at_the_root})}
+    known |= {name: Control(parts={"choose": choose}) for name, choose in CHOICES.items()}
     if method not in known or not known[method].parts:
         return None
     common = {"seed": config.seed, "max_idle_rounds": config.max_idle_rounds}
@@ -241,6 +245,7 @@ def run(
         "seed": seed,
         "budget": budget,
         "tasks": panel,
+        "start": digest(WORLDS[world_name].warm_start),
         "changes": changes,
         "learning_rate": trainer.args.learning_rate,
         "panel": trainer.evaluation.panel,

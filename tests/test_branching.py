@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_3spo.algorithm.base import Alone
-from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root
+from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root, undecided
 from trl_3spo.algorithm.history import StateHistory
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, first_visit, next_visit
@@ -39,6 +39,10 @@ class Drawing:
         return nullcontext()
 
 
+def judge(history=None):
+    return StateScorer(ThreeSPOOptions(**WALKS), history or StateHistory())
+
+
 @pytest.fixture
 def env():
     return CorridorEnv(length=4, max_steps=6)
@@ -59,7 +63,9 @@ def walked(env, tree, rng):
 def test_walks_start_on_walks_before_them_and_are_finished(num_walks, seed):
     env = CorridorEnv(length=4, max_steps=6)
     rng = random.Random(seed)
-    tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=num_walks, choose=anywhere, rng=rng)
+    tree = BranchSearch(
+        first_visit(env, env.tasks()[0]), max_episodes=num_walks, choose=anywhere, scorer=judge(), rng=rng
+    )
     groups, episodes = walked(env, tree, rng)
     assert len(episodes) == num_walks
     assert all(episode.end.result.is_final for episode in episodes)
@@ -72,16 +78,42 @@ def test_walks_start_on_walks_before_them_and_are_finished(num_walks, seed):
     assert len(groups) == len(known) - 1
 
 
-def test_branch_points_are_drawn_whatever_became_of_the_walks(env):
-    """Every walk is as likely as the other, and every state on it but the last."""
+@pytest.fixture
+def two_walks(env):
+    """A walk of one step, and one of two: the root is passed twice, the state between once."""
     root = first_visit(env, env.tasks()[0])
-    one = [root, next_visit(env, root, "left")]
-    other = [root, *(visit := next_visit(env, root, "right"),), next_visit(env, visit, "open")]
-    chosen = Counter(anywhere([one, other], rng) for rng in [random.Random(0)] for _ in range(4000))
-    assert chosen.keys() == {root, visit}
-    # The root: half for the first walk, a quarter for the second.
-    assert chosen[root] / 4000 == pytest.approx(0.75, abs=0.03)
-    assert at_the_root([one, other], random.Random(0)) is root
+    between = next_visit(env, root, "right")
+    return root, between, [[root, next_visit(env, root, "left")], [root, between, next_visit(env, between, "open")]]
+
+
+def shares(choose, walks, scorer, count=4000):
+    rng = random.Random(0)
+    return {visit: n / count for visit, n in Counter(choose(walks, scorer, rng) for _ in range(count)).items()}
+
+
+def test_branch_points_are_drawn_whatever_became_of_the_walks(two_walks):
+    root, between, walks = two_walks
+    assert shares(anywhere, walks, judge()) == pytest.approx({root: 2 / 3, between: 1 / 3}, abs=0.03)
+    assert shares(at_the_root, walks, judge()) == {root: 1.0}
+
+
+def test_walks_start_where_success_is_undecided(two_walks):
+    """In proportion to p(1 − p): 0.09 for the root, passed twice, and 0.25 for the state between."""
+    root, between, walks = two_walks
+    history = StateHistory()
+    for visit, p in ((root, 0.1), (between, 0.5)):
+        for _ in range(2000):
+            history.observe(dict.fromkeys(visit.keys[:1], p))
+    judged = judge(history)
+    assert [judged.variance(x) for x in (root, between)] == pytest.approx([0.09, 0.25], abs=1e-3)
+    drawn = shares(undecided, walks, judged)
+    assert drawn == pytest.approx({root: 0.18 / 0.43, between: 0.25 / 0.43}, abs=0.03)
+
+
+def test_where_nothing_is_known_walks_start_anywhere(two_walks):
+    root, between, walks = two_walks
+    assert judge().variance(root) == 0.0
+    assert shares(undecided, walks, judge()) == pytest.approx({root: 2 / 3, between: 1 / 3}, abs=0.03)
 
 
 @pytest.mark.parametrize("scaling", ["none", "batch"])
@@ -141,7 +173,7 @@ def test_an_end_is_new_to_its_path():
 def test_no_action_is_compared_with_its_own_outcome(env):
     """A single walk has the history alone to be compared with."""
     rng = random.Random(3)
-    tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=1, choose=anywhere, rng=rng)
+    tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=1, choose=anywhere, scorer=judge(), rng=rng)
     groups, episodes = walked(env, tree, rng)
     options = ThreeSPOOptions(**WALKS, novelty_weight=0.0)
     history = StateHistory()

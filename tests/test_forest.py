@@ -186,7 +186,7 @@ def test_judged_groups_know_what_became_of_their_walks():
 
 
 def test_batches_of_trees_follow_the_size_of_trees():
-    collecting = rollout(max_group_size=4)
+    collecting = rollout(max_group_size=4, max_episodes_per_tree=1)
     assert collecting.forest.num_trees_for(200) == 5  # 10 steps of 4 samples, as long as nothing is known
     assert collecting.forest.num_trees_for(10) == 1
     groups, _ = walk(collecting, 5)
@@ -196,6 +196,13 @@ def test_batches_of_trees_follow_the_size_of_trees():
     copy = rollout(max_group_size=4)
     copy.load_state_dict(collecting.state_dict(), saved_by=0)
     assert copy.forest.num_trees_for(round(3.5 * size)) == 3
+
+
+def test_the_first_batch_expects_every_walk_of_a_tree():
+    branching = rollout(search="branch", update_after="walks", max_episodes_per_tree=4, outcome_weight=0.9)
+    assert branching.forest.num_trees_for(200) == 5  # 4 walks of 10 steps of one sample
+    searching = rollout(max_group_size=2, update_after="walks", max_episodes_per_tree=2)
+    assert searching.forest.num_trees_for(200) == 5  # 2 walks of 10 steps of at most 2 samples
 
 
 def test_every_pass_takes_every_task_once_in_a_new_order():

@@ -4,34 +4,39 @@ import random
 from collections.abc import Callable, Sequence
 
 from trl_3spo.algorithm.records import Visit
+from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 
 Walk = list[Visit]
 """All visits of an ended walk, from the tree's root to the end."""
 
-Choose = Callable[[Sequence[Walk], random.Random], Visit]
-"""Chooses a state that is not final on one of the walks, where the next walk starts."""
+Choose = Callable[[Sequence[Walk], StateScorer, random.Random], Visit]
+"""Chooses a state that is not final on one of the walks, where the next walk starts. The scorer judges states."""
 
 
 class BranchSearch(TreeSearch):
     """A tree of whole walks: the first starts at the root, each other one in a state on the walks so far.
 
     A walk goes on from the state that its one sampled action reached, so walks are the policy's own. The choice of a
-    branch point does not look at how walks ended: what a branch returns is then a fair sample for every state before it
-    as well. A tree is searched to its end within one batch, so nothing of it is saved.
+    branch point may ask the history, but does not look at how these walks ended: what a branch returns is then a fair
+    sample for every state before it as well. A tree is searched to its end within one batch, so nothing of it is saved.
 
     Args:
         root: First visit of the task.
         max_episodes: Walks, at least 1.
         choose: Chooses the branch points.
+        scorer: Judges states for that by the history.
         rng: Random numbers for that.
     """
 
-    def __init__(self, root: Visit, *, max_episodes: int, choose: Choose, rng: random.Random) -> None:
+    def __init__(
+        self, root: Visit, *, max_episodes: int, choose: Choose, scorer: StateScorer, rng: random.Random
+    ) -> None:
         super().__init__(root, max_episodes=max_episodes, has_backtracking=False, follows_best=False)
         self._num_left = max_episodes
         self._walks: list[Walk] = []
         self._choose = choose
+        self._scorer = scorer
         self._rng = rng
 
     def _backtrack(self) -> None:
@@ -42,14 +47,29 @@ class BranchSearch(TreeSearch):
         if self._num_left == 0:
             self.head = None
         else:
-            self.head = self._choose(self._walks, self._rng) if self._walks else self.root
+            self.head = self._choose(self._walks, self._scorer, self._rng) if self._walks else self.root
 
 
-def anywhere(walks: Sequence[Walk], rng: random.Random) -> Visit:
-    """Choose a walk, and a state on it, all alike."""
-    return rng.choice(rng.choice(walks)[:-1])
+def undecided(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
+    """Choose a state where the history cannot tell success from failure, with a probability in proportion to p(1 − p).
+
+    Elsewhere another walk would end like those before it, and teach nothing.
+    """
+    visits = _states(walks)
+    weights = [scorer.variance(visit) for visit in visits]
+    return rng.choices(visits, weights)[0] if any(weights) else rng.choice(visits)
 
 
-def at_the_root(walks: Sequence[Walk], rng: random.Random) -> Visit:
+def anywhere(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
+    """Choose any state, all alike: the control of scores."""
+    return rng.choice(_states(walks))
+
+
+def at_the_root(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
     """Choose the first state: independent walks, the control of branching."""
     return walks[0][0]
+
+
+def _states(walks: Sequence[Walk]) -> list[Visit]:
+    """Return all states that are not final, as often as walks passed them."""
+    return [visit for walk in walks for visit in walk[:-1]]

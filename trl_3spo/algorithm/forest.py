@@ -14,8 +14,6 @@ from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
 from trl_3spo.environments.base import Environment
 
-EXPECTED_STEPS = 10
-"""Assumed number of steps of a walk before any walk has ended."""
 TREE_SIZE_RATE = 0.2
 """Rate at which the expected tree size follows the latest trees."""
 
@@ -49,7 +47,7 @@ class Forest:
         order: Order of the tasks to start trees for.
         scorer: Group sizes of states, and rewards that rank a group.
         make_tree: Function that makes the search of one task from its first visit.
-        max_group_size: Largest group size G_max.
+        first_tree_size: Expected number of samples of a tree before any tree has been searched.
         tally: Counts of the samples.
     """
 
@@ -60,7 +58,7 @@ class Forest:
         scorer: StateScorer,
         make_tree: MakeTree,
         *,
-        max_group_size: int,
+        first_tree_size: int,
         tally: Tally,
     ) -> None:
         self.trees: deque[TreeSearch] = deque()
@@ -70,7 +68,7 @@ class Forest:
         self._make_tree = make_tree
         self._tally = tally
         self._samples_per_tree: float | None = None
-        self._max_tree_size = EXPECTED_STEPS * max_group_size
+        self._first_tree_size = first_tree_size
         self._ended: list[Episode] = []
 
     def start(self, num_trees: int) -> int:
@@ -82,7 +80,7 @@ class Forest:
 
     def num_trees_for(self, capacity: int) -> int:
         """Return the expected number of trees for so many samples, at least one."""
-        return max(int(capacity / (self._samples_per_tree or self._max_tree_size)), 1)
+        return max(int(capacity / (self._samples_per_tree or self._first_tree_size)), 1)
 
     def expect(self, samples_per_tree: float) -> None:
         """Update the expected tree size with the mean number of samples of the latest trees."""

@@ -10,7 +10,7 @@ from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
 from trl_3spo.algorithm.after_walks import AfterWalks
 from trl_3spo.algorithm.base import Alone, Judgement, Metrics, OnRound, Ranks, Round, Row, Sampler
-from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
+from trl_3spo.algorithm.branching import BranchSearch, Choose, undecided
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
 from trl_3spo.algorithm.history import StateHistory
@@ -34,6 +34,9 @@ class MakeScorer(Protocol):
     def __call__(self, options: ThreeSPOOptions, history: StateHistory, *, objective: Objective) -> StateScorer:
         """Make a scorer from options, history and objective."""
 
+
+EXPECTED_STEPS = 10
+"""Steps of a walk before any has been seen."""
 
 VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Success rates between never and always, for which group sizes are compared."""
@@ -74,7 +77,7 @@ class ThreeSPO:
         make_scorer: MakeScorer = StateScorer,
         make_tree: MakeTree | None = None,
         advantages: GroupAdvantages | None = None,
-        choose: Choose = anywhere,
+        choose: Choose = undecided,
     ) -> None:
         options.check_options()
         warn_of_equal_sizes(options)
@@ -83,13 +86,14 @@ class ThreeSPO:
         self.tally = Tally(self.ranks, self.objective)
         self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
         self.scorer = make_scorer(options, self.history, objective=self.objective)
+        most_per_step = 1 if options.search == "branch" else options.num_generations
         self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
         self.forest = Forest(
             env,
             self.order,
             self.scorer,
             make_tree or self._tree,
-            max_group_size=options.num_generations,
+            first_tree_size=EXPECTED_STEPS * most_per_step * (options.max_episodes_per_tree or 1),
             tally=self.tally,
         )
         self.options = options
@@ -113,7 +117,7 @@ class ThreeSPO:
         assert most is not None, "Options are checked: branching needs update_after='walks', which needs a number."
         # Drawn anew for every batch, without anything that a checkpoint would have to hold.
         rng = random.Random(f"{self._seed}/{self.ranks.rank}/{self.history.num_episodes}/{root.task.id}")
-        return BranchSearch(root, max_episodes=most, choose=self._choose, rng=rng)
+        return BranchSearch(root, max_episodes=most, choose=self._choose, scorer=self.scorer, rng=rng)
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
