@@ -1,1 +1,1 @@
-"""3SPO itself: what to sample next and what it earned. Neither torch nor TRL; a table can be trained as well."""
+"""The 3SPO algorithm: choice of the samples and their advantages. Without torch and TRL, so it also trains a table."""

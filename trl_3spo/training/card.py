@@ -105,7 +105,7 @@ def _before(trainer: "PanelTrainer", panel: str) -> Before | None:
 
 
 def hyperparameters(trainer: "PanelTrainer") -> dict[str, Any]:
-    """Return the options of a configuration that are not at their defaults, and those of `ALWAYS_SHOWN`.
+    """Return the options of a configuration that are not at their defaults, and the ones in `ALWAYS_SHOWN`.
 
     The address of a server is left out.
     """
