@@ -19,7 +19,7 @@ from trl_3spo.training.grpo_options import (
 
 logger = logging.getLogger(__name__)
 
-_TABLE = "docs/options.md says what becomes of each option."
+_TABLE = "docs/options.md lists the effect of each option."
 
 
 def refuse_options(args: GRPOConfig) -> None:
