@@ -100,7 +100,7 @@ class ThreeSPOOptions:
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
             Scaling of the advantages. `"batch"`: subtract the batch mean and divide by the batch standard deviation. If
             `baseline="walks"`, `"batch"` divides by the root mean square only. `"group"`: divide by the standard
-            deviation of the group (the paper); needs `baseline="group"`. `"none"`: no scaling.
+            deviation of the group (the paper); needs `baseline="group"`. `"none"`: neither.
 
         > Parameters that control the search
 
