@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE := 1
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-oldest test-newest test-vllm engines lint house clean
+.PHONY: help demo test test-oldest test-newest test-vllm engines lint house docs dist clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,8 @@ help:
 	@echo "make test-vllm                       vLLM itself, on the CPU"
 	@echo "make engines                         vLLM, FSDP2 and DeepSpeed measured on CPUs"
 	@echo "make lint   ruff, mypy, import contracts, spelling"
+	@echo "make docs   build the documentation as a site, in build/site"
+	@echo "make dist   build and check the wheel and the sdist, in dist"
 	@echo "make house  measure the architecture against its goals"
 	@echo "make clean  remove the virtual environment and all caches"
 	@echo "PYTHON=python3.11 chooses the interpreter, WORKERS=4 the number of test processes."
@@ -58,6 +60,16 @@ lint: $(VENV)/dev.stamp
 house: $(VENV)/dev.stamp
 	python benchmarks/house.py --json benchmarks/results/house.json
 
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --site-dir build/site
+
+# Read from the sdist what the wheel is made of: a file that is missing there is missing everywhere.
+dist: $(VENV)/release.stamp
+	rm -rf dist
+	python -m build
+	twine check --strict dist/*
+	check-wheel-contents dist/*.whl
+
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest .venv-vllm .venv-engines build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
@@ -72,6 +84,10 @@ $(VENV)/demo.stamp: $(PINS) | $(VENV)/bin/python
 $(VENV)/dev.stamp: $(PINS) | $(VENV)/bin/python
 	$(PIP) --constraint constraints.txt --editable '.[dev,plots,qlora,test]'
 	$(PIP) --no-deps --requirement requirements-textworld.txt --requirement requirements-openenv.txt
+	touch $@
+
+$(VENV)/docs.stamp $(VENV)/release.stamp: $(VENV)/%.stamp: $(PINS) | $(VENV)/bin/python
+	$(PIP) --constraint constraints.txt --editable '.[$*]'
 	touch $@
 
 # One environment for every set of versions. Of torch it is always the version with a CPU build.

@@ -18,7 +18,7 @@ from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Episode, Group, Sample, Transition, first_visit, next_visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
-from trl_3spo.algorithm.walk_credit import WalkCredit
+from trl_3spo.algorithm.walk_credit import RunningScale, WalkCredit
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.guarded import GuardedEnvironment
 
@@ -129,7 +129,7 @@ def test_credit_worked(env, scaling):
     while not lost.result.is_final:
         lost = next_visit(env, lost, "dance")
     options = ThreeSPOOptions(**WALKS, discount=0.5, outcome_weight=1.0, novelty_weight=0.3, advantage_scaling=scaling)
-    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone())
+    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
     groups = [Group(before, (Transition(after, 0.0),)) for before, after in ((root, door), (door, out), (door, back))]
     samples = [[Sample([], [], [0], group.transitions[0].visit.action)] for group in groups]
     rows = [row for (row,) in credit.rows(samples, groups, [Episode(out), Episode(lost)])]
@@ -146,6 +146,15 @@ def test_credit_worked(env, scaling):
     assert [row.advantage for row in rows] == pytest.approx(expected)
 
 
+def test_a_batch_of_small_credits_makes_a_small_update():
+    """A failure where 0.1 was expected does not count as much as a success: by its own size it would."""
+    scale = RunningScale()
+    assert scale.of(0.25) == 0.5
+    assert scale.of(0.01) == 0.5  # and the mean square falls to 0.25 - 0.1 · 0.24 = 0.226
+    assert scale.of(0.01) == pytest.approx(math.sqrt(0.226))
+    assert scale.of(1.0) == 1.0, "no advantage is blown up"
+
+
 def test_without_any_success_the_bonus_stays_as_small_as_it_is(env):
     root = first_visit(env, env.tasks()[0])
     new = next_visit(env, root, "left")
@@ -153,7 +162,7 @@ def test_without_any_success_the_bonus_stays_as_small_as_it_is(env):
     options = ThreeSPOOptions(**WALKS, novelty_weight=0.3)
     groups = [Group(root, (Transition(visit, 0.0),)) for visit in (new, same)]
     samples = [[Sample([], [], [0], visit.action)] for visit in (new, same)]
-    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone())
+    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
     rows = [row for (row,) in credit.rows(samples, groups, [Episode(new), Episode(same)])]
     assert [row.advantage for row in rows] == pytest.approx([0.15, -0.15])
 
@@ -181,7 +190,7 @@ def test_no_action_is_compared_with_its_own_outcome(env):
         history.observe(dict.fromkeys(visit.keys, 0.25))
     scorer = StateScorer(options, history)
     samples = [[Sample([], [], [0], "")] for _ in groups]
-    credit = WalkCredit(replace(options, advantage_scaling="none"), scorer, Alone())
+    credit = WalkCredit(replace(options, advantage_scaling="none"), scorer, Alone(), RunningScale())
     for group, (row,) in zip(groups, credit.rows(samples, groups, episodes), strict=True):
         assert row.reward - row.advantage == pytest.approx(scorer.value(group.origin))
 
@@ -237,7 +246,9 @@ def test_inadmissible_actions_pay_their_penalty(env):
             if changes:
                 groups = [Group(root, (Transition(visit, 0.0),)) for visit in visits]
                 samples = [[Sample([], [], [0], "")] for _ in groups]
-                rows = WalkCredit(options, scorer, Alone()).rows(samples, groups, [Episode(visit) for visit in visits])
+                rows = WalkCredit(options, scorer, Alone(), RunningScale()).rows(
+                    samples, groups, [Episode(visit) for visit in visits]
+                )
                 rewards.append([row.reward for (row,) in rows])
             else:
                 rewards.append([scorer.reward(root, visit) for visit in visits])

@@ -22,7 +22,7 @@ from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 from trl_3spo.algorithm.tally import Tally
 from trl_3spo.algorithm.task_order import TaskOrder
-from trl_3spo.algorithm.walk_credit import WalkCredit
+from trl_3spo.algorithm.walk_credit import RunningScale, WalkCredit
 from trl_3spo.environments.base import Environment, Task
 
 logger = logging.getLogger(__name__)
@@ -101,9 +101,11 @@ class ThreeSPO:
         self._seed = seed
         self._choose = choose
         self._gain = PredictiveGain(self.history, options.discount, self.objective)
-        is_by_walks = options.baseline == "walks"
+        self._scale = RunningScale()
         credit = (
-            WalkCredit(options, self.scorer, self.ranks) if is_by_walks else Credit(options, self.scorer, advantages)
+            WalkCredit(options, self.scorer, self.ranks, self._scale)
+            if options.baseline == "walks"
+            else Credit(options, self.scorer, advantages)
         )
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds, self._show)
         is_stepwise = options.update_after == "step"
@@ -154,9 +156,10 @@ class ThreeSPO:
         return self.tally.metrics()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return history, trees, states reached and place in the order of tasks."""
+        """Return history, the credit's scale, trees, states reached and place in the order of tasks."""
+        shared = {"history": self.history.state_dict(), "mean_square": self._scale.mean_square}
         own = {"position": self.order.position} | self.forest.state_dict() | self.tally.state_dict()
-        return {"shared": {"history": self.history.state_dict()}, "gain": self._gain.state_dict()} | own
+        return {"shared": shared, "gain": self._gain.state_dict()} | own
 
     def load_state_dict(self, state: dict[str, Any], *, saved_by: int) -> None:
         """Go on where a `state_dict` left off; a rank that did not save it itself begins new trees.
@@ -165,6 +168,7 @@ class ThreeSPO:
             ValueError: A tree's task is not among the tasks.
         """
         self.history.load_state_dict(state["shared"]["history"])
+        self._scale.mean_square = state["shared"]["mean_square"]
         self.order.resume(state["position"], saved_by=saved_by)
         self._gain.load_state_dict(state["gain"])
         is_own = saved_by == self.ranks.rank

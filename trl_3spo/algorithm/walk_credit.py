@@ -1,7 +1,7 @@
 """Credit by walks: what a step led to, compared with what other walks made of the state it was taken in.
 
     C = γ · (r + G(s')) − V(s)
-    A = C / rms C + B − mean B
+    A = C / σ + B − mean B
 
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
     B = ω · R_novel − invalid_action_penalty · (not admissible) + what reward functions gave the answer's text
@@ -11,8 +11,11 @@ r is what the step paid: 1 for the step that solves the task. G is the λ-return
 one walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
 
 V is the baseline, so that C is not centred: a step that went as expected is not trained on, and a reward that is always
-the same changes nothing once the history knows it. B counts for a step alone, in units of the credit's root mean
-square. While nothing succeeds there is no credit, and B stays as small as it is.
+the same changes nothing once the history knows it. σ is the root mean square of C: the batch's, or that of the last
+batches if it is larger. A batch without any success then makes a small update. All its C are small and below zero, and
+in units of their own size they would unlearn whatever the policy did.
+
+B counts for a step alone, in units of σ. While nothing succeeds there is no credit, and B stays as small as it is.
 """
 
 import math
@@ -30,6 +33,9 @@ from trl_3spo.algorithm.scorer import StateScorer
 
 PRIOR_WALKS = 1.0
 """How many walks the history's value counts as."""
+
+SCALE_RATE = 0.1
+"""How fast the mean square of the credit follows the batches."""
 
 RETURN = "return"
 """The part of a reward that is no bonus."""
@@ -72,6 +78,20 @@ class WalkReturns:
         return [value for walk, value in self._by_state[origin.root, origin.state_digest] if walk not in own]
 
 
+class RunningScale:
+    """σ, the size of credits: a root mean square that falls slowly from one batch to the next, and rises at once."""
+
+    def __init__(self) -> None:
+        self.mean_square = 0.0
+        """Of C over the last batches; 0 before the first credit. A checkpoint holds it."""
+
+    def of(self, mean_square: float) -> float:
+        """Take in the mean square of a batch, above 0, and return σ for it."""
+        before = self.mean_square or mean_square
+        self.mean_square = before + SCALE_RATE * (mean_square - before)
+        return math.sqrt(max(mean_square, before))
+
+
 class WalkCredit:
     """Turns groups of whole walks into rows.
 
@@ -79,12 +99,14 @@ class WalkCredit:
         options: Checked options.
         scorer: Judges states by the history; it must not have seen the walks that are credited.
         ranks: Processes whose rows are scaled together.
+        scale: σ over the batches so far.
     """
 
-    def __init__(self, options: ThreeSPOOptions, scorer: StateScorer, ranks: Ranks) -> None:
+    def __init__(self, options: ThreeSPOOptions, scorer: StateScorer, ranks: Ranks, scale: RunningScale) -> None:
         self._options = options
         self._scorer = scorer
         self._ranks = ranks
+        self._scale = scale
 
     def rows(
         self,
@@ -135,7 +157,7 @@ class WalkCredit:
         sums = (len(own), sum(row.advantage**2 for row in own), sum(map(_bonus, own)))
         num_rows, squares, bonuses = map(sum, zip(*self._ranks.gather(sums), strict=True))
         is_scaled = self._options.advantage_scaling == "batch" and squares > 0
-        scale = math.sqrt(squares / num_rows) if is_scaled else 1.0
+        scale = self._scale.of(squares / num_rows) if is_scaled else 1.0
         mean = bonuses / max(num_rows, 1)
         return [
             [replace(row, advantage=row.advantage / scale + _bonus(row) - mean) for row in group] for group in groups

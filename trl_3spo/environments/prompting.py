@@ -1,8 +1,10 @@
-"""What the prompts of the benchmarks have in common: two formats and a few past turns."""
+"""What the prompts of the benchmarks have in common: two formats, and a few past turns or all of them."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
-from trl_3spo.environments.base import Message, Turn
+from trl_3spo.environments.base import Message, Observation, PromptStyle, Turn
+from trl_3spo.environments.conversation import conversation
 
 MAX_ACTION_CHARACTERS = 1000
 """Longer answers name no action: no benchmark has one of a tenth of this."""
@@ -17,12 +19,14 @@ Show = Callable[[str], str]
 """Shortens an observation to what the prompt has not said yet."""
 
 
-def check_prompt_options(prompt_format: str, history_length: int) -> None:
+def check_prompt_options(prompt_format: str, history_length: int, prompt_style: str) -> None:
     """Check an environment's options for its prompts.
 
     Raises:
         ValueError: An option is out of its range.
     """
+    if prompt_style not in get_args(PromptStyle):
+        raise ValueError(f"prompt_style is {prompt_style!r}; required is {' or '.join(get_args(PromptStyle))}.")
     if prompt_format not in PROMPT_FORMATS:
         raise ValueError(f"prompt_format is {prompt_format!r}; required is {' or '.join(PROMPT_FORMATS)}.")
     if history_length < 0:
@@ -49,6 +53,16 @@ def ask(
     """
     recent = turns[max(0, len(turns) - history_length) :]
     return [{"role": "user", "content": write(task, len(turns), recent, observation, actions)}]
+
+
+def converse(opening: str, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
+    """Return the whole episode as a conversation, which begins with what is said once, as the system's message."""
+    return conversation([{"role": "system", "content": opening}], observation, turns)
+
+
+def told(text: str) -> tuple[Message, ...]:
+    """Return what the environment says in a conversation, as an observation's messages."""
+    return ({"role": "user", "content": text},)
 
 
 def fill_think(

@@ -12,9 +12,9 @@ from trl_3spo.environments.alfworld.simulator.engine import Engine, Moment, Nati
 from trl_3spo.environments.alfworld.simulator.game import Game
 from trl_3spo.environments.alfworld.simulator.state import GameState
 from trl_3spo.environments.alfworld.sources import GivenGames, check_source, find_sources
-from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Message, Observation, PromptStyle, StepResult, Task, Turn
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
-from trl_3spo.environments.prompting import ask, check_prompt_options
+from trl_3spo.environments.prompting import ask, check_prompt_options, converse, told
 
 if TYPE_CHECKING:
     from trl_3spo.environments.alfworld.textworld.engine import Textworld
@@ -61,7 +61,9 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>` in full sentences; `action` asks for an
             action alone in few tokens.
-        history_length: Number of past turns in the prompt, at least 0.
+        prompt_style: `window` asks by one message with the last turns; `conversation` has every turn as messages of its
+            own, so that what is computed for a prompt serves the next one as well.
+        history_length: Number of past turns in a window, at least 0.
         shows_admissible_actions: Whether the prompt lists what can be done, all but `help`.
         generator_options: Further arguments of `generate_games`, such as `num_receptacles=(4, 8)` for small games.
 
@@ -85,15 +87,17 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         num_processes: int = 1,
         max_steps: int = 50,
         prompt_format: str = "think",
+        prompt_style: PromptStyle = "window",
         history_length: int = 2,
         shows_admissible_actions: bool = True,
         **generator_options: Any,
     ) -> None:
         check_source(generator_options, games=games, split=split, generated=generated)
         _check_engine(engine, num_processes)
-        check_prompt_options(prompt_format, history_length)
+        check_prompt_options(prompt_format, history_length, prompt_style)
         super().__init__(max_steps)
         self.prompt_format = prompt_format
+        self.prompt_style = prompt_style
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
         self._split = split
@@ -168,7 +172,14 @@ class AlfworldEnv(LimitedEnvironment[Place]):
     def _observe(self, task_id: str, moment: Moment, num_steps: int) -> Observation:
         names = self._opened[task_id].names
         keys = names.keys(moment.state, self._span(num_steps))
-        return Observation(moment.text, names.exact(moment.state), moment.actions, keys)
+        messages = self._tell(moment) if self.prompt_style == "conversation" else ()
+        return Observation(moment.text, names.exact(moment.state), moment.actions, keys, messages)
+
+    def _tell(self, moment: Moment) -> tuple[Message, ...]:
+        return told(prompting.turn(moment.text, self._listed(moment.actions), self.prompt_format))
+
+    def _listed(self, actions: Sequence[str]) -> list[str] | None:
+        return [action for action in actions if action != "help"] if self.shows_admissible_actions else None
 
     def step_each(
         self, moves: Sequence[tuple[Snapshot[Place], str]]
@@ -199,13 +210,15 @@ class AlfworldEnv(LimitedEnvironment[Place]):
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return one user message: task, number of actions taken, the last turns, the observation, what can be done.
 
+        A conversation has the task in a message of the system, and every turn after it.
+
         Raises:
             ValueError: The task is not one of this environment's.
         """
-        actions = None
-        if self.shows_admissible_actions:
-            actions = [action for action in observation.admissible_actions if action != "help"]
-        write, sentence = prompting.WRITERS[self.prompt_format], self.game(task.id).task
+        sentence = self.game(task.id).task
+        if self.prompt_style == "conversation":
+            return converse(prompting.opening(sentence, self.prompt_format), observation, turns)
+        write, actions = prompting.WRITERS[self.prompt_format], self._listed(observation.admissible_actions)
         return ask(write, sentence, turns, self.history_length, observation.text, actions)
 
     def parse_action(self, completion: str) -> str:

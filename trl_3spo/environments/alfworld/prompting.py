@@ -7,22 +7,34 @@ from trl_3spo.environments.answers import Malformed, action_in, one_line
 from trl_3spo.environments.base import Turn
 from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
 
-_THINK = """\
-You are an agent in a household that is described to you in words, and you act by short commands.
+_ROLE = "You are an agent in a household that is described to you in words, and you act by short commands."
 
-Your task: {task}
-
-Actions taken so far: {num_steps}.{history}
-
-What you see now:
-{observation}
-
-{options}
-
+_ANSWER = """\
 Think first, between <think> and </think>: what does the task still need, what do you know of where things are, and \
 which action brings you closer? Then give exactly one action, worded as above, between <action> and </action>. Your \
 answer must have this form:
 <think>your thoughts</think><action>your action</action>"""
+
+_THINK = f"""\
+{_ROLE}
+
+Your task: {{task}}
+
+Actions taken so far: {{num_steps}}.{{history}}
+
+What you see now:
+{{observation}}
+
+{{options}}
+
+{_ANSWER}"""
+
+_OPENING = f"""\
+{_ROLE}
+
+Your task: {{task}}
+
+{_ANSWER.replace("worded as above", "worded as what you can do")}"""
 
 _DECORATION = " \t'\"`’‘“”.,;:!?*>"
 
@@ -39,8 +51,7 @@ def think_prompt(
         observation: What is seen now.
         actions: What can be done now, or `None` to name only the forms of the commands.
     """
-    options = HELP.rstrip() if actions is None else "What you can do now:\n" + "\n".join(actions)
-    return fill_think(_THINK, _show, task, num_steps, turns, observation, options)
+    return fill_think(_THINK, _show, task, num_steps, turns, observation, _list(actions))
 
 
 def action_prompt(
@@ -53,6 +64,22 @@ def action_prompt(
 
 WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
 """What writes the prompts of each format."""
+
+
+def opening(task: str, prompt_format: str) -> str:
+    """Return what a conversation begins with."""
+    return _OPENING.format(task=task) if prompt_format == "think" else f"Task: {task}\nAnswer with one action."
+
+
+def turn(observation: str, actions: Sequence[str] | None, prompt_format: str) -> str:
+    """Return what is said in one turn of a conversation; see `think_prompt`."""
+    if prompt_format == "think":
+        return f"{_show(observation)}\n\n{_list(actions)}"
+    return _show(observation) + ("" if actions is None else f"\nActions: {' | '.join(actions)}")
+
+
+def _list(actions: Sequence[str] | None) -> str:
+    return HELP.rstrip() if actions is None else "What you can do now:\n" + "\n".join(actions)
 
 
 def _show(observation: str) -> str:

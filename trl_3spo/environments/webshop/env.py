@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from trl_3spo.environments.base import Message, Observation, StepResult, Task, Turn
+from trl_3spo.environments.base import Message, Observation, PromptStyle, StepResult, Task, Turn
 from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
-from trl_3spo.environments.prompting import ask, check_prompt_options
+from trl_3spo.environments.prompting import ask, check_prompt_options, converse, told
 from trl_3spo.environments.webshop import prompting
 from trl_3spo.environments.webshop.catalogue.goals import Goal
 from trl_3spo.environments.webshop.score_keys import score_keys
@@ -38,7 +38,9 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>`; `action` asks for an action alone in few
             tokens.
-        history_length: Number of past turns in the prompt, at least 0.
+        prompt_style: `window` asks by one message with the last turns; `conversation` has every turn as messages of its
+            own, so that what is computed for a prompt serves the next one as well.
+        history_length: Number of past turns in a window, at least 0.
         shows_admissible_actions: Whether the prompt lists what can be clicked.
         show_attributes: Former name of `shows_attributes`; refused.
 
@@ -62,6 +64,7 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         reward: str = "score",
         max_steps: int = 15,
         prompt_format: str = "think",
+        prompt_style: PromptStyle = "window",
         history_length: int = 2,
         shows_admissible_actions: bool = True,
         show_attributes: None = None,
@@ -71,12 +74,13 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         _check_choice("mode", mode, ("sane", "compat"))
         _check_choice("observation", observation, ("text", "text_rich"))
         _check_choice("reward", reward, ("score", "success"))
-        check_prompt_options(prompt_format, history_length)
+        check_prompt_options(prompt_format, history_length, prompt_style)
         super().__init__(max_steps)
         self.world = world
         self.mode = mode
         self.observation = observation
         self.prompt_format = prompt_format
+        self.prompt_style = prompt_style
         self.history_length = history_length
         self.shows_admissible_actions = shows_admissible_actions
         make_shop = OriginalShop if mode == "compat" else partial(Shop, shows_selected_options=shows_selected_options)
@@ -151,10 +155,14 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return one user message: task, number of actions taken, the last turns, the page, what can be done.
 
+        A conversation has the task in a message of the system, and every turn after it.
+
         Raises:
             ValueError: The task is not one of this environment's.
         """
         instruction = self.world.goal(self.world.goal_index(task.id)).instruction
+        if self.prompt_style == "conversation":
+            return converse(prompting.opening(instruction, self.prompt_format), observation, turns)
         actions = observation.admissible_actions if self.shows_admissible_actions else None
         write = prompting.WRITERS[self.prompt_format]
         return ask(write, instruction, turns, self.history_length, observation.text, actions)
@@ -174,7 +182,12 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         text = self.shop.show(goal.instruction, state, worth.total if worth is not None else 0.0)
         key = (self.world.task_id(index), *state.key)
         keys = score_keys(key, goal, state, self.shop.shown_products(state), worth, self._span(num_steps))
-        return Observation(text, key, self.shop.admissible_actions(state), keys)
+        actions = self.shop.admissible_actions(state)
+        messages: tuple[Message, ...] = ()
+        if self.prompt_style == "conversation":
+            listed = actions if self.shows_admissible_actions else None
+            messages = told(prompting.turn(goal.instruction, text, listed, self.prompt_format))
+        return Observation(text, key, actions, keys, messages)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -9,23 +9,36 @@ from trl_3spo.environments.base import Turn
 from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
 from trl_3spo.environments.webshop.state import read_action
 
-_THINK = """\
+_ROLE = """\
 You are shopping on a website for a customer. You read its pages as text, parts separated by [SEP], and act by short \
-commands.
+commands."""
 
-The customer says: {task}
-
-Actions taken so far: {num_steps}.{history}
-
-The page you see now:
-{observation}
-
-{options}
-
+_ANSWER = """\
 Think first, between <think> and </think>: what does the customer want, which products come close, and which options \
 have to be chosen before you buy? Then give exactly one action between <action> and </action>. Your answer must have \
 this form:
 <think>your thoughts</think><action>your action</action>"""
+
+_THINK = f"""\
+{_ROLE}
+
+The customer says: {{task}}
+
+Actions taken so far: {{num_steps}}.{{history}}
+
+The page you see now:
+{{observation}}
+
+{{options}}
+
+{_ANSWER}"""
+
+_OPENING = f"""\
+{_ROLE}
+
+The customer says: {{task}}
+
+{_ANSWER}"""
 
 _FORMS = (
     "You can write search[keywords] where there is a search bar, and click[text] for any button, product or option."
@@ -47,22 +60,46 @@ def think_prompt(
         observation: The page that is seen now.
         actions: What can be clicked now, nothing where only a search is possible, or `None` to name only the forms.
     """
-    options = _FORMS if actions is None else "What you can do now:\n" + "\n".join(actions) if actions else _SEARCH
     show = partial(_shorten, instruction=instruction)
-    return fill_think(_THINK, show, instruction, num_steps, turns, observation, options)
+    return fill_think(_THINK, show, instruction, num_steps, turns, observation, _list(actions))
 
 
 def action_prompt(
     instruction: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
 ) -> str:
     """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
-    options = None if actions is None else " | ".join(actions) or "search[keywords]"
+    options = None if actions is None else _in_line(actions)
     show = partial(_shorten, instruction=instruction)
     return fill_action(show, instruction, num_steps, turns, observation, options)
 
 
 WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
 """What writes the prompts of each format."""
+
+
+def opening(instruction: str, prompt_format: str) -> str:
+    """Return what a conversation begins with."""
+    if prompt_format == "think":
+        return _OPENING.format(task=instruction)
+    return f"Task: {instruction}\nAnswer with one action."
+
+
+def turn(instruction: str, observation: str, actions: Sequence[str] | None, prompt_format: str) -> str:
+    """Return what is said in one turn of a conversation; see `think_prompt`."""
+    page = _shorten(observation, instruction)
+    if prompt_format == "think":
+        return f"{page}\n\n{_list(actions)}"
+    return page if actions is None else f"{page}\nActions: {_in_line(actions)}"
+
+
+def _list(actions: Sequence[str] | None) -> str:
+    if actions is None:
+        return _FORMS
+    return "What you can do now:\n" + "\n".join(actions) if actions else _SEARCH
+
+
+def _in_line(actions: Sequence[str]) -> str:
+    return " | ".join(actions) or "search[keywords]"
 
 
 def _shorten(observation: str, instruction: str) -> str:

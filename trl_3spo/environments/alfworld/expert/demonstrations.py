@@ -36,7 +36,8 @@ def demonstrate(
     Raises:
         ValueError: The noise is out of range.
     """
-    history_length = env.history_length if plays_by_prompt else None
+    is_window = env.prompt_style == "window"  # a conversation shows everything
+    history_length = env.history_length if plays_by_prompt and is_window else None
 
     def new_expert(first: Observation, seed: int) -> demonstrations.Expert:
         return advisor(SearchExpert(first.text, seed, history_length=history_length))
