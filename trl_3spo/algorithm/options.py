@@ -99,8 +99,9 @@ class ThreeSPOOptions:
             mean of p(s) and of the returns of the other episodes through s. State scores take no part.
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
             Scaling of the advantages. `"batch"`: subtract the batch mean and divide by the batch standard deviation. If
-            `baseline="walks"`, `"batch"` divides by the root mean square only. `"group"`: divide by the standard
-            deviation of the group (the paper); needs `baseline="group"`. `"none"`: neither.
+            `baseline="walks"`, `"batch"` only divides by the root mean square, of this batch or the last ones if
+            larger. `"group"`: divide by the standard deviation of the group (the paper); needs `baseline="group"`.
+            `"none"`: neither.
 
         > Parameters that control the search
 
