@@ -263,7 +263,7 @@ def run(
         "predictive_gain": predictive_gain(trainer.state.log_history),
         "curve": curve(trainer.state.log_history),
     }
-    file.write_text(json.dumps(record, indent=1) + "\n")
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(checkpoints)
     print(f"{name}: {record['curve']['success'][0]:.1%} to {record['curve']['success'][-1]:.1%}", flush=True)
 
