@@ -38,7 +38,7 @@ def main() -> None:
     generated = [Game(game, kind=game["kind"], parameters=game["parameters"]) for game in data]
     results = {"released": describe(released), "generated": describe(generated), "seed": options.seed}
     results |= provenance()
-    options.json.write_text(json.dumps(results, indent=1) + "\n")
+    options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(results["released"], results["generated"]))
 
 

@@ -70,7 +70,7 @@ def main() -> None:
         **measure(games),
         **provenance(),
     }
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     progress_file(arguments).unlink()
     print(json.dumps(results, indent=2))
     print(f"{len(differences)} differences in {results['states']} states of {len(compared)} games")
@@ -102,7 +102,7 @@ def compare_all(games: Sequence[Source], arguments: argparse.Namespace) -> Itera
     num_states = -(-arguments.states // len(envs[0].tasks()))
     run = f"{provenance()['commit']} {arguments.seed} {num_states}"
     file = progress_file(arguments)
-    lines = map(json.loads, file.read_text().splitlines()) if file.is_file() else ()
+    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
     known = {line["game"]: line for line in lines if line["run"] == run}
     for task in envs[0].tasks():
         if task.id not in known:

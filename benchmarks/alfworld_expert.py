@@ -76,7 +76,7 @@ def main() -> None:
         for name, games in sets.items()
     }
     record = {"results": results, "max_steps": MAX_STEPS, "seed": options.seed} | provenance()
-    options.json.write_text(json.dumps(record, indent=1) + "\n")
+    options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(table(results))
 
 

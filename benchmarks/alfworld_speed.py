@@ -52,7 +52,7 @@ def main() -> None:
     games = sorted(arguments.games.rglob("game.tw-pddl")) if arguments.games else generate_games(24, seed=0)
     results = {**measure(games), "games": len(games), **provenance()}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=2))
 
 
@@ -197,7 +197,7 @@ def megabytes_of_live_games(games: Sequence[Source]) -> float:
 
 
 def resident_megabytes() -> float:
-    num_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    num_pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return num_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -109,7 +109,7 @@ def main() -> None:
     origin = provenance()
     regrets = {name: mean_regrets(name, arguments.seeds) for name in SETTINGS}
     result = origin | {"seeds": arguments.seeds, "episodes": MARKS, "regrets": regrets}
-    arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.plot:
         plot(regrets, arguments.plot)
     for name, values in regrets.items():

@@ -102,10 +102,10 @@ def measured(launcher: str, hosts: list[str]) -> dict[str, Any]:
         well = start_both(launcher, hosts, folder, "well")
         if any(x["code"] for x in well["outputs"]):
             sys.exit("\n".join(x["text"] for x in well["outputs"]))
-        seen = [json.loads((folder / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
+        seen = [json.loads((folder / f"seen_{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
         killed = start_both(launcher, hosts, folder, "killed")
         alone = start(launcher, hosts[0], 0, 1, folder, "killed").communicate(timeout=PATIENCE)
-        resumed = json.loads((folder / "seen_0.json").read_text())
+        resumed = json.loads((folder / "seen_0.json").read_text(encoding="utf-8"))
         assert resumed["num_ranks"] == 1, alone
     died = next(x for x in killed["outputs"] if x["rank"] == 1)
     left = next(x for x in killed["outputs"] if x["rank"] == 0)
@@ -147,7 +147,7 @@ def start_both(launcher: str, hosts: list[str], folder: Path, how: str) -> dict[
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     ended, mark = time.time(), folder / "killed_at"
-    after = ended - float(mark.read_text()) if mark.exists() else None
+    after = ended - float(mark.read_text(encoding="utf-8")) if mark.exists() else None
     print(f"{launcher}, {how}: {ended - began:.0f} s", file=sys.stderr, flush=True)
     return {"seconds": ended - began, "seconds_after_kill": after, "outputs": outputs}
 
@@ -209,7 +209,7 @@ def run_rank(folder: Path, *, is_killed: bool) -> None:
         mark, die = folder / "killed_at", killed_at(KILLED_IN, trainer._compute_loss)
 
         def loss(*args: Any) -> Any:
-            mark.write_text(str(time.time()))
+            mark.write_text(str(time.time()), encoding="utf-8")
             return die(*args)
 
         trainer._compute_loss = loss

@@ -8,7 +8,8 @@ Every run begins with the demo's model, or one of `starting_points.py`, trains o
 unseen ones: on 50 of them at equal distances of sampled actions, and at the end on all 200, three times each. It ends
 when the actions are used up, those in groups and batches without signal included. Seeds come first, methods second, so
 that whenever it is stopped the methods have equally many runs; started again, it goes on from the last evaluation of an
-unfinished one. Batches are at most 192 actions with signal, or 16 episodes. Learning rates fall to zero.
+unfinished one. Batches are at most 192 actions with signal, or 16 episodes. Learning rates rise over the first fifth of
+the actions and fall to zero.
 """
 
 import argparse
@@ -53,6 +54,9 @@ from small_webshop import WEBSHOP
 WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
 WORLDS |= {name: replace(WORLDS[name.partition("_")[0]], warm_start=FOLDER / name) for name in POINTS}
 NUM_EVALUATIONS = 8
+WARMUP = 0.2
+"""Share of the actions over which learning rates rise, from a tenth. At rates that learn fast, trainings that begin at
+full size stay where their first steps led them."""
 NUM_CURVE_TASKS, NUM_LAST_PLAYS = 50, 3
 """Unseen tasks of the evaluations along a run; how often the last one plays each of all."""
 
@@ -92,7 +96,7 @@ METHODS |= {
 class Budget(TrainerCallback):
     """Evaluates and saves at equal distances of sampled actions, and ends the training when they are used up.
 
-    Until then the learning rate falls linearly to zero.
+    Until then the learning rate rises over the first fifth and falls linearly to zero.
 
     Args:
         num_actions: The budget.
@@ -105,8 +109,10 @@ class Budget(TrainerCallback):
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
         """Let the learning rate follow the actions, as methods differ in how many an optimizer step takes."""
+        done = _num_sampled(state) / self._num_actions
+        factor = max(1.0 - done, 0.0) * min(0.1 + done / WARMUP, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * max(1.0 - _num_sampled(state) / self._num_actions, 0.0)
+            group["lr"] = group["initial_lr"] * factor
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Count what the optimizer step just logged has sampled."""
@@ -257,7 +263,7 @@ def run(
         "predictive_gain": predictive_gain(trainer.state.log_history),
         "curve": curve(trainer.state.log_history),
     }
-    file.write_text(json.dumps(record, indent=1) + "\n")
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(checkpoints)
     print(f"{name}: {record['curve']['success'][0]:.1%} to {record['curve']['success'][-1]:.1%}", flush=True)
 

@@ -50,7 +50,7 @@ def main() -> None:
     }
     results = {"usual": USUAL, "group_size": GROUP_SIZE, "curves": curves, "versions": versions, "commit": head or None}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if arguments.plot:
         plot(curves, arguments.plot)
 

@@ -75,7 +75,7 @@ class Fuzzer:
         result: dict[str, Any] = self.counts | {"examples": self.shown, "episodes": episodes, "seconds": round(seconds)}
         result |= {"corpus": len(list(CORPUS.glob("*.txt"))), **provenance("atheris")}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(result, indent=2) + "\n")
+        self.file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         print(json.dumps(self.counts), flush=True)
         os._exit(1 if self.counts["raised"] else 0)
 

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # a part in its own process
     options = parser.parse_args()
     if options.alone:
-        options.json.write_text(json.dumps(PARTS[options.parts[0]](options.tiny)))
+        options.json.write_text(json.dumps(PARTS[options.parts[0]](options.tiny)), encoding="utf-8")
     else:
         run_parts(options)
 
@@ -84,7 +84,7 @@ def run_parts(options: argparse.Namespace) -> None:
         left = 60 * MINUTES - (time.monotonic() - began)
         part = run_part(name, options.tiny, 600 if options.tiny else min(LIMITS[name], left))
         record["parts"][name] = part
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"\n{name}: {part['seconds']:.0f} s\n\n{table(part['rows'])}", flush=True)
 
 
@@ -97,7 +97,7 @@ def run_part(name: str, is_tiny: bool, limit: float) -> dict[str, Any]:
         try:
             ended = subprocess.run(command, timeout=max(limit, 1), capture_output=True, text=True, check=False)
             last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-            rows = json.loads(file.read_text()) if ended.returncode == 0 else [{"error": last}]
+            rows = json.loads(file.read_text(encoding="utf-8")) if ended.returncode == 0 else [{"error": last}]
         except subprocess.TimeoutExpired:
             rows = [{"error": f"not done within {limit:.0f} seconds"}]
     return {"rows": rows, "seconds": time.monotonic() - began}
@@ -244,7 +244,7 @@ def reset_peak_memory() -> None:
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_memory() -> int:

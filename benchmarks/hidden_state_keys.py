@@ -128,7 +128,7 @@ def main() -> None:
                 measured[policy] = measure(tasks.env, episodes, path)
                 print(name, policy, json.dumps(measured[policy], indent=1), flush=True)
         record["environments"][name] = measured
-    arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

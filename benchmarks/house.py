@@ -85,7 +85,7 @@ def main() -> None:
     print("| measure | target | value | holds |\n|---|---|---|---|")
     print("\n".join(measure.cells() for measure in measures))
     record = {"measures": [measure.record() for measure in measures]} | provenance("ruff", "transformers", "trl")
-    file.write_text(json.dumps(record, indent=2) + "\n")
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def files() -> list[Measure]:
@@ -102,7 +102,7 @@ def functions() -> list[Measure]:
     lengths = {
         f"{where(file)}:{name}": length
         for file in sources(PACKAGE)
-        for name, length in body_lengths(file.read_text()).items()
+        for name, length in body_lengths(file.read_text(encoding="utf-8")).items()
     }
     tangled = complex_functions()
     return [
@@ -138,14 +138,14 @@ def classes() -> list[Measure]:
 
 def hooks(folder: Path) -> list[str]:
     """Return the methods of GRPOTrainer that trainers in a folder define anew."""
-    methods = {name for file in sources(folder) for name in trainer_methods(file.read_text())}
+    methods = {name for file in sources(folder) for name in trainer_methods(file.read_text(encoding="utf-8"))}
     return sorted(name for name in methods if hasattr(GRPOTrainer, name))
 
 
 def imports() -> list[Measure]:
     texts = {module_name(file): file for file in sources(PACKAGE)}
     found = {
-        module: imports_of(file.read_text(), module, is_package=file.name == "__init__.py")
+        module: imports_of(file.read_text(encoding="utf-8"), module, is_package=file.name == "__init__.py")
         for module, file in texts.items()
     }
     at_once = {module: own_imports(x.at_once, texts) for module, x in found.items()}

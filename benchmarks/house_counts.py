@@ -25,7 +25,7 @@ NO_CODE = {
 
 def num_lines(files: Iterable[Path]) -> int:
     """Return the lines of files, blank ones and comments included."""
-    return sum(len(file.read_text().splitlines()) for file in files)
+    return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
 
 def body_lengths(source: str) -> dict[str, int]:

@@ -164,7 +164,7 @@ class Trial:
     def _ended(self, run: "Started") -> Any:
         for process in run.processes:
             process.join(PATIENCE)
-        return json.loads(run.outcome_file.read_text()) if run.outcome_file.exists() else None
+        return json.loads(run.outcome_file.read_text(encoding="utf-8")) if run.outcome_file.exists() else None
 
 
 def wait_while(holds: Callable[[], bool]) -> None:
@@ -216,12 +216,12 @@ class Started:
     def begun_at(self) -> int | None:
         """Return the step that it began at, if it came so far."""
         file = self.notes / "begun"
-        return int(file.read_text() or 0) if file.exists() else None
+        return int(file.read_text(encoding="utf-8") or 0) if file.exists() else None
 
     def failure(self) -> str | None:
         """Return what was raised, if anything."""
         file = self.notes / "failure"
-        return file.read_text() if file.exists() else None
+        return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def train(rank: int, num_ranks: int, port: int, output: Path, notes: Path, is_told: bool) -> None:
@@ -240,18 +240,18 @@ def train(rank: int, num_ranks: int, port: int, output: Path, notes: Path, is_to
         def noting(*args: Any, **kwargs: Any) -> None:
             load(*args, **kwargs)
             if rank == 0:
-                (notes / "begun").write_text(str(trainer.state.global_step))
+                (notes / "begun").write_text(str(trainer.state.global_step), encoding="utf-8")
 
         trainer.run.on_train_begin = noting  # type: ignore[method-assign]
         if is_told:
             trainer.run._on_sigterm.jit_manager.kill_wait = 0.0
         trainer.train(resume_from_checkpoint="auto")
     except BaseException as error:
-        (notes / "failure").write_text(f"{type(error).__name__}: {error}")
+        (notes / "failure").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         raise
     if rank == 0 and trainer.run.stop_reason is None:
         unfinished = notes / "unfinished.json"
-        unfinished.write_text(json.dumps(outcome(trainer, output), default=lambda x: x.tolist()))
+        unfinished.write_text(json.dumps(outcome(trainer, output), default=lambda x: x.tolist()), encoding="utf-8")
         unfinished.rename(notes / "outcome.json")
 
 

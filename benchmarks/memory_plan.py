@@ -76,7 +76,7 @@ def main() -> None:
         "commit": commit,
         "versions": {"trl_3spo": __version__},
     }
-    file.write_text(json.dumps(record, indent=2) + "\n")
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main() -> None:
     ]
     results = {"cases": cases, "repeats": arguments.repeats, "versions": versions(), "commit": commit()}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def random_model(hidden_size: int, num_layers: int) -> Qwen2ForCausalLM:

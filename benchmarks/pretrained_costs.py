@@ -49,7 +49,7 @@ def main() -> None:
     products = {str(x).removeprefix("torch."): matrix_rate(x) for x in (torch.float32, torch.bfloat16)}
     record: dict[str, Any] = {"tokens_per_processor_second": rates, "matrix_gigaflops": products}
     record |= {"cpu": torch.backends.cpu.get_cpu_capability()} | provenance("torch", "transformers", "peft")
-    arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=1))
 
 

@@ -120,8 +120,8 @@ def seconds(
 
 def measured_costs() -> dict[str, float]:
     """Return seconds and steps per second that were measured."""
-    speed = json.loads((RESULTS / "alfworld_speed.json").read_text())
-    history = json.loads((RESULTS / "history_costs.json").read_text())["sizes"][-1]
+    speed = json.loads((RESULTS / "alfworld_speed.json").read_text(encoding="utf-8"))
+    history = json.loads((RESULTS / "history_costs.json").read_text(encoding="utf-8"))["sizes"][-1]
     rng = random.Random(0)
     episode = [([rng.getrandbits(64) for _ in range(60)], True)]
     return {
@@ -186,7 +186,7 @@ def main() -> None:
             "python": platform.python_version(),
         },
     }
-    file.write_text(json.dumps(record, indent=2) + "\n")
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

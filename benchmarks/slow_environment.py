@@ -89,7 +89,7 @@ def main() -> None:
     results = provenance("torch", "transformers", "trl") | {"trees": NUM_TREES, "step_seconds": SECONDS}
     with SlowCorridor() as one, ConcurrentEnvironment(SlowCorridor, NUM_TREES) as many:
         results |= {"one_instance": measure(one, arguments.updates), "instance_each": measure(many, arguments.updates)}
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=2))
 
 

@@ -117,7 +117,9 @@ def replayed(env: Environment, algorithm: Remembering, options: ThreeSPOOptions)
 def left_over() -> dict[str, int]:
     """Return how many threads and child processes there are."""
     own = Path("/proc/self/task")
-    children = [child for thread in own.iterdir() for child in (thread / "children").read_text().split()]
+    children = [
+        child for thread in own.iterdir() for child in (thread / "children").read_text(encoding="utf-8").split()
+    ]
     return {"threads": threading.active_count(), "processes": len(children)}
 
 
@@ -175,7 +177,7 @@ def main() -> None:
         **origin,
     }
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))
 
 

@@ -38,7 +38,7 @@ class Readings(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Read."""
         if state.global_step % EVERY == 0:
-            self.megabytes.append(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_MB)
+            self.megabytes.append(int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * PAGE_MB)
             self.seconds.append((time.perf_counter() - self._began) / EVERY)
             self._began = time.perf_counter()
 

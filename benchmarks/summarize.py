@@ -43,7 +43,7 @@ def load(paths: Sequence[Path]) -> dict[str, Methods]:
     """Return all runs by environment, method and seed."""
     environments: dict[str, Methods] = defaultdict(lambda: defaultdict(dict))
     for file in (file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])):
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         for run in content.get("runs", [content]):
             runs = environments[run["environment"]][run["method"]]
             if run["seed"] in runs:
@@ -269,7 +269,7 @@ def main() -> None:
             environment: {name: summary(runs) for name, runs in methods.items()}
             for environment, methods in environments.items()
         }
-        arguments.json.write_text(json.dumps(statistics_of, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(statistics_of, indent=1) + "\n", encoding="utf-8")
     if arguments.plot:
         plot(environments, arguments.plot)
 

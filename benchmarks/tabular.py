@@ -67,7 +67,11 @@ class Study:
         self._file = file
         self._budget = budget
         self._head = provenance("numpy") | {"budget": budget}
-        known = json.loads(file.read_text()) if file.exists() else {"budget": budget, "tuning": [], "runs": []}
+        known = (
+            json.loads(file.read_text(encoding="utf-8"))
+            if file.exists()
+            else {"budget": budget, "tuning": [], "runs": []}
+        )
         if known["budget"] != budget:
             raise SystemExit(f"{file} has runs of {known['budget']} actions, not of {budget}; choose another file.")
         self.tuning, self.runs = known["tuning"], known["runs"]
@@ -99,7 +103,7 @@ class Study:
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in self._head.items()]
         for name, runs in {"tuning": self.tuning, "runs": self.runs}.items():
             lines.append(f' "{name}": [\n' + ",\n".join("  " + json.dumps(run) for run in runs) + "\n ]")
-        self._file.with_suffix(".partial").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        self._file.with_suffix(".partial").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         self._file.with_suffix(".partial").replace(self._file)
 
 

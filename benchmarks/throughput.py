@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def measure_grid(arguments: argparse.Namespace, cases: list[dict[str, int]]) -> None:
-    cells = json.loads(arguments.json.read_text())["cells"] if arguments.json.exists() else []
+    cells = json.loads(arguments.json.read_text(encoding="utf-8"))["cells"] if arguments.json.exists() else []
     for case in cases:
         if not any(case.items() <= cell.items() for cell in cells):
             cells.append(case | measure(argparse.Namespace(**vars(arguments) | case)))
@@ -97,7 +97,7 @@ def measure_grid(arguments: argparse.Namespace, cases: list[dict[str, int]]) -> 
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results.get("cells", [results])[-1], indent=2), flush=True)
 
 
@@ -280,14 +280,14 @@ def peak_memory(trainer: Any) -> int:
         step(trainer, seed=0)
         return int(torch.cuda.max_memory_allocated() - before)
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
     before = resident("VmRSS")
     step(trainer, seed=0)
     return resident("VmHWM") - before
 
 
 def resident(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 

@@ -67,12 +67,16 @@ class RowsTrainer(Timed, PrefixSharingTrainer):
 def main(arguments: argparse.Namespace) -> None:
     cases = [dict(zip(SIZES, x, strict=True)) for x in itertools.product(*(vars(arguments)[name] for name in SIZES))]
     about = {"model": arguments.model, "repeats": arguments.repeats, "versions": versions(), "commit": commit()}
-    known = json.loads(arguments.json.read_text())["cells"] if arguments.json.exists() and len(cases) > 1 else []
+    known = (
+        json.loads(arguments.json.read_text(encoding="utf-8"))["cells"]
+        if arguments.json.exists() and len(cases) > 1
+        else []
+    )
     for case in cases:
         if not any(case.items() <= cell.items() for cell in known):
             known.append(case | measure(arguments, **case))
             results = known[0] if len(cases) == 1 else {"cells": known}
-            arguments.json.write_text(json.dumps(results | about, indent=2) + "\n")
+            arguments.json.write_text(json.dumps(results | about, indent=2) + "\n", encoding="utf-8")
             print(json.dumps(known[-1]), flush=True)
 
 

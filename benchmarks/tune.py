@@ -54,7 +54,9 @@ def area(environment: str, method: str, settings: dict[str, Any], seed: int, bud
     folder.mkdir(parents=True, exist_ok=True)
     cheap = {"num_evaluations": NUM_EVALUATIONS, "num_last_plays": 0}
     run(environment, method, seed, budget, folder, "development", **cheap, **settings)
-    return area_of(json.loads((folder / f"{run_name(environment, method, seed, settings)}.json").read_text()))
+    return area_of(
+        json.loads((folder / f"{run_name(environment, method, seed, settings)}.json").read_text(encoding="utf-8"))
+    )
 
 
 def tune(environment: str, method: str, budget: int, folder: Path) -> dict[str, Any]:
@@ -82,11 +84,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     file = arguments.folder / f"{arguments.env}_chosen.json"
-    found = json.loads(file.read_text())["methods"] if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8"))["methods"] if file.exists() else {}
     for method in arguments.methods:
         found[method] = tune(arguments.env, method, arguments.budget, arguments.folder)
         head = provenance("torch", "transformers", "trl") | {"seeds": SEEDS, "budget": arguments.budget}
-        file.write_text(json.dumps(head | {"methods": found}, indent=1) + "\n")
+        file.write_text(json.dumps(head | {"methods": found}, indent=1) + "\n", encoding="utf-8")
         print(f"{arguments.env} {method}: {found[method]['chosen']}, area {found[method]['area']:.2f}", flush=True)
 
 

@@ -52,7 +52,7 @@ def main() -> None:
         "numpy": numpy.__version__,
     } | provenance()
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=2))
 
 
@@ -112,7 +112,9 @@ def timed(function: Callable[[], World]) -> tuple[float, World]:
 def megabytes(counter: str) -> float:
     """Return one of the kernel's counters: VmRSS, the memory of this process now, or VmHWM, the most it has had."""
     gc.collect()
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(counter)]
+    [line] = [
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(counter)
+    ]
     return round(int(line.split()[1]) / 1024, 1)
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     results = {name: measure(env, arguments.episodes) for name, env in rows.items()}
     results["bundled catalogue, 20 % noise"] = measure(rows["bundled catalogue"], arguments.episodes, noise=0.2)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps({"results": results} | provenance(), indent=2) + "\n")
+    arguments.json.write_text(json.dumps({"results": results} | provenance(), indent=2) + "\n", encoding="utf-8")
     print("| goals of | episodes | success | 95 % interval | steps |\n|---|---|---|---|---|")
     for name, row in results.items():
         rate, low, high, num_episodes = row["success"].values()

@@ -1,4 +1,4 @@
-"""What the site does with links that lead out of `docs`: to files of the repository, which has no address of its own yet."""
+"""What the site does with links that lead out of `docs`, to files of the repository."""
 
 import os
 import re

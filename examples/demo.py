@@ -148,7 +148,7 @@ def main() -> None:
     trainer.save_model()
 
     result = table(world.unseen, before, after)
-    (folder / "results.md").write_text(result + "\n")
+    (folder / "results.md").write_text(result + "\n", encoding="utf-8")
     packages = {name: version(name) for name in ("torch", "transformers", "trl")} | {"trl_3spo": __version__}
     record = {
         "before": before.to_dict(),
@@ -164,7 +164,7 @@ def main() -> None:
         "max_steps": max_steps,
         "versions": packages | {"python": platform.python_version()},
     }
-    (folder / "results.json").write_text(json.dumps(record, indent=1))
+    (folder / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     plot(curve.points, world.unseen, folder / "success_rate.png")
     print(f"\n{result}\n\n{curve.num_actions:.0f} sampled actions in {seconds:.0f} s. All files: {folder}")
     print(f"To look at its episodes: trl-3spo view {folder}")

@@ -143,14 +143,14 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         raise TimeIsUpError
     trainer.save_model()
     log = {"sampled_actions": sampled, "stop_reason": trainer.run.stop_reason, "log": trainer.state.log_history}
-    (folder / "training.json").write_text(json.dumps(log, indent=1))
+    (folder / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
     merge_adapter(folder / "training", trained)
     return trained
 
 
 def evaluate(model: Path, world: World, file: Path, piece: Piece, options: argparse.Namespace) -> dict[str, Any]:
     """Play the unseen tasks once each, as in training, a few at a time, and return success with its interval."""
-    parts = json.loads(file.read_text()) if file.exists() else []
+    parts = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     size = MAX_COMPLETION_LENGTH[options.prompt_format]
     generate = load_policy(str(model), temperature=options.temperature, max_completion_length=size)
     starts = range(len(parts) * TASKS_AT_ONCE, len(world.unseen), TASKS_AT_ONCE)
@@ -167,7 +167,7 @@ def evaluate(model: Path, world: World, file: Path, piece: Piece, options: argpa
                 "inadmissible_share": result.inadmissible_share,
             }
         )
-        file.write_text(json.dumps(parts))
+        file.write_text(json.dumps(parts), encoding="utf-8")
         print(f"{file.stem}: {sum(x['won'] for x in parts)} of {sum(x['episodes'] for x in parts)} won.", flush=True)
     won, episodes = (sum(part[name] for part in parts) for name in ("won", "episodes"))
     interval = wilson_interval([True] * won + [False] * (episodes - won))
@@ -197,7 +197,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     budget = Piece(ends_at, options.actions)
     trained = own.timed("training", reinforce, imitated, world, method_folder, budget, options)
     after = own.timed("after", evaluate, trained, world, method_folder / "after.json", piece, options)
-    training = json.loads((method_folder / "training.json").read_text())
+    training = json.loads((method_folder / "training.json").read_text(encoding="utf-8"))
     seconds = shared.seconds | own.seconds
     return {
         "model": NAME,
@@ -244,7 +244,7 @@ def main() -> None:
     result |= settings | {"commit": commit(), "versions": versions | {"python": platform.python_version()}}
     print(json.dumps(result, indent=1))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

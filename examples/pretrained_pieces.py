@@ -62,7 +62,7 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self.seconds: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def timed(self, stage: str, function: Any, *arguments: Any) -> Any:
         """Call a function and add its seconds to those of a stage, also where it ends with an error."""
@@ -71,4 +71,4 @@ class Clock:
             return function(*arguments)
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
-            self._file.write_text(json.dumps(self.seconds))
+            self._file.write_text(json.dumps(self.seconds), encoding="utf-8")

@@ -162,4 +162,4 @@ def report(result: dict[str, object], script: str, options: argparse.Namespace) 
         print(f"{name}: {success['rate']:.1%} ({success['low']:.1%} to {success['high']:.1%})")
     print(f"{record['minutes']:.1f} minutes")
     if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
