@@ -65,7 +65,7 @@ NOT_YET_PLAIN = (
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of a paragraph."""
-    return re.split(r"(?<=[.!?])[\"')*]*\s+(?=[\"'(*\[]*[A-Z0-9`])", text)
+    return re.split(r"(?<=[.!?])(?<!et al\.)[\"')*]*\s+", text)
 
 
 def num_words(sentence: str) -> int:
