@@ -1,6 +1,6 @@
 """Plain English in README, docs, docstrings and option helps: `make lint` runs it.
 
-A sentence has at most 25 words, and some phrases that readers stumbled over are banned. Code, tables and headings may be
+A sentence has at most 25 words, and phrases that readers stumbled over are banned. Code, tables and headings may be
 longer. Linters of prose on PyPI do not fit: proselint has no limit on length, and vale downloads a binary when it runs.
 """
 
