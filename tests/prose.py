@@ -35,6 +35,8 @@ BANNED = {
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 ENTRY = re.compile(r"\s+[*\w`, ]+(\(.*\))?:")
+NO_NOUN = re.compile(r"(?m)^ +([*\w]+): (?=(Of|As|At|By|For|From|How|In|On|Over|That|To|What|Where|Which|Whose)\b)")
+"""The beginning of an entry in `Args:` that does not say what the argument is."""
 
 NOT_YET_PLAIN = (
     "CHANGELOG.md",
@@ -49,13 +51,9 @@ NOT_YET_PLAIN = (
     "docs/scaling.md",
     "trl_3spo/algorithm",
     "trl_3spo/baselines",
-    "trl_3spo/cli",
-    "trl_3spo/environments",
-    "trl_3spo/evaluation",
     "trl_3spo/model_shape.py",
     "trl_3spo/prefix_sharing",
     "trl_3spo/reliability",
-    "trl_3spo/testing",
     "trl_3spo/three_spo_config.py",
     "trl_3spo/tiny.py",
     "trl_3spo/training",
@@ -106,11 +104,11 @@ def as_markdown(docstring: str) -> str:
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings of a module and the helps of its options, as Markdown, with their lines."""
+    """Yield the docstrings of a module and the helps of its options, with their lines."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
-                yield node.lineno, as_markdown(text)
+                yield node.lineno, text
             case ast.keyword(arg="help", value=ast.Constant(value=str(text))):
                 yield node.value.lineno, text
             case ast.Dict(keys=[ast.Constant(value="help")], values=[ast.Constant(value=str(text))]):
@@ -122,7 +120,10 @@ def problems_of(path: Path) -> list[str]:
     name = path.relative_to(ROOT)
     if path.suffix == ".md":
         return [f"{name}:{line}: {problem}" for line, problem in problems(path.read_text(encoding="utf-8"))]
-    return [f"{name}:{line}: {problem}" for line, text in texts(path) for _, problem in problems(text)]
+    found = [(line, problem) for line, text in texts(path) for _, problem in problems(as_markdown(text))]
+    for line, text in texts(path):
+        found += [(line, f"begin {entry[1]} with a noun, not with {entry[2]!r}") for entry in NO_NOUN.finditer(text)]
+    return [f"{name}:{line}: {problem}" for line, problem in found]
 
 
 def main() -> None:

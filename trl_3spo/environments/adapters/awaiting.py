@@ -20,7 +20,7 @@ def result_of(value: Any) -> Any:
     """Return a value, or its result if it has to be awaited.
 
     Raises:
-        Exception: What the awaited code raises.
+        Exception: The awaited code raised it.
     """
     return asyncio.run_coroutine_threadsafe(_await(value), _loop()).result() if inspect.isawaitable(value) else value
 

@@ -35,7 +35,7 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
 
     @abc.abstractmethod
     def _start(self, task: Task) -> Observation:
-        """Reset the world to a task."""
+        """Reset the object to a task."""
 
     @abc.abstractmethod
     def _play(self, now: Snapshot[Any], action: str) -> StepResult:
@@ -80,7 +80,7 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
         return super().restore(snapshot._replace(state=self._world))
 
     def close(self) -> None:
-        """Close the world if it can be closed."""
+        """Close the object if it can be closed."""
         getattr(self._world, "close", super().close)()
 
     def _copy(self, world: Any) -> Any:

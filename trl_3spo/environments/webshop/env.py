@@ -24,11 +24,10 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
     parts of the reward. An action that does nothing counts as a step, and `info["no_op"]` says why.
 
     Args:
-        world: Products and goals. It is shared: environments of one world cost next to nothing.
+        world: Products and goals. Many environments can share one `World` at almost no cost.
         mode: `sane`, or `compat` for WebShop's own oddities (`OriginalShop`).
         observation: `text`, or `text_rich` where buttons and clicked values are marked.
-        shows_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
-            wrote the instructions.
+        shows_attributes: Whether products have a button that leads to their attributes, as in WebShop with human goals.
         split: `train`, `eval`, `test`, or `None` for all goals.
         only_attainable: Whether to leave out goals whose own product can never earn the full reward
             (`World.unattainable`), of every split.
@@ -119,7 +118,7 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         return {"products": len(self.world.products), "goals": len(self.world.goals)}
 
     def reset(self, task: Task | int) -> Observation:
-        """Start a task, or the goal of an index in the world's order, and return the page with the search bar.
+        """Start a task, or the goal of an index in the order of `World.goals`, and return the page with the search bar.
 
         Raises:
             ValueError: There is no such task.
