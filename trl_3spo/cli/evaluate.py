@@ -47,7 +47,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     written.add_argument("--json", type=Path, help="file to write the result to as well")
     written.add_argument("--output_dir", type=Path, help="folder for result and episodes; default: MODEL/evaluation")
     written.add_argument(
-        "--record_megabytes", type=float, default=100.0, help="limit on recorded episodes; 0 records nothing"
+        "--record_megabytes", type=float, default=100.0, help="megabytes of episodes to record, at most; 0 records none"
     )
     evaluate.set_defaults(run=run)
 
