@@ -22,7 +22,7 @@ help:
 	@echo "make test-oldest, make test-newest   the same of what other libraries decide, with their oldest and newest versions"
 	@echo "make test-vllm                       vLLM itself, on the CPU"
 	@echo "make engines                         vLLM, FSDP2 and DeepSpeed measured on CPUs"
-	@echo "make lint   ruff, mypy, import contracts, spelling"
+	@echo "make lint   ruff, mypy, import contracts, spelling, plain English"
 	@echo "make docs   build the documentation as a site, in build/site"
 	@echo "make dist   build and check the wheel and the sdist, in dist"
 	@echo "make house  measure the architecture against its goals"
@@ -56,6 +56,7 @@ lint: $(VENV)/dev.stamp
 	mypy
 	lint-imports
 	codespell
+	python tests/prose.py
 
 house: $(VENV)/dev.stamp
 	python benchmarks/house.py --json benchmarks/results/house.json

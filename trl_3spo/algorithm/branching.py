@@ -15,18 +15,18 @@ Choose = Callable[[Sequence[Walk], StateScorer, random.Random], Visit]
 
 
 class BranchSearch(TreeSearch):
-    """A tree of whole walks: the first starts at the root, each other one in a state on the walks so far.
+    """A tree of whole walks. The first starts at the root, each other one in a state on the walks so far.
 
     A walk goes on from the state that its one sampled action reached, so walks are the policy's own. The choice of a
-    branch point may ask the history, but does not look at how these walks ended: what a branch returns is then a fair
-    sample for every state before it as well. A tree is searched to its end within one batch, so nothing of it is saved.
+    branch point may ask the history, but does not look at how these walks ended. The return of a branch is then a fair
+    sample for every state before it as well. A tree is searched within one batch, so nothing of it is saved.
 
     Args:
         root: First visit of the task.
-        max_episodes: Walks, at least 1.
-        choose: Chooses the branch points.
-        scorer: Judges states for that by the history.
-        rng: Random numbers for that.
+        max_episodes: Number of walks, at least 1.
+        choose: Function that chooses the branch points.
+        scorer: Scorer of states, for that choice.
+        rng: Random numbers for that choice.
     """
 
     def __init__(

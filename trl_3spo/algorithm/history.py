@@ -53,8 +53,8 @@ class StateHistory:
         """Add one episode to the statistics of every state on its path.
 
         Args:
-            worths: Discounted return in [0, 1] by the digest of each score key on the path: 1 for a success, less for a
-                late one, 0 for a failure.
+            worths: Discounted return in [0, 1] by the digest of each score key on the path. It is 1 for a success, less
+                for a late one, and 0 for a failure.
         """
         self.num_episodes += 1
         for key, worth in worths.items():
@@ -95,7 +95,7 @@ class StateHistory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the counts by those of a `state_dict`; half-life and back-off do not change.
+        """Replace the counts by the counts of a `state_dict`; half-life and back-off do not change.
 
         Raises:
             ValueError: The arrays do not belong together.

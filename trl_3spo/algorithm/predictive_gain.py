@@ -15,7 +15,7 @@ CHAIN = "all"
 
 
 class PredictiveGain:
-    """Prequential log-loss of the base rate minus that of a history's rates, in nats per visited state.
+    """Prequential log-loss of the base rate minus the log-loss of a history's rates, in nats per visited state.
 
     A state with return w and prediction p costs −w · ln p − (1 − w) · ln(1 − p). The base rate is the mean return of
     all earlier states. A positive gain means that the history distinguishes states. An unknown key predicts the base

@@ -52,7 +52,7 @@ class StateScorer:
         return self.objective.reward(visit.result) + self.value(visit)
 
     def score(self, visit: Visit) -> float:
-        """Return S(s) in [0, 1]; where the task has ended, it is that of a state always worth what has been paid."""
+        """Return S(s) in [0, 1]. An end has the score of a state that is always worth what has been paid."""
         return self._score_of(self.worth(visit) if visit.result.terminated else self.value(visit))
 
     def _score_of(self, worth: float) -> float:
@@ -63,7 +63,7 @@ class StateScorer:
 
         Args:
             visit: The state.
-            outcome: What it turned out to be worth to arrive there, where a walk went on from it.
+            outcome: Worth of arriving there, if a walk went on from the state.
         """
         worth, discount = self.worth(visit), self._options.discount
         surprise = 0.0 if outcome is None else discount * (outcome - worth)

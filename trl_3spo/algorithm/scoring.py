@@ -1,7 +1,7 @@
 """3SPO's equations (arXiv 2606.09961) as pure functions on floats: no history, no torch, no I/O.
 
-Symbols: N is the number of a state's visits in completed episodes, p its success rate, S(s) its score, and t the number
-of completed episodes. A score near one means that there is still something to learn, near zero that the state is
+Symbols: N is the number of a state's visits in completed episodes, p its success rate and S(s) its score. t is the
+number of completed episodes. A score near one means that there is still something to learn, near zero that the state is
 mastered.
 """
 

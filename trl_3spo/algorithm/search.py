@@ -9,8 +9,8 @@ from trl_3spo.algorithm.records import Episode, Group, Visit
 class TreeSearch:
     """The search tree of one task.
 
-    An episode ("walk") starts at the root. It continues from one of the states that its head's group reached: the best
-    by reward, as in the source, or the state of the first action, so that walks follow the policy. The other states
+    An episode ("walk") starts at the root. It continues from one of the states that its head's group reached. This is
+    the best by reward, as in the source, or the state of the first action, so that walks follow the policy. The others
     wait on the frontier, the best on top (last in, first out). When the walk ends, the state on top becomes the head,
     and the environment is restored there. The caller reads `head`, chooses the number of samples, and calls `record`
     with the group, or `prune`.

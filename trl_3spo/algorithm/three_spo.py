@@ -45,21 +45,21 @@ VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 class ThreeSPO:
     """State-Score-Supervised Policy Optimization (arXiv 2606.09961).
 
-    Searches a tree for every task: samples n(s) actions from a state, scores the states they lead to by the history of
-    success, goes on from one of them and comes back to the others. `options.update_after` says when the policy is
-    updated. Parts can be exchanged, which is how ablations are made: pass a class or function of your own.
+    Searches a tree for every task. It samples n(s) actions from a state and scores the states they lead to by the past
+    success. Then it goes on from one of them and comes back to the others. `options.update_after` says when the policy
+    is updated. Parts can be exchanged for ablations: pass a class or function of your own.
 
     Args:
-        env: Serves all trees; it is put back with `restore` for every action.
-        tasks: To be trained on, at least one.
+        env: Environment of all trees. It is put back with `restore` for every action.
+        tasks: Tasks to train on, at least one.
         options: Options, which are checked here.
-        ranks: The processes of the training.
+        ranks: Processes of the training.
         seed: Seed of the order of tasks.
         max_idle_rounds: Sampling rounds without any signal after which `collect` returns nothing.
-        make_scorer: Makes what answers for the worth of states from options, history and objective.
-        make_tree: Makes the search of one task from its first visit.
-        advantages: Compares the rewards of a group.
-        choose: Chooses where walks branch off.
+        make_scorer: Class or function that makes the scorer of states from options, history and objective.
+        make_tree: Class or function that makes the search of one task from its first visit.
+        advantages: Function that compares the rewards of a group.
+        choose: Function that chooses where walks branch off.
 
     Raises:
         ValueError: An option is out of its range, or there are no tasks.
@@ -184,9 +184,9 @@ def observe_together(
     ranks: Ranks,
     objective: Objective = SUCCESS,
 ) -> None:
-    """Write ended episodes to a history: those of all ranks, in the same order everywhere.
+    """Write the ended episodes of all ranks to a history, in the same order on every rank.
 
-    So every rank has the history of all, bit by bit, without ever sending it.
+    So every rank has the same history, bit by bit, without ever sending it.
     """
     for worths in chain.from_iterable(ranks.gather([x.worths(discount, objective) for x in episodes])):
         history.observe(worths)

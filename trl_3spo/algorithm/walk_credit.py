@@ -1,19 +1,19 @@
-"""Credit by walks: what a step led to, compared with what other walks made of the state it was taken in.
+"""Credit by walks: the return after a step, compared with the returns of other walks from the same state.
 
     C = γ · (r + G(s')) − V(s)
     A = C / σ + B − mean B
 
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
-    B = ω · R_novel − invalid_action_penalty · (not admissible) + what reward functions gave the answer's text
+    B = ω · R_novel − invalid_action_penalty · (not admissible) + rewards of the answer's text
 
-r is what the step paid: 1 for the step that solves the task. G is the λ-return of a visit (see
-`credit.lambda_returns`), averaged over the walks through it; p(s) is what the history expects, which counts as much as
-one walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
+r is the step's reward: 1 for the step that solves the task. G is the λ-return of a visit (see
+`credit.lambda_returns`), averaged over the walks through it. p(s) is the past success rate, which counts as much as one
+walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
 
-V is the baseline, so that C is not centred: a step that went as expected is not trained on, and a reward that is always
-the same changes nothing once the history knows it. σ is the root mean square of C: the batch's, or that of the last
-batches if it is larger. A batch without any success then makes a small update. All its C are small and below zero, and
-in units of their own size they would unlearn whatever the policy did.
+V is the baseline, so C is not centred. A step that went as expected is not trained on. A reward that is always the same
+changes nothing once the history knows it. σ is the root mean square of C in the batch, or over the last batches if this
+is larger. A batch without any success then makes a small update. All its C are small and below zero, and in units of
+their own size they would unlearn whatever the policy did.
 
 B counts for a step alone, in units of σ. While nothing succeeds there is no credit, and B stays as small as it is.
 """
@@ -114,13 +114,13 @@ class WalkCredit:
         groups: Sequence[Group],
         episodes: Sequence[Episode] | None = None,
     ) -> list[list[Row]]:
-        """Return the rows of every group; steps of walks that were given up, whose outcome is not known, have none.
+        """Return the rows of every group. Steps of walks that were given up have none, since no outcome is known.
 
         A collective.
 
         Args:
-            samples: For every group its n(s) samples.
-            groups: What was sampled.
+            samples: The n(s) samples of every group.
+            groups: Groups that were sampled.
             episodes: Ended walks.
         """
         assert episodes is not None, "Options are checked: an update after every step has no walks to compare."
@@ -152,7 +152,7 @@ class WalkCredit:
         return (prior + sum(others)) / (PRIOR_WALKS + len(others))
 
     def _scaled(self, groups: list[list[Row]]) -> list[list[Row]]:
-        """Return the rows with advantages A, relative to those of all ranks."""
+        """Return the rows with advantages A, scaled together with the rows of all ranks."""
         own = list(chain.from_iterable(groups))
         sums = (len(own), sum(row.advantage**2 for row in own), sum(map(_bonus, own)))
         num_rows, squares, bonuses = map(sum, zip(*self._ranks.gather(sums), strict=True))

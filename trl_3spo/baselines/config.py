@@ -28,8 +28,8 @@ class EpisodeGRPOConfig(AgentConfig):
             Weight ω ≥ 0 of the novelty bonus that 3SPO has too. A step to a state not yet visited in the episode gets
             ω added to its advantage. The batch mean of the bonuses is then subtracted from all steps.
         dynamic_sampling (`bool`, *optional*, defaults to `False`):
-            Whether groups without any advantage are replaced by groups of further tasks (DAPO, arXiv 2503.14476), for
-            at most 4 rounds.
+            Whether to replace groups without any advantage by groups of further tasks (DAPO, arXiv 2503.14476). At most
+            4 rounds are sampled.
     """
 
     scalings: ClassVar[tuple[str, ...]] = ("group", "none")

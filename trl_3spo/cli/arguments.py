@@ -53,7 +53,7 @@ def positive(text: str) -> int:
 def add_environment_options(group: argparse._ActionsContainer) -> None:
     """Add the arguments of an environment, however it is named itself."""
     group.add_argument(
-        "--environment_options", nargs="*", default=[], metavar="NAME=VALUE", help="such as split=valid_unseen"
+        "--environment_options", nargs="*", default=[], metavar="NAME=VALUE", help="options, such as split=valid_unseen"
     )
 
 
@@ -65,11 +65,11 @@ def task_options() -> argparse.ArgumentParser:
     add_environment_options(world)
     group = parser.add_argument_group("its tasks")
     group.add_argument(
-        "--num_tasks", type=positive, help="drawn from the environment's, every type in its share; default: all"
+        "--num_tasks", type=positive, help="size of a panel with every task type in its share; default: all"
     )
-    group.add_argument("--panel_seed", type=int, default=0, help="of that draw")
+    group.add_argument("--panel_seed", type=int, default=0, help="seed for the choice of tasks")
     group.add_argument(
-        "--seed", type=int, default=0, help="of sampling or of the expert; the games' is an environment option"
+        "--seed", type=int, default=0, help="seed for sampling or the expert; games have their own option"
     )
     return parser
 

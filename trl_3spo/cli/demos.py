@@ -22,8 +22,10 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     demos.add_argument("--output", type=Path, required=True, help="file to write, .parquet or .jsonl")
     demos.add_argument("--noise", type=float, default=0.0, help="share of steps at which a random action is taken")
-    demos.add_argument("--demonstrate_noise", action="store_true", help="demonstrate these, not the expert's")
-    demos.add_argument("--keep_lost", action="store_true", help="demonstrate episodes that do not succeed as well")
+    demos.add_argument(
+        "--demonstrate_noise", action="store_true", help="demonstrate the random action, not the expert's"
+    )
+    demos.add_argument("--keep_lost", action="store_true", help="keep episodes that do not succeed")
     demos.set_defaults(run=run)
 
 

@@ -24,34 +24,36 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         "evaluate",
         parents=[task_options(), common],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        help="play a panel with a checkpoint",
+        help="evaluate a checkpoint on a panel of tasks",
     )
-    evaluate.add_argument("--model", required=True, help="folder, or name on the Hub, of a model or PEFT adapter")
-    evaluate.add_argument("--num_episodes", type=positive, help="in all, the tasks taking turns; default: one a task")
-    evaluate.add_argument("--temperature", type=float, help="0 is greedy; default: that of the training's evaluations")
+    evaluate.add_argument("--model", required=True, help="model or PEFT adapter: a folder, or a name on the Hub")
+    evaluate.add_argument("--num_episodes", type=positive, help="total number of episodes; default: one per task")
+    evaluate.add_argument("--temperature", type=float, help="0 is greedy; default: as in the training's evaluations")
     evaluate.add_argument("--batch_size", type=positive, default=64, help="episodes advanced together")
     evaluate.add_argument("--vllm", action="store_true", help="generate with vLLM")
     asked = evaluate.add_argument_group(
-        "how the policy is asked and sampled",
-        "Defaults are those of its training, where it was saved with policy.json.",
+        "prompts and sampling",
+        "The defaults come from the model's policy.json, if it has one.",
     )
-    asked.add_argument("--max_completion_length", type=positive, help="tokens; without policy.json 512")
+    asked.add_argument("--max_completion_length", type=positive, help="tokens of an answer; 512 without policy.json")
     asked.add_argument("--top_p", type=float, help="share of the probability that is sampled from")
     asked.add_argument("--top_k", type=int, help="number of tokens that are sampled from; 0 is all")
     asked.add_argument("--min_p", type=float, help="least share of the likeliest token's probability")
-    asked.add_argument("--system_prompt", metavar="TEXT", help="the environment's")
+    asked.add_argument("--system_prompt", metavar="TEXT", help="system prompt of the environment")
     asked.add_argument(
         "--chat_template_kwargs", type=json.loads, metavar="JSON", help="""such as '{"enable_thinking": false}'"""
     )
-    written = evaluate.add_argument_group("what is written")
+    written = evaluate.add_argument_group("output")
     written.add_argument("--json", type=Path, help="file to write the result to as well")
-    written.add_argument("--output_dir", type=Path, help="of result and episodes; default: evaluation, at the model")
-    written.add_argument("--record_megabytes", type=float, default=100.0, help="of episodes; 0 records nothing")
+    written.add_argument("--output_dir", type=Path, help="folder for result and episodes; default: MODEL/evaluation")
+    written.add_argument(
+        "--record_megabytes", type=float, default=100.0, help="megabytes of episodes to record, at most; 0 records none"
+    )
     evaluate.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Play, and write what came of it."""
+    """Play the panel and write the result."""
     # Imported here: torch takes seconds, which `--help` and mistakes in the options need not wait for.
     from trl_3spo.evaluation.policies import evaluate_checkpoint
     from trl_3spo.evaluation.policy_settings import PolicySettings
@@ -94,11 +96,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def trained_in(model: str, given: Sequence[str]) -> tuple[str | None, Sequence[Any]]:
-    """Return environment and options that a model in a folder was trained in by `trl-3spo train`, if it was.
+    """Return the environment and options that `trl-3spo train` trained a model with, if it did.
 
     Args:
         model: Folder of the model, or of one of its checkpoints.
-        given: Options that come before those of the training.
+        given: Options that override the training's.
     """
     for folder in (Path(model), Path(model).parent):
         if (folder / "results.json").is_file():
@@ -111,6 +113,6 @@ def trained_in(model: str, given: Sequence[str]) -> tuple[str | None, Sequence[A
 
 
 def evaluation_folder(model: str) -> Path:
-    """Return where the evaluation of a model goes: beside a folder's files, below `runs` for a name on the Hub."""
+    """Return the folder for evaluations: inside a model's folder, or below `runs` for a name on the Hub."""
     folder = Path(model)
     return (folder if folder.is_dir() else Path("runs") / model.replace("/", "--")) / "evaluation"

@@ -25,8 +25,8 @@ class MemoryPlan:
     """Bytes on one device.
 
     Args:
-        weights: Of the policy, its adapters and its reference.
-        gradients: Of what is trained.
+        weights: Weights of the policy, its adapters and its reference.
+        gradients: Gradients of the trained weights.
         optimizer: AdamW's moments.
         activations: Kept for one backward pass.
         cache: Keys and values of a generation and of those kept for the next, and the logits sampled from.

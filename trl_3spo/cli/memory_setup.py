@@ -10,10 +10,10 @@ class MemorySetup:
     """What of a configuration decides about memory.
 
     Args:
-        weight_bytes: Of one weight as it is loaded: 4 or 2.
+        weight_bytes: Bytes of one weight as it is loaded: 4 or 2.
         num_bits: 4 or 8 where the decoder's matrices are quantized, else None.
         computes_in_half: Whether the forward pass runs in 16 bits (autocast).
-        adapter_rank: Of LoRA on all linear layers, None for full training.
+        adapter_rank: Rank of LoRA on all linear layers; None for full training.
         has_reference: Whether a reference model is loaded; with adapters the same model serves.
         has_8bit_optimizer: Whether AdamW's two moments have eight bits, but for the embedding's, which transformers
             keeps in float32; else they have as many as what is trained.
@@ -25,9 +25,9 @@ class MemorySetup:
         prompt_size: P, in tokens.
         completion_size: C, in tokens.
         weight_shards: Devices that the weights are spread over.
-        gradient_shards: The same of gradients; 1 where every device has all (and DDP a copy to send).
-        optimizer_shards: The same of the optimizer's moments.
-        num_processes: All devices.
+        gradient_shards: Number of shards of the gradients; 1 if every device has all (with a copy for DDP).
+        optimizer_shards: Number of shards of the optimizer's moments.
+        num_processes: Number of devices.
         kept_bytes: Most that is kept of prompts that may go on.
     """
 
@@ -57,8 +57,8 @@ class MemorySetup:
         """Return what a trainer's arguments come to.
 
         Args:
-            args: Its configuration.
-            dtype: Of the weights as they are loaded.
+            args: Training configuration.
+            dtype: Type of the weights as they are loaded.
             prompt_size: P to expect, in tokens.
             peft_config: None for full training.
             quantization_config: None for weights as they are.

@@ -39,8 +39,8 @@ def require_known(arguments: Sequence[str], settings: Mapping[str, Any], kinds: 
     """Raise a ValueError that names an unknown option or setting and the one that was probably meant.
 
     Args:
-        arguments: Of the command line.
-        settings: Of the file.
+        arguments: Arguments of the command line.
+        settings: Settings of the file.
         kinds: Dataclasses with the options there are.
     """
     known = {field.name for kind in kinds for field in fields(kind)}

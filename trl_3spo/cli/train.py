@@ -71,7 +71,7 @@ WORDS = {"true": True, "latest": True, "false": False, "none": None, "": None}
 @dataclass
 class TrainArguments:
     r"""
-    What to train in, and by which method.
+    Environment and training method.
 
     Parameters:
         method (`str`, *optional*, defaults to `"3spo"`):
@@ -80,40 +80,42 @@ class TrainArguments:
             Environment class or function as `MODULE:NAME`, here or installed. Its module is executed: take files only
             from somebody you trust.
         environment_options (`list[str]`, *optional*):
-            Its arguments as `NAME=VALUE`; in a file also a mapping.
+            Arguments of the environment as `NAME=VALUE`; in a file also a mapping.
         planned_prompt_length (`int`, *optional*, defaults to `1024`):
-            Tokens of a prompt that the memory plan, printed before the model is loaded, reckons with.
+            Expected tokens of a prompt. The memory plan, printed before the model is loaded, uses it.
         tiny (`bool`, *optional*, defaults to `False`):
-            Try the configuration out in seconds on a CPU: a model made on the spot that knows nothing, two updates.
-            It is written to the folder of the configuration with `-tiny` after its name, or to an `--output_dir` given
-            on the command line.
+            Whether to try the configuration out in seconds on a CPU, with two updates of a small untrained model. The
+            result goes to the configuration's folder with `-tiny` after its name, or to `--output_dir` of the command
+            line.
         tiny_environment (`str`, *optional*):
-            Environment for `tiny`, where the other one needs data; by default the same.
+            Environment for `tiny`, if the other one needs data; by default the same.
         tiny_environment_options (`list[str]`, *optional*):
-            Its arguments; by default, and without a `tiny_environment`, those of the other one.
+            Arguments of the environment for `tiny`; by default, `environment_options`.
         all_eval_tasks (`bool`, *optional*, defaults to `False`):
-            Evaluate on the whole split, however large, in place of a panel of `num_eval_tasks`.
+            Whether to evaluate on the whole split in place of a panel of `num_eval_tasks`.
         auto_resume (`bool`, *optional*, defaults to `False`):
-            Go on from the newest whole checkpoint of the output folder if there is one, and begin otherwise: the same
-            command, run again, goes on where it was. `resume_from_checkpoint` is a checkpoint's path, or `true` or
-            `latest` for the newest whole one, which then has to be there.
+            Whether to resume from the newest complete checkpoint of the output folder, or begin if there is none. The
+            same command can then be run again after a stop. `resume_from_checkpoint` is the path of a checkpoint. With
+            `true` or `latest`, it is the newest complete one, which must exist.
     """
 
     method: str = field(
         default="3spo", metadata={"choices": list(METHODS), "help": "3SPO, or a baseline: grpo, gigpo, steppo."}
     )
     environment: str = field(default=ALFWORLD, metadata={"help": "Environment class or function, MODULE:NAME."})
-    environment_options: list[str] = field(default_factory=list, metadata={"help": "Its arguments, NAME=VALUE."})
-    planned_prompt_length: int = field(default=1024, metadata={"help": "Prompt tokens the memory plan reckons with."})
-    tiny: bool = field(default=False, metadata={"help": "Try it out in seconds: a model made on the spot, on the CPU."})
+    environment_options: list[str] = field(
+        default_factory=list, metadata={"help": "Arguments of the environment, NAME=VALUE."}
+    )
+    planned_prompt_length: int = field(default=1024, metadata={"help": "Prompt tokens that the memory plan expects."})
+    tiny: bool = field(
+        default=False, metadata={"help": "Try it out in seconds on the CPU, with a small untrained model."}
+    )
     tiny_environment: str | None = field(default=None, metadata={"help": "Environment for --tiny; default: the same."})
     tiny_environment_options: list[str] = field(
-        default_factory=list, metadata={"help": "Arguments of the one for --tiny."}
+        default_factory=list, metadata={"help": "Arguments of the environment for --tiny."}
     )
     all_eval_tasks: bool = field(default=False, metadata={"help": "Evaluate on the whole split."})
-    auto_resume: bool = field(
-        default=False, metadata={"help": "Go on from the newest whole checkpoint if there is one, or begin."}
-    )
+    auto_resume: bool = field(default=False, metadata={"help": "Resume from the newest complete checkpoint, or begin."})
 
     def make_environment(self) -> Environment:
         """Make the environment asked for."""
@@ -127,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, evaluate and save.
 
     Raises:
-        SystemExit: With `EXIT_CODES`, training has ended early.
+        SystemExit: Training has ended early; `EXIT_CODES` has the codes.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if "--help" in given or "-h" in given:

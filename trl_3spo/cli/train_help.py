@@ -35,7 +35,7 @@ METHODS = {
 """Where the options of each method stand."""
 OTHERS = (
     ("The model, its adapter and its quantization", ("trl", "trainer/model_config.py"), "ModelConfig"),
-    ("GRPOConfig; docs/options.md says what becomes of each", ("trl", "trainer/grpo_config.py"), "GRPOConfig"),
+    ("GRPOConfig; docs/options.md has notes on each", ("trl", "trainer/grpo_config.py"), "GRPOConfig"),
     ("transformers' TrainingArguments", ("transformers", "training_args.py"), "TrainingArguments"),
 )
 _HEADING = re.compile(r"^\s*> (.+)$")
@@ -46,9 +46,9 @@ class Option(NamedTuple):
     """An option of a dataclass.
 
     Args:
-        name: The field's.
-        default: As it is written.
-        help: A sentence.
+        name: Name of the field.
+        default: Default value, as it is written.
+        help: Description in a sentence.
     """
 
     name: str

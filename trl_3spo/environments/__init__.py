@@ -1,1 +1,1 @@
-"""Worlds to train in, and adapters for worlds written for others."""
+"""Environments to train in, and adapters for environments written for other libraries."""

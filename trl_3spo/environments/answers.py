@@ -11,7 +11,7 @@ _BLANKS = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
 class Malformed(str):
-    """Stands for the action of an answer that names none. It is the empty string, which means nothing in any world."""
+    """The action of an answer without an action: the empty string, which means nothing in any environment."""
 
     __slots__ = ()
 
@@ -19,17 +19,17 @@ class Malformed(str):
 def action_in(completion: str, *, is_line: bool = False, max_characters: int | None = None) -> str:
     """Return the action that an answer names, as it is written there, line breaks included. Total: it never raises.
 
-    It is the first `<action>…</action>` after the thought; an answer may go on to imagine what follows. Without tags it
-    is all that follows the thought. Upper case does not matter to the tags.
+    It is the first `<action>…</action>` after the thought, because an answer may go on to imagine what follows. Without
+    tags, it is everything after the thought. Tags may be in upper case.
 
     Args:
         completion: Any text.
-        is_line: Whether without tags the first line that is not empty is the action.
-        max_characters: The longest action there is; `None` sets no limit.
+        is_line: Whether, without tags, the action is the first line that is not empty.
+        max_characters: Length limit of an action, in characters; `None` sets no limit.
 
     Returns:
-        The action, or `Malformed` for an answer that names none: its thought or its tag is not closed, the action is
-        empty or too long.
+        The action, or `Malformed` if there is none: its thought or its tag is not closed, or the action is empty or
+        too long.
     """
     answer, is_unfinished = _after_thought(completion)
     tagged = _ACTION.search(answer)

@@ -1,4 +1,4 @@
-"""The environment contract: a text world that can be rewound.
+"""The environment contract: a text environment that can go back to earlier states.
 
 `trl_3spo.testing.check_environment` proves that a class keeps it. Nothing here knows of 3SPO, of a policy or of torch.
 """
@@ -13,15 +13,14 @@ from trl_3spo.environments.answers import action_in
 from trl_3spo.environments.conversation import conversation
 
 Key = str | bytes | int | float | bool | tuple[Any, ...] | None
-"""A hashable built of strings, bytes, numbers, booleans, None and tuples of these, so that its `repr` is the same in
-every process: histories are saved under it."""
+"""A hashable value made of strings, bytes, numbers, booleans, None and tuples. Its `repr` is the same in every process,
+because histories are saved under it."""
 
 Message = dict[str, str]
-"""One chat message with the keys `role` and `content`, and `name` where a tool speaks."""
+"""One chat message with the keys `role` and `content`, and `name` for the result of a tool."""
 
 Tool = Callable[..., Any] | dict[str, Any]
-"""Something the policy may call: a function with type hints and a docstring that says what its arguments are, or the
-JSON schema of one."""
+"""A tool of the policy: a function with type hints and a docstring that describes its arguments, or its JSON schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Task:
     """One problem an environment can be reset to.
 
     Args:
-        id: Unique among the environment's tasks and stable from run to run; panels are hashed over it.
-        kind: Task type by which evaluations are broken down; empty where there is only one.
+        id: Unique name that stays the same from run to run. The hash of a panel is made of the ids.
+        kind: Task type. Evaluations report each type. Empty if there is only one.
         data: Whatever the environment needs to start the task. Not part of the task's identity.
     """
 
@@ -41,18 +40,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is shown to the policy in a state, and the names that state is known by.
+    """The text that the policy reads in a state, and the keys of that state.
 
     Args:
-        text: What the policy reads.
-        state_key: Exact identity of the state, task included: two observations have equal keys if and only if the same
-            actions have the same consequences in both. Step counters and the past do not belong in it.
-        admissible_actions: The actions that mean something here; empty means free text. One of them may still have no
+        text: Text that the policy reads.
+        state_key: Exact identity of the state, including the task. Two observations have equal keys if and only if the
+            same actions have the same results in both. Leave out step counters and the past.
+        admissible_actions: Actions that mean something here; empty means free text. One of them may still have no
             effect, such as a step into a wall.
-        score_keys: Names of the state from fine to coarse; the history of success backs off along them. They should
-            hold the time, such as the number of steps taken: what a state is worth falls with every step of a limited
-            episode. Without any they are the state key, the kind of the task and nothing more, each with the time.
-        messages: The same as `text` in chat messages, where it is no single message of the user: what tools answered.
+        score_keys: Names of the state from fine to coarse. If a fine name has few visits, its success rate falls back
+            to a coarser one. Each should hold the time, because a state is worth less if it is reached later. The
+            default keys are the state key, the kind of the task, and the time alone, each with the time.
+        messages: The same as `text`, as chat messages. Use it for tool results only.
     """
 
     text: str
@@ -66,18 +65,18 @@ class Observation:
 class StepResult:
     """The consequence of one action.
 
-    The constructors `going_on`, `ended` and `cut_off` say what happened.
+    Make one with the constructors `going_on`, `ended` and `cut_off`.
 
     Args:
-        observation: The state the action led to.
-        reward: Reward of this transition, in the environment's own unit. It is trained on with `objective="reward"`,
-            and logged in any case.
-        terminated: The task itself has ended here, won or lost.
-        truncated: A limit from outside the task, such as a number of steps, has ended the episode.
-        success: The task is solved. Only a terminated step can be a success.
+        observation: Observation of the next state.
+        reward: Reward of this transition, in the environment's own unit. It is always logged, and trained on with
+            `objective="reward"`.
+        terminated: Whether the task itself has ended here, won or lost.
+        truncated: Whether a limit from outside the task, such as a number of steps, has ended the episode.
+        success: Whether the task is solved. Only a terminated step can be a success.
         info: Diagnostics. Nothing depends on it.
-        failure: Why the environment could not say what happened; empty where it could. Only `GuardedEnvironment` sets
-            it. Such an episode is void: algorithms leave it out.
+        failure: Reason why the environment failed; empty if it did not. Only `GuardedEnvironment` sets it. Algorithms
+            leave out such an episode.
     """
 
     observation: Observation
@@ -93,7 +92,7 @@ class StepResult:
         """Return the result of a step after which the episode goes on.
 
         Args:
-            observation: The state the action led to.
+            observation: Observation of the next state.
             reward: Reward of this transition.
             info: Diagnostics.
         """
@@ -111,7 +110,7 @@ class StepResult:
         """Return the result of a step that ends the task itself, won or lost.
 
         Args:
-            observation: The state the action led to.
+            observation: Observation of the next state.
             success: Whether the task is solved.
             reward: Reward of this transition; `None` is 1 for a success and 0 otherwise.
             info: Diagnostics.
@@ -126,7 +125,7 @@ class StepResult:
         The field for this is `truncated`, so the constructor cannot have that name.
 
         Args:
-            observation: The state the action led to.
+            observation: Observation of the next state.
             reward: Reward of this transition.
             info: Diagnostics.
         """
@@ -146,9 +145,9 @@ class Turn(NamedTuple):
 
     Args:
         observation: Text of the observation.
-        action: The action taken on it.
-        answer: The whole answer that named the action, a thought as well; `None` where it is not known.
-        messages: The observation in chat messages, where it has such.
+        action: Action taken there.
+        answer: Whole answer with the action and the thought; `None` if unknown.
+        messages: Chat messages of the observation, if it has any.
     """
 
     observation: str
@@ -158,21 +157,21 @@ class Turn(NamedTuple):
 
 
 class Environment(abc.ABC):
-    """A world that tells where it is, goes on from there, and can be put back.
+    """An environment that can go back to earlier states.
 
-    One instance serves many search trees at once: a snapshot may be restored at any time, after any other task, any
-    number of times, and the same action then gives the same result. `prompt` and `parse_action` have defaults that suit
-    a plain text world; override them where a benchmark has its own form. As a context manager it closes itself.
+    One instance serves many search trees at once. A snapshot may be restored at any time and any number of times, also
+    after other tasks. The same action then gives the same result. `prompt` and `parse_action` have defaults for plain
+    text. If a benchmark has its own form, override them. As a context manager, the environment closes itself.
 
     Attributes:
-        reward_range: The least and the most that an episode can pay in all, undiscounted. `objective="reward"` scales
-            returns by it.
-        max_action_characters: The longest action there is, for the default `parse_action`; `None` sets no limit.
-        prompt_style: What the default `prompt` is. `"window"`: one message with the last four turns and the
-            observation. `"conversation"`: all turns, each text and each answer a message of its own; admissible actions
-            are not listed there, so the text should say what can be done.
-        system_prompt: A message of the system that comes before either; empty is none.
-        expert: `MODULE:NAME` of the function that demonstrates it, where there is one, for `trl-3spo demos`.
+        reward_range: Lowest and highest undiscounted return of an episode. `objective="reward"` scales returns by it.
+        max_action_characters: Length limit of an action in the default `parse_action`; `None` sets no limit.
+        prompt_style: Form of the default `prompt`. `"window"` is one message with the last four turns and the
+            observation. `"conversation"` makes each observation and each answer a message. It lists no admissible
+            actions, so the text should say what is possible.
+        system_prompt: System message before either form; empty is none.
+        expert: Function for `trl-3spo demos` that demonstrates the environment, as `MODULE:NAME`; empty if there is
+            none.
     """
 
     reward_range: tuple[float, float] = (0.0, 1.0)
@@ -190,13 +189,13 @@ class Environment(abc.ABC):
         """
 
     def training_tasks(self, split: str | None = None) -> Sequence[Task]:
-        """Return the tasks of a split to train on; one that is to be trained on more often occurs more often."""
+        """Return the tasks of a split to train on. A task that occurs twice is trained on twice as often."""
         return self.tasks(split)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what a reader of a result should know of this world, such as how large it is, for JSON.
+        """Return facts that a reader of results needs, such as the environment's size, for JSON.
 
-        Results of a larger world are not to be compared with those of a smaller one. The default says nothing.
+        Results of environments of different sizes must not be compared. The default is empty.
         """
         return {}
 
@@ -210,7 +209,7 @@ class Environment(abc.ABC):
 
     @abc.abstractmethod
     def step(self, action: str) -> StepResult:
-        """Take one action. Any string is accepted: one that means nothing here leaves the state as it is.
+        """Take one action. Any string is accepted; a meaningless one leaves the state unchanged.
 
         Raises:
             RuntimeError: The episode has ended or never began.
@@ -227,13 +226,13 @@ class Environment(abc.ABC):
     def step_each(self, moves: Sequence[tuple[Any, str]]) -> list[tuple[StepResult, Any]]:
         """Take one action from each of many snapshots.
 
-        The default does so one after the other; override it where several can be taken at once.
+        The default takes them one after another. If several can be taken at once, override it.
 
         Args:
-            moves: Pairs of a snapshot, of an episode that has not ended, and an action.
+            moves: Pairs of a snapshot and an action. The snapshot's episode must not have ended.
 
         Returns:
-            For each the result, and the snapshot of where it led, None where the episode ended.
+            For each move, the result and the next snapshot; None if the episode ended.
         """
         return [self._step_from(snapshot, action) for snapshot, action in moves]
 
@@ -258,12 +257,12 @@ class Environment(abc.ABC):
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
         """Return the chat messages that ask the policy for its next action.
 
-        A pure function of its arguments: it is asked for states the environment is not in at the moment.
+        It must be a pure function of its arguments, because the environment may be in another state.
 
         Args:
             task: The episode's task.
-            observation: The present one.
-            turns: The episode so far, oldest first.
+            observation: Current observation.
+            turns: Turns so far, oldest first.
         """
         opening = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         if self.prompt_style == "conversation":
@@ -275,15 +274,15 @@ class Environment(abc.ABC):
         return [*opening, {"role": "user", "content": "\n".join(lines)}]
 
     def tools(self, task: Task) -> Sequence[Tool]:
-        """Return what the policy may call in a task; the chat template writes it into the prompt."""
+        """Return the tools of a task. The chat template writes them into the prompt."""
         return ()
 
     def parse_action(self, completion: str) -> str:
         """Return the action a completion names. Total: any text gives some string, it never raises.
 
-        The default takes the first `<action>…</action>` after the thought, and without tags all that follows it; see
-        `trl_3spo.environments.answers.action_in`. An answer that names no action gives `Malformed`, which is the
-        empty string and counted in the logs.
+        The default takes the first `<action>…</action>` after the thought. Without tags, it takes everything after the
+        thought: see `trl_3spo.environments.answers.action_in`. An answer without an action gives `Malformed`, which is
+        the empty string and counted in the logs.
         """
         return action_in(completion, max_characters=self.max_action_characters)
 

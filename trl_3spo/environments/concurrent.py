@@ -1,4 +1,4 @@
-"""One environment in several instances, so that a slow one takes the actions of many trees at once."""
+"""Several instances of a slow environment, which take the actions of many trees at once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,15 @@ Step = tuple[StepResult, Any]
 
 
 class ConcurrentEnvironment(Environment):
-    """Takes as many actions at once as there are instances, each instance on a thread of its own.
+    """An environment that takes several actions at once, with one instance and one thread for each.
 
-    For environments that wait: for a server, a browser, a subprocess. Python code that computes does not get faster, as
-    its threads take turns. A snapshot that one instance takes has to be valid in all others. That holds where snapshots
-    are values, as those of `LimitedEnvironment` are, and is checked with the first episode.
+    Use it for environments that wait for a server, a browser or a subprocess. Python code that computes does not get
+    faster, because its threads take turns. A snapshot of one instance must be valid in all others. This holds for
+    snapshots that are values, such as a `LimitedEnvironment`'s. It is checked with the first episode.
 
     Args:
-        make: Makes an instance. All of them have to have the same tasks.
-        num_instances: How many, at least 1.
+        make: Function that makes an instance. All instances must have the same tasks.
+        num_instances: Number of instances, at least 1.
 
     Raises:
         ValueError: `num_instances` is below 1.
@@ -42,7 +42,7 @@ class ConcurrentEnvironment(Environment):
         self.expert = self._first.expert
 
     def step_each(self, moves: Sequence[tuple[Any, str]]) -> list[Step]:
-        """Take one action from each of many snapshots, as many at once as there are instances."""
+        """Take one action from each of many snapshots, `num_instances` at once."""
         return list(self._threads.map(self._on_idle_instance, moves))
 
     def _on_idle_instance(self, move: tuple[Any, str]) -> Step:
@@ -90,7 +90,7 @@ class ConcurrentEnvironment(Environment):
         return self._first.training_tasks(split)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what the environment says of itself."""
+        """Return the environment's description."""
         return self._first.describe()
 
     def step(self, action: str) -> StepResult:

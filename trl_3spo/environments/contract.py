@@ -1,6 +1,6 @@
-"""What an answer of an environment must look like, as far as it can be seen in passing: each function names a problem.
+"""Cheap checks of what an environment returns: each function names a problem.
 
-`trl_3spo.testing.check_environment` checks far more. These checks are cheap enough to be made while training.
+`trl_3spo.testing.check_environment` checks far more. These checks are cheap enough for training.
 """
 
 import math
@@ -46,8 +46,8 @@ def observation_problem(observation: Any, source: str) -> str | None:
     """Return what is wrong with an observation, as a sentence, or None.
 
     Args:
-        observation: What should be one.
-        source: The call that returned it.
+        observation: Value that should be an observation.
+        source: Call that returned it.
     """
     if not isinstance(observation, Observation):
         return f"{source} returned {_short(observation)}; an Observation is required."

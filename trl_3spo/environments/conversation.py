@@ -8,14 +8,14 @@ if TYPE_CHECKING:
 
 
 def conversation(opening: "Sequence[Message]", observation: "Observation", turns: "Sequence[Turn]") -> "list[Message]":
-    """Return an episode as chat messages: what was seen as the user's or the tools', answers as the assistant's.
+    """Return an episode as chat messages: observations of the user or the tools, answers of the assistant.
 
-    Each prompt then begins with the one before it and the answer to that, whose tokens are kept as they were sampled.
+    Each prompt then begins with the prompt before it and its answer, whose sampled tokens are kept.
 
     Args:
         opening: Messages before the first observation, such as the task.
-        observation: The present one.
-        turns: The episode so far, oldest first, or its end: the conversation then begins with what was seen there.
+        observation: Current observation.
+        turns: Turns so far, oldest first. If early turns are missing, the conversation begins at the first given turn.
     """
     messages = list(opening)
     for turn in turns:

@@ -1,4 +1,4 @@
-"""A toy world for documentation and tests: a corridor with a door at either end, one of which must not be opened."""
+"""A toy environment for documentation and tests: a corridor with two doors, one of which must not be opened."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
 
 class CorridorState(NamedTuple):
-    """Where an episode is.
+    """State of an episode.
 
     Args:
-        door: The one the task names, `"left"` or `"right"`.
-        place: 1 to the corridor's length, or `"outside"`, `"cellar 1"`, `"cellar 2"`.
+        door: Door of the task, `"left"` or `"right"`.
+        place: Position from 1 to the corridor's length, or `"outside"`, `"cellar 1"`, `"cellar 2"`.
     """
 
     door: str
@@ -23,15 +23,15 @@ class CorridorState(NamedTuple):
 class CorridorEnv(LimitedEnvironment[CorridorState]):
     """Walk to the door the task names and open it.
 
-    The other door leads down to a cellar of two spots with no way out. The episode goes on there but is lost, so a
-    search has to go back to the corridor. Tasks differ in the door and in the place they start at. Success is rewarded
-    by 1 and nothing else is. With the defaults, actions drawn from the admissible ones solve one task in five, actions
-    drawn from `left`, `right` and `open` one in seven.
+    The other door leads to a cellar of two spots without a way out. The episode continues there but is lost, so a
+    search has to go back to the corridor. Tasks differ in the door and in the starting place. Only success is rewarded,
+    with 1. With the defaults, random admissible actions solve one task in five. Random choices of `left`, `right` and
+    `open` solve one in seven.
 
     Args:
         length: Number of places, at least 3. No task starts at a door.
         max_steps: Steps after which an episode is truncated, at least 1.
-        seed: Of the tasks' order and of the quarter of them that makes the split `"test"`.
+        seed: Seed for the task order and for the quarter of the tasks in the split `"test"`.
 
     Raises:
         ValueError: `length` or `max_steps` is too small.
@@ -79,7 +79,7 @@ class CorridorEnv(LimitedEnvironment[CorridorState]):
         )
 
     def _doors_and_ways(self, door: str, place: int | str) -> Mapping[str, int | str]:
-        """Return where each admissible action leads."""
+        """Return the next place for each admissible action."""
         if isinstance(place, str):
             return {"cellar 1": {"right": "cellar 2"}, "cellar 2": {"left": "cellar 1"}}.get(place, {})
         if 1 < place < self.length:

@@ -1,4 +1,4 @@
-"""A limit on the time that a call may take."""
+"""A time limit for a call."""
 
 import signal
 import threading
@@ -9,19 +9,20 @@ from types import FrameType
 
 
 class StepTimeoutError(BaseException):
-    """A call took too long. No `Exception`, so that `except Exception` in the call cannot swallow it."""
+    """A call took too long. It is not an `Exception`, so `except Exception` in the call cannot swallow it."""
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Interrupt what is done within after some seconds.
+    """Interrupt the code in the `with` block after some seconds.
 
-    An alarm interrupts it: Python code, sleeping, and waiting for a lock, pipe or socket. Nothing goes on afterwards in
-    a thread of its own. Code in C that neither returns nor lets signals through cannot be interrupted. Timers that
-    others have set, such as those of a test runner, go on afterwards.
+    An alarm interrupts Python code, sleeping, and waiting for a lock, pipe or socket. No thread continues afterwards.
+    Code in C cannot be interrupted if it neither returns nor lets signals through. Timers of others, such as a test
+    runner's, continue afterwards.
 
     Args:
-        seconds: Above 0; `None` sets no limit. Off the main thread, which alone gets signals, there is no limit either.
+        seconds: Limit in seconds, above 0; `None` sets none. There is also none outside the main thread, which alone
+            gets signals.
 
     Raises:
         StepTimeoutError: Time is up.

@@ -15,15 +15,15 @@ Step = dict[str, Any]
 
 
 class Advice(NamedTuple):
-    """What an expert would do, and why, in a sentence or two; empty where it does not say."""
+    """An expert's action, and its reason in a sentence or two; empty if it gives none."""
 
     action: str
     thought: str = ""
 
 
 Expert = Callable[[Observation, Sequence[Turn]], Advice]
-"""Chooses an action as a policy does: from the present observation and the episode so far, oldest turn first. It is
-asked once at every step."""
+"""Function that chooses an action like a policy: from the current observation and the turns so far, oldest first. It is
+called once per step."""
 
 
 def demonstrate(
@@ -38,22 +38,22 @@ def demonstrate(
     keeps_lost: bool = False,
     seed: int = 0,
 ) -> Iterator[Step]:
-    """Play every task once and yield each step as chat messages, in TRL's conversational prompt/completion form.
+    """Play every task once and yield each step in TRL's conversational prompt-completion format.
 
-    The environment is not to be used in between: it is where the last episode has led.
+    Do not use the environment in between, because its state is the end of the last episode.
 
     Args:
-        env: Its prompts are those of the demonstrations.
-        tasks: To play, in this order.
-        new_expert: Makes the player of one episode from its first observation and a seed.
+        env: Environment that writes the prompts of the demonstrations.
+        tasks: Tasks to play, in this order.
+        new_expert: Function that makes the expert of one episode from its first observation and a seed.
         thinks: Whether answers are `<think>…</think><action>…</action>` with the expert's thought, or the action alone.
-        noise: Share of the steps, in [0, 1], at which any admissible action is taken in place of the expert's, which
-            then goes on from wherever that leads. Where the environment names no actions the expert's is taken.
-        demonstrates_noise: Whether the action taken is demonstrated, which teaches to hesitate as the player does; or
-            the expert's, which teaches to recover from the other (DART, Laskey et al. 2017).
-        ignored_actions: Not taken at random.
+        noise: Share of steps with a random admissible action, in [0, 1]. The expert continues from wherever that leads.
+            If the environment lists no actions, the expert's action is taken.
+        demonstrates_noise: Whether the random action is demonstrated, which teaches the noise. Otherwise the expert's
+            action is, which teaches recovery from mistakes (DART, Laskey et al. 2017).
+        ignored_actions: Actions that are never taken at random.
         keeps_lost: Whether episodes that do not succeed are demonstrated too. A log line counts those left out.
-        seed: Of the noise and of the expert's choices.
+        seed: Seed for the noise and for the expert's choices.
 
     Raises:
         ValueError: The noise is out of range.

@@ -1,4 +1,4 @@
-"""What is done about environments that fail, and how it is said that they have."""
+"""Policies and errors for environments that fail."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -6,21 +6,21 @@ from typing import Literal, get_args
 OnFailure = Literal["drop", "raise"]
 
 MAX_EPISODE_STEPS = 1000
-"""Steps after which an episode is truncated by default: some twenty times the usual limit of text worlds."""
+"""Steps after which an episode is truncated by default: about twenty times the usual limit of text environments."""
 STEP_TIMEOUT = 600.0
-"""Seconds after which a step counts as hanging by default. Two tries take less than the 1,800 seconds for which other
-processes wait."""
+"""Seconds after which a step counts as hanging by default. Other processes wait 1,800 seconds, which is
+enough for two tries."""
 MAX_FAILED_SHARE = 0.5
 """Share of dropped episodes above which training ends by default."""
 
 
 @dataclass(frozen=True)
 class FailurePolicy:
-    """What is done about an environment that fails, hangs or never ends.
+    """Handling of an environment that fails, hangs or never ends.
 
     Args:
         on_failure: `"drop"` tries a failed call once more and then drops the episode. `"raise"` raises at once.
-        max_failed_share: Share of dropped episodes, of the latest hundred or more, above which training ends.
+        max_failed_share: Share of dropped episodes, among the latest hundred or more, above which training ends.
         step_timeout: Seconds that one call may take; `None` sets no limit.
         max_episode_steps: Steps after which an episode is truncated; `None` sets no limit.
 
@@ -49,11 +49,11 @@ class FailurePolicy:
 
 
 PROMPT_OVERFLOW = "prompt_overflow"
-"""Reason of a `NoAction` where a prompt no longer fits the model."""
+"""Reason of a `NoAction` if a prompt is too long for the model."""
 
 
 class EpisodeFailedError(RuntimeError):
-    """The environment failed twice in the same call, so this episode cannot go on. Others can."""
+    """The environment failed twice in the same call, so this episode cannot continue. Others can."""
 
 
 class EnvironmentAnswerError(TypeError):
@@ -61,19 +61,19 @@ class EnvironmentAnswerError(TypeError):
 
 
 class UnstableKeyError(ValueError):
-    """A state key or score key differs from process to process, so that no history can be saved under it."""
+    """A state key or score key differs between processes, so no history can be saved under it."""
 
 
 class TooManyFailedEpisodesError(RuntimeError):
-    """So many episodes were dropped that training on the rest makes no sense."""
+    """Too many episodes were dropped to train on the rest."""
 
 
 class NoAction(str):
-    """Stands for an action that there is none of, and says why. `GuardedEnvironment` ends the episode with it.
+    """Placeholder for a missing action, with the reason. `GuardedEnvironment` ends the episode with it.
 
     Args:
-        reason: Why.
-        is_failure: Whether the episode is void. Otherwise it counts as truncated, with the reason in `info` under
+        reason: Reason.
+        is_failure: Whether the episode is left out. Otherwise it counts as truncated, with the reason in `info` under
             `stop_reason`.
     """
 

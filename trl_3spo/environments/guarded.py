@@ -20,18 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 class GuardedEnvironment(Environment):
-    """An environment that may fail, hang or go on for ever, as one that does neither.
+    """A wrapper for an environment that may fail, hang or never end.
 
-    A call that raises, takes too long, or returns what the contract does not allow is made once more: on a fresh
-    environment if there is a way to make one, and otherwise on the same one after a reset. In both cases the actions so
-    far are taken again. If it fails again, the episode ends with a result that says so in `failure`. `reset`, `prompt`
-    and `parse_action` have no result to say it in and raise `EpisodeFailedError`.
+    A call fails if it raises, takes too long, or returns a value that breaks the contract. It is then made once more,
+    on a fresh environment if one can be made. Otherwise the same environment is reset. In both cases the actions so far
+    are replayed. If the call fails again, the episode ends with the reason in the result's `failure`. `reset`, `prompt`
+    and `parse_action` return no result, so they raise `EpisodeFailedError`.
 
-    Snapshots are the guard's own. They outlive the environment, because each knows the actions that lead to it.
+    Snapshots are the wrapper's own. They outlive the environment, because each stores the actions that lead to it.
 
     Args:
-        env: The environment, or a callable without arguments that makes one. Then a fresh one replaces one that failed.
-        policy: What is done about failures.
+        env: The environment, or a callable without arguments that makes one. With a callable, a fresh environment
+            replaces a failed one.
+        policy: Handling of failures.
     """
 
     def __init__(self, env: Environment | Callable[[], Environment], policy: FailurePolicy | None = None) -> None:
@@ -166,7 +167,7 @@ class GuardedEnvironment(Environment):
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Leave what is done within out of `counts`, as an evaluation does."""
+        """Leave the failures of the `with` block out of `counts`, as an evaluation does."""
         before = self.counts.copy()
         try:
             yield
@@ -176,7 +177,7 @@ class GuardedEnvironment(Environment):
     # -- actions -------------------------------------------------------------------------------------------------------
 
     def _in_batch(self, moves: Sequence[tuple[Way, str]]) -> list[tuple[StepResult, Way | None]] | None:
-        """Take many actions at once where the environment has a `step_each` of its own; None if that fails."""
+        """Take many actions at once if the environment has its own `step_each`; None if that fails."""
         if len(moves) < 2 or self.tries.is_closed or type(self.env).step_each is Environment.step_each:
             return None
 
@@ -228,7 +229,7 @@ class GuardedEnvironment(Environment):
         return self._reached(way, action, result, snapshot)
 
     def _catch_up(self, way: Way) -> None:
-        """Have this environment go a way whose snapshot another one took."""
+        """Replay a way whose snapshot another environment took."""
         if way.age == self.tries.age:
             return
         env = self.env

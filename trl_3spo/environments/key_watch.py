@@ -10,11 +10,11 @@ from trl_3spo.environments.way import Way
 logger = logging.getLogger(__name__)
 
 STRIDE = 64
-"""Of so many results the keys of one are checked; of so many batches of moves one has a state that is restored."""
+"""Number of results per check of keys, and number of batches of moves per check of a restored state."""
 
 
 class KeyWatch:
-    """Checks every result, the keys of some, and reports once if keys change with `restore`."""
+    """A check of every result and of some keys. It reports once if keys change with `restore`."""
 
     def __init__(self) -> None:
         self._num_results = 0
@@ -22,7 +22,7 @@ class KeyWatch:
         self._reports_drift = True
 
     def takes_sample(self) -> bool:
-        """Count a batch of moves, and say whether one of its states is to be restored and compared."""
+        """Count a batch of moves, and return whether one of its states should be restored and compared."""
         self._num_batches += 1
         return self._num_batches % STRIDE == 1
 
@@ -30,7 +30,7 @@ class KeyWatch:
         """Check what a step returned.
 
         Raises:
-            EnvironmentAnswerError: It is not what the contract allows.
+            EnvironmentAnswerError: The result breaks the contract.
             UnstableKeyError: A key differs from process to process.
         """
         require(result_problem(result))
@@ -39,7 +39,7 @@ class KeyWatch:
         self._num_results += 1
 
     def compare(self, way: Way, observation: Observation) -> None:
-        """Report a state key that is another after `restore`. What `restore` returns is used for nothing else."""
+        """Report a state key that changed with `restore`. The result of `restore` is used for nothing else."""
         if not self._reports_drift or not isinstance(observation, Observation):
             return
         if observation.state_key != way.observation.state_key:

@@ -1,4 +1,4 @@
-"""One clock for the episodes of any environment: a limit on steps."""
+"""Environments with a limit on steps."""
 
 import abc
 from dataclasses import replace
@@ -9,19 +9,19 @@ from trl_3spo.environments.base import Environment, Observation, StepResult, Tas
 State = TypeVar("State")
 
 TIMES_PER_EPISODE = 10
-"""Number of spans of time that an episode is divided into by environments with many states."""
+"""Number of time spans per episode, for environments with many states."""
 
 NO_EPISODE = "The episode has ended or never began: call reset() or restore() first."
-"""Error message for a step that cannot be taken."""
+"""Error message for a step without an episode."""
 
 
 class Snapshot(NamedTuple, Generic[State]):
     """A moment of an episode: an immutable value, equal to others by content.
 
     Args:
-        task: The episode's task.
-        state: The world's state, in the world's own form.
-        observation: What is shown. It is kept since a text may tell of the action before.
+        task: Task of the episode.
+        state: State of the environment, in the environment's own form.
+        observation: Observation. It is stored because a text may describe the action before.
         num_steps: Number of steps taken so far.
         is_final: Whether the episode has ended.
     """
@@ -36,14 +36,14 @@ class Snapshot(NamedTuple, Generic[State]):
 class LimitedEnvironment(Environment, Generic[State]):
     """An environment whose episodes are truncated after a number of steps.
 
-    Subclasses write `tasks`, how an episode begins (`_begin`) and what an action does (`_act`). They keep nothing of an
-    episode themselves: its state is a value, which `_act` replaces and never changes. Snapshots can be pickled if
+    Subclasses write `tasks`, the start of an episode (`_begin`) and the effect of an action (`_act`). They store
+    nothing of an episode: its state is a value, which `_act` replaces and never changes. Snapshots can be pickled if
     states can.
 
-    An environment that names its own score keys has to put the time into them: `now.num_steps + 1` of the next moment.
+    If you set your own score keys, put the time into them: `now.num_steps + 1` for the next moment.
 
     Args:
-        max_steps: Steps after which an episode is truncated, at least 1. Actions that mean nothing count.
+        max_steps: Steps after which an episode is truncated, at least 1. Meaningless actions count.
 
     Raises:
         ValueError: `max_steps` is below 1.
@@ -57,7 +57,7 @@ class LimitedEnvironment(Environment, Generic[State]):
 
     @abc.abstractmethod
     def _begin(self, task: Task) -> tuple[State, Observation]:
-        """Return the first state of a task, and what is shown there.
+        """Return the first state of a task and its observation.
 
         Raises:
             ValueError: The task is not one of this environment's.
@@ -65,11 +65,11 @@ class LimitedEnvironment(Environment, Generic[State]):
 
     @abc.abstractmethod
     def _act(self, now: Snapshot[State], action: str) -> tuple[State, StepResult]:
-        """Return the state that an action leads to, and the consequence, without regard to the limit.
+        """Return the next state and the result of an action, without regard to the limit.
 
         Args:
-            now: The present moment. The next one has `now.num_steps + 1` steps.
-            action: Any string. One that means nothing here leads to `now.state` again.
+            now: Current moment. The next one has `now.num_steps + 1` steps.
+            action: Any string. A meaningless one leads to `now.state` again.
         """
 
     def reset(self, task: Task) -> Observation:
@@ -114,5 +114,5 @@ class LimitedEnvironment(Environment, Generic[State]):
         return snapshot.observation
 
     def _span(self, num_steps: int) -> int:
-        """Return the time in spans of the episode, 0 to `TIMES_PER_EPISODE`."""
+        """Return the time in spans of the episode, from 0 to `TIMES_PER_EPISODE`."""
         return num_steps * TIMES_PER_EPISODE // self.max_steps

@@ -11,14 +11,13 @@ from trl_3spo.environments.base import Environment, Message, Observation, StepRe
 class MixedEnvironment(Environment):
     """Several environments, whose tasks are trained on together.
 
-    A task is called `NAME/ID` and is of the kind `NAME/KIND`, so that success is logged by environment and by kind.
-    Keys hold the name as well. Rewards are divided by the width of their environment's reward range, since what is
-    maximised has to be of one unit.
+    A task is called `NAME/ID` and has the kind `NAME/KIND`, so success is logged by environment and by kind. Keys hold
+    the name as well. Rewards are divided by the width of their environment's reward range, so that all have one unit.
 
     Args:
-        environments: By name, at least one. Names have no slash.
-        weights: Shares of the training that environments take, by name; `None` trains on all tasks alike. A task of an
-            environment that takes more than its number of tasks would is trained on more often.
+        environments: Environments by name, at least one. Names have no slash.
+        weights: Shares of the training by environment name; `None` trains on all tasks equally often. If an
+            environment's weight exceeds its share of the tasks, its tasks are trained on more often.
 
     Raises:
         ValueError: There are no environments, a name has a slash, or weights are not positive or of other names.
@@ -37,12 +36,12 @@ class MixedEnvironment(Environment):
 
     @property
     def reward_range(self) -> tuple[float, float]:  # type: ignore[override]
-        """The least and the most that an episode of any of them can pay, in widths of its own range."""
+        """Lowest and highest return of an episode of any environment, in widths of its own range."""
         ranges = [(low / (high - low), high / (high - low)) for low, high in map(_range, self.environments.values())]
         return min(low for low, _ in ranges), max(high for _, high in ranges)
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
-        """Return the tasks of a split of all that have it.
+        """Return the tasks of a split, from all environments that have it.
 
         Raises:
             ValueError: None of them has it.
@@ -58,7 +57,7 @@ class MixedEnvironment(Environment):
         return found
 
     def training_tasks(self, split: str | None = None) -> Sequence[Task]:
-        """Return the tasks of a split, repeated so that environments have the shares that the weights say."""
+        """Return the tasks of a split, repeated according to the weights of their environments."""
         tasks = self.tasks(split)
         if self.weights is None:
             return tasks

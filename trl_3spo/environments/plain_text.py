@@ -1,7 +1,7 @@
-"""Text of models and environments where it is tokenized or shown: any string may come from there.
+"""Safe text from models and environments, which may contain any string.
 
-A completion may hold the characters that move a terminal's cursor or write to its clipboard; what a file or a service
-says may hold half of a surrogate pair, which no encoding can write.
+A completion may contain characters that move a terminal's cursor or write to its clipboard. A file or a service may
+return half of a surrogate pair, which no encoding can write.
 """
 
 import re
@@ -15,7 +15,7 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""Return a text for logs, tables and terminals: what a terminal would obey is escaped, ESC as `\x1b`.
+    r"""Return a text for logs, tables and terminals. Control characters are escaped, ESC as `\x1b`.
 
     A text that has been escaped stays as it is.
     """
@@ -28,7 +28,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def printable_messages(messages: list[Message]) -> list[Message]:
-    """Return chat messages that are printable. A parser of answers may have put calls of tools there."""
+    """Return chat messages that are printable. They may contain tool calls."""
     return [{name: printable(str(value)) for name, value in message.items()} for message in messages]
 
 

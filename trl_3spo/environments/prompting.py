@@ -1,4 +1,4 @@
-"""What the prompts of the benchmarks have in common: two formats, and a few past turns or all of them."""
+"""Common parts of the benchmarks' prompts: two formats, and a few past turns or all of them."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -7,13 +7,13 @@ from trl_3spo.environments.base import Message, Observation, PromptStyle, Turn
 from trl_3spo.environments.conversation import conversation
 
 MAX_ACTION_CHARACTERS = 1000
-"""Longer answers name no action: no benchmark has one of a tenth of this."""
+"""Limit on an action, in characters. No benchmark has an action of a tenth of this length."""
 
 PROMPT_FORMATS = ("think", "action")
 """`think` asks for `<think>…</think><action>…</action>`, `action` for an action alone in few tokens."""
 
 Writer = Callable[[str, int, Sequence[Turn], str, Sequence[str] | None], str]
-"""Writes a prompt of one format: task, number of actions taken, the last turns, the observation, what can be done."""
+"""Function that writes a prompt: from the task, number of actions, last turns, observation and admissible actions."""
 
 Show = Callable[[str], str]
 """Shortens an observation to what the prompt has not said yet."""
@@ -44,12 +44,12 @@ def ask(
     """Return one user message that asks for the next action.
 
     Args:
-        write: Writer of the prompt's format.
-        task: What is to be done.
-        turns: The episode so far, oldest first.
+        write: Writer of the prompt format.
+        task: Text of the task.
+        turns: Turns so far, oldest first.
         history_length: Number of past turns to show.
-        observation: What is seen now.
-        actions: What can be done now, or `None` not to list it.
+        observation: Text of the current observation.
+        actions: Admissible actions; `None` lists none.
     """
     recent = turns[max(0, len(turns) - history_length) :]
     return [{"role": "user", "content": write(task, len(turns), recent, observation, actions)}]
@@ -71,13 +71,13 @@ def fill_think(
     """Return a prompt that asks for a thought and an action.
 
     Args:
-        template: The benchmark's own words, with `{task}`, `{num_steps}`, `{history}`, `{observation}`, `{options}`.
-        show: Shortens observations.
-        task: What is to be done.
+        template: Template of the benchmark, with `{task}`, `{num_steps}`, `{history}`, `{observation}`, `{options}`.
+        show: Function that shortens observations.
+        task: Text of the task.
         num_steps: Number of actions taken so far.
-        turns: The last ones of them, oldest first, with what was seen before each.
-        observation: What is seen now.
-        options: What can be done now, in words.
+        turns: Last turns, oldest first.
+        observation: Text of the current observation.
+        options: Text of the admissible actions.
     """
     introduction = " The latest, each after what you saw before it:" if turns else ""
     history = "".join(f"\n\nYou saw:\n{show(turn.observation)}\nYou did: {turn.action}" for turn in turns)
@@ -93,7 +93,7 @@ def fill_think(
 def fill_action(
     show: Show, task: str, num_steps: int, turns: Sequence[Turn], observation: str, options: str | None
 ) -> str:
-    """Return a prompt of few tokens, which asks for an action alone; see `fill_think`. `None` lists no options."""
+    """Return a short prompt that asks only for an action; see `fill_think`. `None` lists no options."""
     lines = [f"Task: {task}", f"Step: {num_steps}"]
     for turn in turns:
         lines += [show(turn.observation), f"> {turn.action}"]

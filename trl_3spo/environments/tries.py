@@ -19,10 +19,11 @@ class HangingError(TimeoutError):
 
 
 class Tries:
-    """An environment and what is done where a call of it fails.
+    """An environment whose failed calls are tried again.
 
     Args:
-        env: The environment, or a callable without arguments that makes one. Then a fresh one replaces one that failed.
+        env: The environment, or a callable without arguments that makes one. With a callable, a fresh environment
+            replaces a failed one.
         policy: Whether a failed call is made once more or its error raised at once.
     """
 
@@ -36,7 +37,7 @@ class Tries:
 
     @property
     def env(self) -> Environment:
-        """The environment in use; a fresh one where the last one was closed and another can be made."""
+        """The current environment; a fresh one if the last was closed and another can be made."""
         if self._env is None:
             assert self._make is not None
             self._env = self._make()
@@ -53,8 +54,8 @@ class Tries:
 
         Args:
             call: The call. It takes the environment from `env`, and goes a way whose `age` is not this one's.
-            what: Its name, for messages.
-            way: Where it is made, for messages; the second try begins at the start of the task.
+            what: Name of the call, for messages.
+            way: Way to the state of the call, for messages. The second try begins at the start of the task.
 
         Raises:
             EpisodeFailedError: Both tries failed.
@@ -70,7 +71,7 @@ class Tries:
         """Make a call.
 
         Raises:
-            EpisodeFailedError: It failed, and its episode shall be dropped.
+            EpisodeFailedError: The call failed, and its episode is dropped.
         """
         self.doing = (what, way)
         try:

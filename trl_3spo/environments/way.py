@@ -1,4 +1,4 @@
-"""The way to a state: a snapshot that outlives the environment which took it."""
+"""The way to a state: a snapshot that outlives its environment."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ class Way:
     """A state by its snapshot, and by the actions that lead there. Ways share their past.
 
     Args:
-        task: The episode's task.
-        observation: What is shown in the state.
-        snapshot: The environment's own.
-        age: Number of the environment that took the snapshot; another one has to go the way.
-        parent: The state before; `None` at the start of the task.
-        action: What led from there to here.
-        num_steps: Actions since the start.
+        task: Task of the episode.
+        observation: Observation of the state.
+        snapshot: Snapshot of the environment.
+        age: Number of the environment that took the snapshot. Any other has to replay the actions.
+        parent: State before; `None` at the start of the task.
+        action: Action that led from the parent to this state.
+        num_steps: Number of actions since the start.
     """
 
     task: Task
@@ -48,11 +48,11 @@ class Way:
 
 
 def never_begun(task: Task) -> Observation:
-    """Return what is shown of a task that could not be started: nothing."""
+    """Return an empty observation for a task that could not be started."""
     return Observation("", ("never begun", task.id))
 
 
 def how_to_replay(task: Task, actions: list[str]) -> str:
-    """Return a line of Python that leads an environment `env` to where actions lead in a task."""
+    """Return a line of Python that brings an environment `env` to the state after some actions of a task."""
     reset = f"env.reset(next(task for task in env.tasks() if task.id == {task.id!r}))"
     return f"{reset}; [env.step(action) for action in {actions!r}]" if actions else reset

@@ -20,7 +20,7 @@ class Asked(NamedTuple):
         messages: The chat messages.
         ids: P token ids.
         task: The episode's task.
-        tools: What may be called.
+        tools: Tools of the tasks.
     """
 
     messages: Prompt

@@ -24,7 +24,7 @@ from trl_3spo.evaluation.model_checks import check_prompt
 logger = logging.getLogger(__name__)
 
 CALL_FORM = '<tool_call>{"name": "…", "arguments": {…}}</tool_call>'
-"""How a call is written where the chat template does not say it."""
+"""Form of a call for chat templates that define none."""
 _SENTINEL = "system sentinel"
 _TAIL = 8
 """Tokens at the end of a prompt in which a template opens a thought."""
@@ -33,17 +33,17 @@ _TAIL = 8
 class Chat:
     """Writes prompts in a model's own form and reads its answers.
 
-    Texts of environments stay text: what looks like one of the tokenizer's control tokens gets a blank inside, so that
-    a page which holds `<|im_end|>` does not end the message. Of answers the tokens that begin, end or pad a text are
-    left out, and control tokens in the form of `<|…|>`; tags survive even where they are special tokens.
+    Texts of environments stay plain text. If a text looks like a control token, it gets a blank inside. A page that
+    contains `<|im_end|>` therefore does not end the message. Answers lose the tokens that begin, end or pad a text, and
+    control tokens in the form of `<|…|>`. Tags stay, even if they are special tokens.
 
-    What a template cannot do is done without it, and said once: messages of the system become part of the first
-    message, tools are described in words and their results shown as messages of the user.
+    If a template lacks something, a log message says so once. Without a system role, system messages become part of the
+    first message. Without tools, they are described in words, and their results are messages of the user.
 
     Args:
-        tokenizer: Has a chat template.
+        tokenizer: Tokenizer with a chat template.
         options: Further arguments of the template, such as `enable_thinking`.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         end_tokens: Tokens that end an answer, besides the tokenizer's own.
         has_tools: Whether any task has tools.
     """
@@ -103,7 +103,7 @@ class Chat:
 
         Args:
             prompts: Chat messages.
-            tools: For every prompt what may be called; without any, nothing is.
+            tools: Tools of every prompt; by default there are none.
 
         Raises:
             ValueError: The template refuses the first prompt of all, or leaves one of its messages out.
@@ -148,7 +148,7 @@ class Chat:
         return messages if self._writes_system else self._without_system(messages)
 
     def _without_system(self, messages: list[Message]) -> list[Message]:
-        """Return messages with those of the system at the head of the first other one."""
+        """Return messages with the system messages moved to the head of the first other message."""
         said = [message["content"] for message in messages if message["role"] == "system"]
         if not said:
             return messages
@@ -173,7 +173,7 @@ class Chat:
 
         Args:
             sampled: Tokens of the answer.
-            messages: What was said after it, no answers among them.
+            messages: Messages after it, without answers.
 
         Returns:
             `None` where the template writes an answer otherwise as soon as something follows it.

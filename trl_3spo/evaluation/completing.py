@@ -56,8 +56,8 @@ class Network:
 
         Args:
             model: Folder or name.
-            tokenizer: As above.
-            settings: As above.
+            tokenizer: Tokenizer of the model.
+            settings: Sampling settings.
             place: Number of the one GPU to take; `None` takes all.
         """
         device_map = ("auto" if place is None else {"": place}) if torch.cuda.is_available() else None
@@ -81,7 +81,7 @@ class Engine:
         model: Folder or name.
         tokenizer: Names tokens that end.
         settings: Say how tokens are drawn.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
 
     Raises:
         ImportError: vLLM is not installed.
@@ -139,9 +139,9 @@ def end_tokens(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase, 
     """Return the tokens that end an answer: the model's, the tokenizer's and the training's.
 
     Args:
-        own: Those of the model's settings of generation.
-        tokenizer: Names one.
-        settings: Name those of the training.
+        own: End tokens in the model's generation settings.
+        tokenizer: Tokenizer, which names one.
+        settings: Settings of the training, which may name more.
     """
     tokens = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, *settings.end_tokens]
     return list(dict.fromkeys(token for token in tokens if token is not None))

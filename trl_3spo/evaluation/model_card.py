@@ -46,9 +46,9 @@ class CardFacts:
 
     Args:
         env: The environment.
-        options: Its options.
-        settings: How the policy is asked and sampled.
-        evaluations: The latest, by the name of the panel.
+        options: Options of the environment.
+        settings: Prompt and sampling settings of the policy.
+        evaluations: Latest evaluation by the name of the panel.
         before: The first ones, likewise, where they are earlier.
         split: The one that panels without a name are of.
     """
@@ -184,10 +184,10 @@ def training_section(method: str, num_steps: int, num_tasks: int, hyperparameter
     """Return the section on how the policy was trained.
 
     Args:
-        method: Its name.
+        method: Name of the training method.
         num_steps: Optimizer steps made.
         num_tasks: Tasks trained on.
-        hyperparameters: By name.
+        hyperparameters: Hyperparameters by name.
     """
     said = f"{method}, {num_steps} optimizer steps on {num_tasks} tasks. Options not listed have their defaults."
     return "\n".join(["## Hyperparameters", "", said, *_listing("option", _plain_options(hyperparameters)), ""])
@@ -236,10 +236,10 @@ def quick_start(name: str, messages: Sequence[Message], tools: Sequence[Tool], s
     """Return the section that asks the policy once, in the environment's own words and as it was asked in training.
 
     Args:
-        name: Of the model on the Hub, or its folder.
-        messages: A prompt of the environment.
-        tools: What may be called there.
-        settings: How the policy is asked and sampled.
+        name: Name of the model on the Hub, or its folder.
+        messages: Prompt of the environment.
+        tools: Tools of the prompt.
+        settings: Prompt and sampling settings of the policy.
     """
     template = dict(settings.chat_template_kwargs)
     if tools:

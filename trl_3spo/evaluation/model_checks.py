@@ -35,9 +35,9 @@ def check_prompt(
     Args:
         tokenizer: The model's.
         messages: A prompt.
-        model_name: For the message.
+        model_name: Name of the model, for the message.
         template_kwargs: Arguments of the template, such as `enable_thinking`.
-        chat_template: In place of the tokenizer's own.
+        chat_template: Template that replaces the tokenizer's own.
 
     Raises:
         ValueError: The template refuses the prompt or leaves one of its messages out.

@@ -21,15 +21,15 @@ Answer = Callable[[Sequence[Visit]], list[Sample]]
 """A policy that is asked at visits: one sample for each."""
 
 OnEpisodes = Callable[[Sequence[Episode]], object]
-"""Is shown the episodes that were played, in the order of their tasks."""
+"""Function that gets the played episodes, in the order of their tasks."""
 
 OnShare = Callable[[Sequence[Episode], Ranks], object]
-"""The same where processes share the episodes out: is shown this process's, and told of the processes."""
+"""The same for several processes: it gets the episodes of this process, and the processes."""
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """A policy that asks in its own way: with tools, keeping the tokens of a conversation, within its own limits."""
+    """A policy that writes its own prompts, with tools, the tokens of a conversation and its own limits."""
 
     def answering(self, env: Environment) -> Answer:
         """Return what answers at visits of an environment."""
@@ -68,8 +68,8 @@ def play(
 
     Args:
         answer: The policy.
-        env: Must end its episodes itself.
-        tasks: To play.
+        env: Environment that ends its episodes itself.
+        tasks: Tasks to play.
         batch_size: Number of episodes that are advanced together.
         progress: Told how many episodes have ended since the last time.
 
@@ -109,8 +109,8 @@ def evaluate_policy(
 
     Args:
         generate: The policy; whether it is greedy is its own affair.
-        env: Must end its episodes itself. Episodes in which it fails count as not solved. A `GuardedEnvironment` says
-            what is done about failures.
+        env: Environment that ends its episodes itself. Episodes in which it fails count as not solved. A
+            `GuardedEnvironment` says what is done about failures.
         tasks: The panel.
         num_episodes: Episodes in all, at least 1; the tasks take turns. `None` plays each task once.
         batch_size: Number of episodes that are advanced together.
@@ -147,13 +147,13 @@ def play_panel(
     on_episodes: OnEpisodes = lambda episodes: None,
     **options: Any,
 ) -> list[EpisodeResult]:
-    """Play every task once, as `play` does, and return what became of each, in the order of the tasks.
+    """Play every task once, as `play` does, and return the outcomes in the order of the tasks.
 
     Args:
         answer: The policy.
-        env: Must end its episodes itself.
-        tasks: To play.
-        on_episodes: Is shown the episodes, to record them.
+        env: Environment that ends its episodes itself.
+        tasks: Tasks to play.
+        on_episodes: Function that gets the episodes, to record them.
         options: Further arguments of `play`.
     """
     episodes = play(answer, env, tasks, **options)

@@ -1,4 +1,4 @@
-"""A part of a split as a panel, with every type of task in its share."""
+"""A stratified sample of a split as an evaluation panel."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -10,17 +10,17 @@ from trl_3spo.environments.base import Task
 def sample_panel(tasks: Sequence[Task], size: int | None, *, seed: int = 0) -> list[Task]:
     """Draw a panel from a split, stratified by the type of the task.
 
-    Which tasks are drawn depends on their ids, their types and the seed alone: not on their order in the split, on the
-    process, or on any random generator. Tasks are ordered by a hash of seed and id, and every type gives its first ones
-    in that order. So a larger panel usually holds the smaller one.
+    The choice depends only on the ids and types of the tasks and on the seed. The order of the split, the process and
+    random generators do not matter. Tasks are ordered by a hash of seed and id, and every type gives its first tasks in
+    that order. A larger panel therefore usually contains a smaller one.
 
     Args:
         tasks: The split.
-        size: Number of tasks, at least 1; `None`, or the size of the split and more, is the split as it is.
-        seed: Of the hash.
+        size: Number of tasks, at least 1. `None`, or a size of at least the split's, takes the whole split.
+        seed: Seed of the hash.
 
     Returns:
-        The tasks in the order of the hash, or of the split where it is taken as a whole.
+        The tasks in the order of the hash, or the whole split in its own order.
     """
     if size is None or size >= len(tasks):
         return list(tasks)
@@ -33,14 +33,14 @@ def sample_panel(tasks: Sequence[Task], size: int | None, *, seed: int = 0) -> l
 
 
 def shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """Share a number of seats out between types, by their sizes and the method of the largest remainder (Hamilton).
+    """Divide seats between types in proportion to their sizes, by the largest remainder (Hamilton).
 
-    Where there are as many seats as types, a type whose share is below one gets one seat; the others share the rest.
-    Of equal remainders the larger type's comes first, and of equal types the one whose name does.
+    If there are at least as many seats as types, a type whose share is below one gets one seat. The other types share
+    the rest. If remainders are equal, the larger type comes first; if sizes are equal too, the order of names decides.
 
     Args:
         sizes: Number of tasks by type, each at least 1.
-        total: Seats, at most the sum of the sizes.
+        total: Number of seats, at most the sum of the sizes.
 
     Returns:
         Seats by type: at most its size, and `total` in all.

@@ -47,32 +47,33 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Play a panel with a saved model and return success rates, overall and by task type.
 
-    The policy is asked and sampled as in its training, by the `policy.json` that a trainer saves with a model. What is
-    given here wins over it. A trainer's `evaluate` gives the same with the same tasks, batch size and seed, when it
-    generates with transformers. The random generators are left as they were.
+    The policy is prompted and sampled as in its training, by the `policy.json` that a trainer saves with a model.
+    Arguments given here override that file. A trainer's `evaluate` gives the same result with the same tasks, batch
+    size and seed, if it generates with transformers. The random generators are left as they were.
 
-    Started by `accelerate launch` or `torchrun`, the processes share the episodes out, and each returns the result of
-    all. Where it is greedy that is the result of one process.
+    Processes of `accelerate launch` or `torchrun` split the episodes between them, and each returns the result of all.
+    If decoding is greedy, the result is the same as with one process.
 
     Args:
         model: Folder of a checkpoint, or name of a model or PEFT adapter on the Hub.
-        env: Must end its episodes itself. A prompt that does not fit the model ends its episode.
-        tasks: The panel; `None` takes the environment's own choice.
+        env: Environment that ends its episodes itself. A prompt that is too long for the model ends its episode.
+        tasks: Panel; `None` takes the environment's default split.
         revision: Branch, tag or commit of the model on the Hub; `None` is the latest.
         num_episodes: Episodes in all; the tasks take turns. `None` plays each task once.
-        temperature: At least 0; 0 is greedy. `None` is that of the training's evaluations, which is 0 by default.
+        temperature: Sampling temperature, at least 0; 0 is greedy. `None` takes the `eval_temperature` of the training,
+            by default 0.
         batch_size: Number of episodes that are advanced together.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
         use_vllm: Whether vLLM generates, in one process.
-        on_episodes: Is shown this process's episodes, to record them.
+        on_episodes: Function that gets this process's episodes, to record them.
         given: Fields of `PolicySettings`, such as `max_completion_length` or `chat_template_kwargs`.
 
     Raises:
         ImportError: vLLM is asked for and not installed.
         OSError: There is no such model; `FileNotFoundError` if it should be a folder.
         TypeError: There is no such setting.
-        ValueError: There are no tasks, an option is out of its range, the tokenizer has no chat template, or an answer
-            takes all the positions that the model has.
+        ValueError: There are no tasks, or an option is out of its range. Or the tokenizer has no chat template, or an
+            answer takes all positions of the model.
     """
     processes = Processes()
     if use_vllm and processes.num_ranks > 1:
@@ -116,7 +117,7 @@ class CheckpointPolicy:
         completer: The model.
         tokenizer: Has a chat template.
         settings: Say how it is asked.
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
 
     Raises:
         ValueError: An answer takes all the positions that the model has.
@@ -186,14 +187,14 @@ def load_policy(
 ) -> CheckpointPolicy:
     """Load a checkpoint onto the GPU, if there is one, as a policy.
 
-    The model's own settings of generation are put aside, but for the tokens that end an answer; those of its training
-    take their place. See `evaluate_checkpoint`.
+    The settings of the training replace the model's own generation settings, except for the tokens that end an answer.
+    See `evaluate_checkpoint`.
 
     Args:
-        model: Folder or name.
-        revision: As in `evaluate_checkpoint`.
-        temperature: As in `evaluate_checkpoint`.
-        engine_seed: Has vLLM generate, with this seed.
+        model: Folder of a checkpoint, or name on the Hub.
+        revision: Branch, tag or commit, see `evaluate_checkpoint`.
+        temperature: Sampling temperature, see `evaluate_checkpoint`.
+        engine_seed: Seed for vLLM; `None` generates with transformers.
         place: Number of the one GPU to take; `None` takes all.
         given: Fields of `PolicySettings`.
     """
@@ -242,8 +243,8 @@ def asking_with(env: Environment, system_prompt: str | None) -> Iterator[None]:
 def merge_adapter(adapter: str | Path, output: str | Path) -> None:
     """Add a PEFT adapter to its base model and save both as one plain model, with the tokenizer.
 
-    After training on a quantized base the adapter is added to that base as it was saved, in full precision: the policy
-    then differs by what quantizing had cost the base, so evaluate it again.
+    If the base was quantized in training, the adapter is added to the saved base in full precision. The merged policy
+    then differs from the trained one, so evaluate it again.
 
     Args:
         adapter: Folder of a trained adapter, its tokenizer beside it.

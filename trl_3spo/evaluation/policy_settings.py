@@ -1,4 +1,4 @@
-"""How a policy was asked and sampled in its training: `policy.json` beside every checkpoint and final model."""
+"""Prompt and sampling settings of a trained policy: `policy.json` beside every checkpoint and final model."""
 
 import json
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from transformers.utils import cached_file
 
 FILE = "policy.json"
 FORMAT = 1
-"""Of the file. It grows when fields change their meaning."""
+"""Version of the file format. It grows when fields change their meaning."""
 
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """What besides the weights and the tokenizer makes a policy's answers.
+    """Settings that determine a policy's answers, besides its weights and tokenizer.
 
     Args:
-        temperature: Of the training's samples, at least 0.
-        eval_temperature: Of its evaluations, at least 0; 0 is greedy.
+        temperature: Sampling temperature of the training, at least 0.
+        eval_temperature: Sampling temperature of evaluations, at least 0; 0 is greedy.
         top_p: Share of the probability that is sampled from, in (0, 1].
         top_k: Number of tokens that are sampled from; 0 is all.
         min_p: Least share of the likeliest token's probability; `None` sets none.
-        repetition_penalty: 1 is none.
+        repetition_penalty: Penalty for repeated tokens; 1 is none.
         generation_kwargs: Further arguments of the generation.
-        max_completion_length: Tokens of an answer, at least 1.
+        max_completion_length: Limit on the tokens of an answer, at least 1.
         chat_template_kwargs: Arguments of the chat template, such as `enable_thinking`.
-        system_prompt: The environment's; `None` leaves the environment as it is.
-        end_tokens: Tokens that end an answer, besides those that the model and the tokenizer name.
-        max_turns: Past turns that a prompt is written with; `None` is all of them.
-        max_prompt_tokens: Tokens of a prompt; `None` is as many as the model has positions for.
+        system_prompt: System prompt of the environment; `None` leaves the environment as it is.
+        end_tokens: Tokens that end an answer, in addition to the model's and the tokenizer's.
+        max_turns: Limit on the past turns in a prompt; `None` includes all.
+        max_prompt_tokens: Limit on the tokens of a prompt; `None` is the model's number of positions.
 
     Raises:
         ValueError: A value is out of its range.
@@ -100,5 +100,5 @@ class PolicySettings:
             ) from error
 
     def with_given(self, given: Mapping[str, Any]) -> Self:
-        """Return the settings with those of the given ones that are not `None` in their place."""
+        """Return the settings, overridden by the given values that are not `None`."""
         return replace(self, **{name: value for name, value in given.items() if value is not None})

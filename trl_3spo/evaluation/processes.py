@@ -15,8 +15,8 @@ class Processes:
 
     Attributes:
         rank: Number of this process, from 0.
-        num_ranks: How many there are.
-        place: Number of this process's GPU; `None` where it may have all.
+        num_ranks: Number of processes.
+        place: Number of this process's GPU; `None` takes all.
     """
 
     def __init__(self) -> None:

@@ -16,20 +16,20 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What became of one evaluated episode.
+    """The outcome of one evaluated episode.
 
     Args:
         task: Id of the task.
-        kind: Its type.
-        success: Whether it was solved.
+        kind: Type of the task.
+        success: Whether the task was solved.
         num_steps: Environment steps taken.
-        num_inadmissible: Steps whose answer named no action, or none that the environment admits.
-        num_malformed: Steps whose answer named no action.
-        paid: What the environment paid in all, in its own unit.
+        num_inadmissible: Steps whose answer contained no admissible action.
+        num_malformed: Steps whose answer contained no action.
+        paid: Return of the episode, in the environment's unit.
         num_cut_off: Answers that ended at the limit on their tokens.
         num_tokens: Tokens of all answers.
         num_prompt_tokens: Tokens of all prompts.
-        stop_reason: Why it ended, see `Episode.stop_reason`; empty where it is not known.
+        stop_reason: Reason for the end, see `Episode.stop_reason`; empty if unknown.
     """
 
     task: str
@@ -57,30 +57,30 @@ MEANS = (
     "malformed_share",
     "cut_off_share",
 )
-"""What of an evaluation is a plain number."""
+"""Fields of an evaluation that are plain numbers."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result on a panel. docs/evaluation.md says how the intervals are made.
+    """Result on a panel. docs/evaluation.md explains the intervals.
 
     Args:
-        success: Over all episodes.
-        success_by_kind: By task type.
-        episode_return: What the environment paid for an episode, in its own unit: WebShop's score, over 100.
-        episode_return_by_kind: The same by task type.
-        pass_at: Where tasks were played several times, how likely one of k episodes solves a task, by k.
-        avg_at: Mean over tasks of their success rate, by the number of episodes of each.
+        success: Success rate over all episodes.
+        success_by_kind: Success rate by task type.
+        episode_return: Mean return, in the environment's unit: for WebShop, its score divided by 100.
+        episode_return_by_kind: Mean return by task type.
+        pass_at: Probability that one of k episodes solves a task, by k. Empty if tasks were played once.
+        avg_at: Mean over tasks of their success rate, by the number of episodes per task.
         mean_steps: Environment steps per episode.
         tokens_per_episode: Tokens of all answers of an episode.
-        prompt_tokens_per_episode: Tokens of all its prompts.
-        inadmissible_share: Share of answers that named no admissible action, in [0, 1].
-        malformed_share: Share of answers that named no action at all, in [0, 1].
-        cut_off_share: Share of answers that ended at `max_completion_length`, in [0, 1].
-        stop_reasons: How many episodes ended for which reason, see `Episode.stop_reason`.
+        prompt_tokens_per_episode: Tokens of all prompts of an episode.
+        inadmissible_share: Share of answers without an admissible action, in [0, 1].
+        malformed_share: Share of answers without any action, in [0, 1].
+        cut_off_share: Share of answers that reached `max_completion_length`, in [0, 1].
+        stop_reasons: Number of episodes by the reason for their end, see `Episode.stop_reason`.
         num_failed: Episodes that ended because the environment failed. They count as not solved.
         panel: `panel_hash` of the tasks, however often each was played.
-        world: What the environment says of itself, such as its number of products or games.
+        world: Description by the environment, such as its number of products or games.
     """
 
     success: Interval
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 def result_of(episode: Episode) -> EpisodeResult:
-    """Return what became of an episode."""
+    """Return the outcome of an episode."""
     task, path = episode.end.task, episode.end.path()
     samples = [x.sample for x in path if x.sample is not None and not isinstance(x.sample.action, NoAction)]
     kind = FailedEpisodeResult if episode.end.has_failed else EpisodeResult
@@ -150,8 +150,8 @@ def summarize(results: Sequence[EpisodeResult], world: Mapping[str, Any] | None 
     """Return rates and means, overall and by task type, with the panel they belong to.
 
     Args:
-        results: One or more.
-        world: What the environment says of itself.
+        results: Outcomes of one or more episodes.
+        world: Description by the environment.
 
     Raises:
         ValueError: There are no results.
@@ -195,12 +195,12 @@ def _return(results: Sequence[EpisodeResult]) -> MeanInterval:
 
 
 def _named(by_kind: Mapping[str, X]) -> dict[str, X]:
-    """Return what there is by task type, under names that a log can show; without types there is nothing."""
+    """Return values by task type under names that a log can show; tasks without a type are left out."""
     return {printable(kind): x for kind, x in by_kind.items() if kind}
 
 
 def kinds_of(kind: str) -> list[str]:
-    """Return a kind and those it belongs to: `shop` and `shop/shoes` for `shop/shoes`."""
+    """Return a kind and its parents: `shop` and `shop/shoes` for `shop/shoes`."""
     parts = kind.rstrip("/").split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 

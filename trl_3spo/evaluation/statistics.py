@@ -1,6 +1,6 @@
-"""Rates and means of episodes with their 95 % intervals, which know that episodes of one task are alike.
+"""Rates and means of episodes with 95 % intervals that account for the similarity of episodes of one task.
 
-Tasks are the clusters: an interval is that of tasks like those of the panel, however often each was played.
+Tasks are the clusters. An interval describes new tasks like the panel's, however often each task was played.
 """
 
 import math
@@ -24,8 +24,8 @@ class Interval:
         rate: Successes over episodes.
         low: Lower end.
         high: Upper end.
-        num_episodes: How many episodes it rests on.
-        num_tasks: How many tasks these are of; 0 where it is not known, so that each counts as of a task of its own.
+        num_episodes: Number of episodes.
+        num_tasks: Number of tasks. 0 means unknown: each episode then counts as a task of its own.
     """
 
     rate: float
@@ -40,11 +40,11 @@ class MeanInterval:
     """A mean with its 95 % interval, in the unit of what was averaged.
 
     Args:
-        mean: Over episodes, or over tasks for what a task has one number of.
-        low: Lower end; `None` where there is one task, which says nothing of others.
+        mean: Mean over episodes, or over tasks if a task has only one number.
+        low: Lower end; `None` if there is only one task.
         high: Upper end, likewise.
-        num_episodes: How many episodes it rests on.
-        num_tasks: How many tasks these are of.
+        num_episodes: Number of episodes.
+        num_tasks: Number of tasks.
     """
 
     mean: float
@@ -59,8 +59,8 @@ def wilson_interval(successes: Sequence[bool], z: float = 1.959964, *, num_effec
 
     Args:
         successes: One or more outcomes.
-        z: Normal quantile; the default is that of 95 %.
-        num_effective: How many independent outcomes they are worth; `None` counts each as one.
+        z: Normal quantile; the default gives 95 %.
+        num_effective: Effective number of independent outcomes; `None` counts each as one.
     """
     rate = sum(successes) / len(successes)
     n = len(successes) if num_effective is None else num_effective
@@ -72,15 +72,15 @@ def wilson_interval(successes: Sequence[bool], z: float = 1.959964, *, num_effec
 
 
 def rate_interval(successes: Sequence[bool], tasks: Sequence[Hashable]) -> Interval:
-    """Return the share of successes with Wilson's interval for as many episodes as they are worth.
+    """Return the share of successes with Wilson's interval for the effective number of episodes.
 
-    That number is rate · (1 − rate) over the variance of the rate between tasks (Korn and Graubard 1998), at most the
-    number of episodes. Where all episodes of a task end alike it is the number of tasks, and so it is where all
-    episodes end alike; with one episode a task it is their number, and the interval plain Wilson.
+    This number is rate · (1 − rate), divided by the variance of the rate between tasks (Korn and Graubard 1998). It is
+    at most the number of episodes. If all episodes of each task end alike, it is the number of tasks. With one episode
+    per task, it is the number of episodes, and the interval is plain Wilson.
 
     Args:
         successes: One or more outcomes.
-        tasks: Of every outcome the task.
+        tasks: Task of every outcome.
     """
     sums, counts = _by_task([float(x) for x in successes], tasks)
     rate, num_episodes = sums.sum() / counts.sum(), len(successes)
@@ -96,13 +96,13 @@ def rate_interval(successes: Sequence[bool], tasks: Sequence[Hashable]) -> Inter
 def mean_interval(values: Sequence[float], tasks: Sequence[Hashable]) -> MeanInterval:
     """Return a mean with its percentile interval of the bootstrap over tasks (Efron 1979).
 
-    A bootstrap, because returns pile up at both ends of their range, which a t interval would leave. Whole tasks are
-    drawn, with all their episodes. The draws are the same every time. With fewer than some twenty tasks, and where
-    all values are equal, it is too narrow.
+    Returns pile up at both ends of their range, and a t interval would leave that range. The bootstrap draws whole
+    tasks with all their episodes. The draws are the same every time. With fewer than about twenty tasks, or if all
+    values are equal, the interval is too narrow.
 
     Args:
         values: One or more numbers.
-        tasks: Of every number the task.
+        tasks: Task of every number.
     """
     sums, counts = _by_task(values, tasks)
     mean = float(sums.sum() / counts.sum())
@@ -118,9 +118,9 @@ def pass_at(k: int, num_plays: int, num_successes: int) -> float:
     It is 1 − C(n − c, k) / C(n, k), which is unbiased for any n ≥ k.
 
     Args:
-        k: At least 1.
-        num_plays: n episodes of the task, at least k.
-        num_successes: c of them that succeeded.
+        k: Number of tries, at least 1.
+        num_plays: Number n of episodes of the task, at least k.
+        num_successes: Number c of successes.
 
     Raises:
         ValueError: There are fewer than k episodes.
@@ -133,10 +133,11 @@ def pass_at(k: int, num_plays: int, num_successes: int) -> float:
 def several_plays(
     successes: Sequence[bool], tasks: Sequence[Hashable]
 ) -> tuple[dict[int, MeanInterval], dict[int, MeanInterval]]:
-    """Return pass@k and avg@k where every task was played several times, by k; nothing otherwise.
+    """Return pass@k and avg@k by k if every task was played several times, else empty dictionaries.
 
-    pass@k is given for the powers of two from 2 on and for k = n, the fewest episodes of any task; avg@k, the mean over
-    tasks of their success rate, is the same for any k and given for n. Intervals are of the bootstrap over tasks.
+    n is the smallest number of episodes of any task. pass@k is given for the powers of two from 2 on and for k = n.
+    avg@k is the mean over tasks of their success rate. It is the same for any k and given for n. Intervals come from
+    the bootstrap over tasks.
     """
     sums, counts = _by_task([float(x) for x in successes], tasks)
     fewest = int(counts.min())
@@ -161,7 +162,7 @@ def _by_task(values: Sequence[float], tasks: Sequence[Hashable]) -> tuple[NDArra
 
 
 def _resampled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the means of tasks that are drawn with replacement, as many as there are, again and again."""
+    """Return the means of resampled tasks, drawn with replacement."""
     rng, size = np.random.default_rng(0), len(sums)
     rows = max(_CELLS // size, 1)
     means = []

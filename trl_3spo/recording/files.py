@@ -65,7 +65,7 @@ class EpisodeFile:
     Args:
         path: The file; its folder is made with the first record.
         max_bytes: Above 0.
-        seed: Of the choice of units.
+        seed: Seed for the choice of units.
     """
 
     def __init__(self, path: Path, max_bytes: int, seed: int) -> None:

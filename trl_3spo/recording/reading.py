@@ -15,7 +15,7 @@ class Node:
     """A visit of a state.
 
     Args:
-        visit: Its number in the tree; 0 is the root.
+        visit: Number in the tree; 0 is the root.
         parent: Number of the visit before, `None` at the root.
         answers: The recorded samples that led here, the first one first; none at the root. Several answers of a group
             may name the same action.
@@ -35,9 +35,9 @@ class Tree:
     """A search tree, or an evaluated episode as a tree of one path.
 
     Args:
-        first: Its first record.
-        nodes: By the number of their visit.
-        episodes: Its records, in the order they were written.
+        first: First record of the tree.
+        nodes: Nodes by the number of their visit.
+        episodes: Records of the tree, in the order they were written.
     """
 
     first: Record
@@ -57,10 +57,10 @@ class RecordedRun:
     """What a run has recorded.
 
     Args:
-        id: Of the run.
-        folder: Its output folder.
-        trees: Of its training, in the order they were sampled, and its evaluated episodes.
-        log: What it logged, in the order of steps.
+        id: Id of the run.
+        folder: Output folder of the run.
+        trees: Trees of the training, in the order they were sampled, and evaluated episodes.
+        log: Logged metrics, in the order of steps.
         others: Ids of other runs whose records lie in the same folder.
     """
 

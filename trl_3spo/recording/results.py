@@ -36,9 +36,9 @@ def recorder(folder: Path, megabytes: float, seed: int) -> Callable[[Sequence[Ep
     """Return what writes a process's episodes of an evaluation below a folder, `None` where nothing is to be written.
 
     Args:
-        folder: Of the evaluation.
-        megabytes: At most so many; 0 is nothing.
-        seed: Of the evaluation.
+        folder: Folder of the evaluation.
+        megabytes: Limit on the records, in megabytes; 0 records nothing.
+        seed: Seed of the evaluation.
     """
     if megabytes <= 0:
         return None

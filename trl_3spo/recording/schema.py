@@ -38,7 +38,7 @@ def answer(sample: Sample | None, visit: Visit) -> Record:
 
     Args:
         sample: The answer; `None` where it is not known any more, which is so of steps before a resume.
-        visit: Where it led.
+        visit: Visit that it led to.
     """
     unasked = {"unasked": str(visit.action)} if isinstance(visit.action, NoAction) else {}
     known = {

@@ -26,9 +26,9 @@ class Taken:
 
     Args:
         sample: The answer.
-        visit: Where it led.
-        row: Its credit, if it was known then.
-        before, after: What was known of the state it was taken in and of that it led to.
+        visit: Visit that it led to.
+        row: Credit of the step, if it was known then.
+        before, after: Score and value of the state before the step and of the state after it.
         group_size: Samples of its group.
         is_trained_on: Whether it is a row of a batch.
     """
@@ -65,8 +65,8 @@ class RecordedTree:
     """What is known of one search tree, and which part of it records have told.
 
     Args:
-        id: Of the tree; `None` of a single episode.
-        root: Its first visit.
+        id: Id of the tree; `None` for a single episode.
+        root: First visit of the tree.
     """
 
     def __init__(self, id: str | None, root: Visit) -> None:
@@ -104,7 +104,7 @@ class RecordedTree:
         """Yield the records of what no ended episode has passed, where nothing more will be sampled.
 
         Args:
-            stop_reason: Of these walks, but for those in which the environment failed.
+            stop_reason: Reason for these trajectories to end, unless the environment failed.
         """
         while left := next(reversed(self._groups.values()), None):
             end = max((taken.visit for group in left for taken in group), key=lambda visit: not visit.has_failed)

@@ -103,8 +103,8 @@ def _given(checkpoint: Path) -> Path:
 def make_way(folder: Path, resumed: Path | None, run: str, *, has_consent: bool) -> None:
     """Leave in an output folder only checkpoints of the run itself, up to the one it resumes.
 
-    A later resume could confuse any other checkpoint with the run's own, so the others are moved to a subfolder. Those
-    that are not whole, or later ones of the same run, are always moved. For those of another run, consent is needed.
+    A later resume could confuse any other checkpoint with the run's own, so the others are moved to a subfolder. Torn
+    checkpoints and later ones of the same run are always moved. For checkpoints of another run, consent is needed.
 
     Args:
         folder: The output folder.

@@ -24,15 +24,15 @@ __all__ = ["JUNK_ACTIONS", "ContractReport", "EnvironmentContractError", "check_
 
 
 class ContractReport(NamedTuple):
-    """What a check went through; small numbers mean that it saw little.
+    """Numbers of what a check compared; small numbers mean that it saw little.
 
     Args:
-        num_tasks: Tasks walked in.
-        num_steps: Steps compared with a second taking of them.
-        num_ends: Walks that reached the end of the episode.
-        num_successes: Walks that solved the task.
+        num_tasks: Tasks that were played.
+        num_steps: Steps that were taken twice and compared.
+        num_ends: Random walks that reached the end of the episode.
+        num_successes: Random walks that solved the task.
         num_revisits: Visits to a state key seen before, each compared with the first.
-        remarks: What the contract allows and training suffers from. Each is a warning as well.
+        remarks: Problems for training that the contract allows. Each is also a warning.
     """
 
     num_tasks: int
@@ -46,23 +46,23 @@ class ContractReport(NamedTuple):
 def check_environment(
     env: Environment, *, tasks: int = 3, steps: int = 30, seed: int = 0, actions: Sequence[str] = ()
 ) -> ContractReport:
-    """Walk about in an environment at random and raise if it breaks the contract.
+    """Take random actions in an environment and raise an error if it breaks the contract.
 
-    Goes back to every state of every walk in a random order, takes the same action again and expects the same. That two
-    state keys are equal where they should be is seen at revisits and at actions that mean nothing; that a key is finer
-    than the behaviour behind it cannot be seen otherwise. Warns of score keys that a policy learns badly with, and of
-    walks that never end or never earn anything.
+    It goes back to every state of every random walk, in random order. There it takes the same action again and expects
+    the same result. State keys that should be equal are checked at revisits and at meaningless actions. Other keys that
+    are too fine cannot be found. It warns of score keys that make training worse. It also warns of walks that never end
+    or never earn a reward.
 
     Args:
         env: The environment. It is left in some state, not closed.
-        tasks: Number of tasks of the default split to walk in, at least 1.
+        tasks: Number of tasks of the default split to play, at least 1.
         steps: Steps per walk, at least 1.
-        seed: Of the choice of actions.
-        actions: What to try where an observation lists no admissible actions. Without them such a world is only given
-            strings that mean nothing.
+        seed: Seed for the choice of actions.
+        actions: Actions to try if an observation lists no admissible actions. Without them, such an environment only
+            gets meaningless strings.
 
     Raises:
-        EnvironmentContractError: With what was wrong, in which task, after which actions, and what is required.
+        EnvironmentContractError: The contract is broken. The message names the task, the actions and the rule.
         ValueError: `tasks` or `steps` is below 1.
     """
     if tasks < 1 or steps < 1:

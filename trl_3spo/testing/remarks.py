@@ -1,4 +1,4 @@
-"""What the contract allows and training suffers from."""
+"""Warnings of what the contract allows but makes training worse."""
 
 from collections.abc import Sequence
 

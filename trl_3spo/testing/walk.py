@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from trl_3spo.environments.base import Environment, Observation, StepResult, Task, Turn
 
 JUNK_ACTIONS = ("", " ", "\n", "\x00\x07\x1b[2J", "x" * 10_000, "<action>", '{"name": ', "((((", "Öffne die Tür 🚪 火")
-"""Strings that mean nothing in any world."""
+"""Strings that mean nothing in any environment."""
 
 
 class EnvironmentContractError(AssertionError):

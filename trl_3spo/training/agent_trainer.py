@@ -54,9 +54,9 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
     `rollout_func`, and their advantages replace GRPOTrainer's. Losses, KL, PEFT, vLLM, accelerate and the Hub are
     GRPOTrainer's. A method with its own trainer is a subclass that returns its algorithm in `_make_algorithm`.
 
-    Overridden hooks: `_generate_and_score_completions` (collects rows), `_compute_loss` (padding does not count),
-    `train` and `_save_checkpoint` (one run per folder, whole checkpoints), and the hooks of
-    [`~trl_3spo.training.panel_trainer.PanelTrainer`], which evaluates.
+    Overridden hooks: `_generate_and_score_completions` collects rows. `_compute_loss` leaves padding out. `train` and
+    `_save_checkpoint` keep one run per folder and whole checkpoints. Evaluation has its hooks in
+    [`~trl_3spo.training.panel_trainer.PanelTrainer`].
 
     Args:
         model (`str` or [`~transformers.PreTrainedModel`]):
@@ -167,8 +167,8 @@ class AgentTrainer(PanelTrainer, Generic[Config]):
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*):
-                Path of a checkpoint; `True` or `"latest"` for the newest whole one of the output folder; `"auto"` for
-                that one if there is any, and a new run if not.
+                Path of a checkpoint. `True` or `"latest"` is the newest whole one of the output folder. `"auto"` is the
+                same, or a new run if there is none.
             trial (*optional*): The same as in `transformers.Trainer.train`.
             ignore_keys_for_eval (*optional*): The same as in `transformers.Trainer.train`.
 

@@ -39,8 +39,8 @@ def row_metrics(rows: Sequence[Row], end_tokens: Container[int], ranks: Ranks) -
         ranks: Processes whose rows count.
 
     Returns:
-        `reward` and `reward_std` over all rows; `frac_groups_without_signal`, the share of groups whose advantages are
-        all zero; lengths of completions in tokens; the share of completions that were cut off. `None` without rows.
+        `reward` and `reward_std` over all rows. `frac_groups_without_signal`, the share of groups whose advantages are
+        all zero. Lengths of completions in tokens. The share of completions that were cut off. `None` without rows.
     """
     own = [_of_row(row, end_tokens) for row in rows if not row.is_padding]
     by_rank = ranks.gather(own)

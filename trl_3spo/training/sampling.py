@@ -70,7 +70,7 @@ class PolicySampler:
         """Sample inside as often as needed, on all ranks; see [`~trl_3spo.reliability.ranks.generating_equally`].
 
         Raises:
-            TooManyFailedEpisodesError: On all ranks at once.
+            TooManyFailedEpisodesError: Too many episodes failed. All ranks raise it at once.
         """
         with generating_equally(self.idle):
             yield

@@ -48,7 +48,7 @@ def run_data(run: RecordedRun, max_bytes: int) -> dict[str, Any]:
 
     Args:
         run: The run.
-        max_bytes: Of records, about. Beyond that a share of the trees, and of the tasks evaluated, is left out.
+        max_bytes: Approximate limit on the records. Above it, some trees and evaluated tasks are left out.
     """
     texts = Texts()
     trees = fitting(run.trees, max_bytes)

@@ -26,7 +26,7 @@ def write_page(folders: Sequence[Path], output: Path, *, megabytes: float = MEGA
     Args:
         folders: The output folders of the runs, one or two.
         output: The file.
-        megabytes: Of records, about, over all runs. Beyond that a share of trees and tasks is left out.
+        megabytes: Approximate limit on the records of all runs. Above it, some trees and tasks are left out.
 
     Raises:
         FileNotFoundError: A folder has no records.

@@ -1,4 +1,4 @@
-"""Asynchronous functions of a world, called from code that is not asynchronous."""
+"""Asynchronous functions of an environment, called from synchronous code."""
 
 import asyncio
 import inspect
@@ -10,23 +10,23 @@ from typing import Any
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """Return a loop that runs on a thread of its own: in a notebook, this thread's runs already."""
+    """Return an event loop that runs in its own thread. In a notebook, this thread's loop runs already."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="environments", daemon=True).start()
     return loop
 
 
 def result_of(value: Any) -> Any:
-    """Return a value, or what it comes to if it has to be awaited.
+    """Return a value, or its result if it has to be awaited.
 
     Raises:
-        Exception: What the awaited code raises.
+        Exception: The awaited code raised it.
     """
     return asyncio.run_coroutine_threadsafe(_await(value), _loop()).result() if inspect.isawaitable(value) else value
 
 
 def results_of(values: Sequence[Awaitable[Any]]) -> list[Any]:
-    """Await some values together and return what they come to, or what they raise."""
+    """Await some values together and return their results or exceptions."""
     return list(result_of(_gather(values))) if values else []
 
 

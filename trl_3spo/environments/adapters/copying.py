@@ -1,4 +1,4 @@
-"""What adapters have in common whose world is a Python object: snapshots by deep copy, splits."""
+"""Base of the adapters for Python objects: snapshots by deep copy, and splits."""
 
 import abc
 import copy
@@ -11,16 +11,16 @@ from trl_3spo.environments.limited import LimitedEnvironment, Snapshot
 
 
 class CopyingEnvironment(LimitedEnvironment[Any]):
-    """An environment around one Python object, the world, that is copied whole.
+    """An environment around one Python object, which is copied as a whole.
 
-    Adapters say in `_start` and `_play` how the world is started and acted on. A snapshot and a restore are one deep
-    copy each; where the world cannot be copied, put the adapter into a `ReplayEnvironment`.
+    Adapters start the object in `_start` and act on it in `_play`. A snapshot and a restore are one deep copy each. If
+    the object cannot be copied, put the adapter into a `ReplayEnvironment`.
 
     Args:
-        world: The object.
+        world: Object to wrap.
         splits: Tasks by the name of their split; the first split is the default.
-        max_steps: Steps after which an episode is truncated. Actions that mean nothing count, which a limit of the
-            world's own never sees.
+        max_steps: Steps after which an episode is truncated. Meaningless actions count, although the object's own limit
+            never sees them.
 
     Raises:
         ValueError: There is no task, or `max_steps` is below 1.
@@ -35,11 +35,11 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
 
     @abc.abstractmethod
     def _start(self, task: Task) -> Observation:
-        """Reset the world to a task."""
+        """Reset the object to a task."""
 
     @abc.abstractmethod
     def _play(self, now: Snapshot[Any], action: str) -> StepResult:
-        """Act on the world; an action that means nothing to it shows `now.observation` again."""
+        """Act on the object. A meaningless action shows `now.observation` again."""
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
         """Return the tasks of a split."""
@@ -62,25 +62,25 @@ class CopyingEnvironment(LimitedEnvironment[Any]):
         return self._world, self._play(now, action)
 
     def snapshot(self) -> Snapshot[Any]:
-        """Return the present moment with a copy of the world.
+        """Return the current moment with a copy of the object.
 
         Raises:
             RuntimeError: No episode has begun.
-            TypeError: The world cannot be copied.
+            TypeError: The object cannot be copied.
         """
         return super().snapshot()._replace(state=self._copy(self._world))
 
     def restore(self, snapshot: Snapshot[Any]) -> Observation:
-        """Put a copy of the snapshot's world in place, so that the snapshot can be restored again.
+        """Continue with a copy of the snapshot's object, so that the snapshot can be restored again.
 
         Raises:
-            TypeError: The world cannot be copied.
+            TypeError: The object cannot be copied.
         """
         self._world = self._copy(snapshot.state)
         return super().restore(snapshot._replace(state=self._world))
 
     def close(self) -> None:
-        """Close the world if it can be closed."""
+        """Close the object if it can be closed."""
         getattr(self._world, "close", super().close)()
 
     def _copy(self, world: Any) -> Any:

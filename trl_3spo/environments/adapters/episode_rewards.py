@@ -1,4 +1,4 @@
-"""What an episode of a TRL class earns: by its own `get_reward`, and by reward functions with TRL's signature."""
+"""Rewards for an episode of a TRL class, from its `get_reward` and from reward functions with TRL's signature."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from trl_3spo.environments.adapters.awaiting import result_of
 from trl_3spo.environments.base import Message
 
 RewardFunction = Callable[..., Any]
-"""As GRPOTrainer's: takes lists, returns a list of numbers or `None`s, or has to be awaited."""
+"""Reward function as in GRPOTrainer: takes lists, returns a list of numbers or `None`s, or has to be awaited."""
 
 
 class EpisodeRewards:
-    """Rewards an episode that has ended.
+    """Reward of an ended episode.
 
     Args:
-        world: Class of the world.
+        world: Class of the object.
         functions: Reward functions.
         weights: One for each function; by default 1. `get_reward` has weight 1, as in GRPOTrainer.
 
     Raises:
-        ValueError: There is nothing that rewards, or not one weight for each function.
+        ValueError: There is no reward, or not one weight for each function.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class EpisodeRewards:
     def parts(
         self, world: Any, row: Mapping[str, Any], prompt: Sequence[Message], completion: Sequence[Message]
     ) -> dict[str, float]:
-        """Return by name what an episode earned, weights included; what gives `None` has no part.
+        """Return the weighted rewards of an episode by name. A function that gives `None` is left out.
 
         Args:
-            world: As the episode left it.
-            row: The dataset row, whose columns reward functions are given.
-            prompt: The messages that the episode began with.
-            completion: What was said then. An answer that called something holds its calls, not its words.
+            world: Object at the end of the episode.
+            row: Dataset row. Reward functions get its columns.
+            prompt: First messages of the episode.
+            completion: Later messages. If an answer contains calls, its message holds the calls, not the words.
         """
         parts: dict[str, float] = {}
         if self._is_own and (reward := result_of(world.get_reward())) is not None:

@@ -34,34 +34,34 @@ class GymnasiumEnvironment(CopyingEnvironment):
     one with a name for each action. An action outside the space, or outside the admissible ones where `info` lists
     them, never reaches the environment.
 
-    Chance: a snapshot holds the environment's generator, `np_random`, so the same action from the same snapshot has the
-    same luck. With `is_stochastic` the generator's state belongs to the state key: states of different luck are then
-    different ones. A task without a seed gets one made of its id. Chance from elsewhere, such as the module `random`,
-    is not held.
+    Chance: a snapshot holds the environment's generator, `np_random`. The same action from the same snapshot therefore
+    has the same result. With `is_stochastic`, the generator's state also belongs to the state key. A task without a
+    seed gets one made of its id. Other generators, such as the module `random`, are not stored.
 
-    Limits: without `state_key` the text is all that is known of a state, so states that look alike are taken for one.
-    `trl_3spo.testing.check_environment` finds such pairs. Snapshots are deep copies of the whole environment; one that
-    cannot be copied goes into a `ReplayEnvironment` and has to repeat itself after a reset with the same seed.
+    Limits: without `state_key`, states with the same text count as one state. `trl_3spo.testing.check_environment`
+    finds such pairs. Snapshots are deep copies of the whole environment. If it cannot be copied, put it into a
+    `ReplayEnvironment`. It must then behave the same after every reset with the same seed.
 
     Args:
         env: The environment, or a callable without arguments that makes it.
         splits: Tasks by split; a task's data are the keyword arguments of the environment's `reset`, `seed` and
             `options`. The default has the seeds 0 to 99 in `"train"` and 100 to 199 in `"test"`.
         action_names: Names of the actions of a `Discrete` space, in its order.
-        text_field: Where a mapping's text stands.
-        admissible_field: Where `info` lists the admissible actions, if it does.
-        success_field: Where `info` says whether the task is solved, if it does.
-        success_reward: Without that, a terminated step with at least this reward is a success. `None`: none is.
-        reward_range: The least and the most that an episode can pay in all, for `objective="reward"`.
-        state_key: Gives the exact key of the state the environment is in, without the task.
-        score_keys: Gives coarser names of that state, from fine to coarse and without the time. By default they are the
-            text, whatever the task, and the type of task with how much has been told. The exact state and the time are
-            added.
-        reveals: Whether what actions have told belongs to the state. Set it where actions only reveal something, such
-            as questions.
-        is_stochastic: Whether what an action does depends on chance. Many environments draw random numbers that change
-            nothing, so this is not found out by itself.
-        max_steps: Steps after which an episode is truncated, actions that mean nothing included.
+        text_field: Key of the text in a mapping.
+        admissible_field: Key of the admissible actions in `info`, if any.
+        success_field: Key in `info` that says whether the task is solved, if any.
+        success_reward: Least reward of a terminated step that is a success, if there is no such key. `None`: no step
+            is.
+        reward_range: Lowest and highest return of an episode, for `objective="reward"`.
+        state_key: Function that gives the exact key of the environment's state, without the task.
+        score_keys: Function that gives coarser names of the state, from fine to coarse and without the time. The
+            defaults are the text without the task, and the task type with the number of revealed texts. The exact state
+            and the time are added.
+        reveals: Whether revealed texts belong to the state. Set it if actions only reveal something, such as
+            questions.
+        is_stochastic: Whether the effect of an action depends on chance. This is not detected, because many
+            environments draw random numbers that change nothing.
+        max_steps: Steps after which an episode is truncated. Meaningless actions count.
 
     Raises:
         ValueError: The action space is of another kind, or names are missing.
@@ -154,13 +154,13 @@ class GymnasiumEnvironment(CopyingEnvironment):
 
 
 def _luck(world: Any) -> int:
-    """Return what stands for the state of the environment's generator of random numbers."""
+    """Return a key of the state of the environment's random generator."""
     generator = world.unwrapped.np_random
     return digest(repr(plain_key(generator.bit_generator.state)))
 
 
 def _actions_by_name(space: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return what the environment calls each named action; empty for a space of free text."""
+    """Return the environment's value of each named action; empty for a space of free text."""
     from gymnasium import spaces  # here, so that environments without it need no gymnasium
 
     if isinstance(space, spaces.Text):

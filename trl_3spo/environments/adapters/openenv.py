@@ -1,4 +1,4 @@
-"""OpenEnv environments, in this process or on a server, as environments that can be rewound."""
+"""OpenEnv environments, in this process or on a server, as environments that can go back."""
 
 import copy
 import json
@@ -15,13 +15,13 @@ from trl_3spo.environments.limited import NO_EPISODE
 NOT_SHOWN = ("done", "reward", "metadata")
 """Fields of an OpenEnv observation that are not shown to the policy."""
 COUNTERS = ("episode_id", "step_count")
-"""Fields of an OpenEnv state that say nothing of what actions do."""
+"""Fields of an OpenEnv state that do not affect what actions do."""
 
 NO_SESSION = (
     "The server closes the connection. It may have no free session left: raise its max_concurrent_envs or lower "
     "num_sessions."
 )
-"""Error message for a server that lets nobody in."""
+"""Error message for a server without a free session."""
 
 ReadAction = Callable[[str], Any]
 
@@ -29,37 +29,37 @@ ReadAction = Callable[[str], Any]
 class OpenEnvEnvironment(ReplayEnvironment):
     """An OpenEnv environment: an object in this process, or sessions on a server.
 
-    Snapshots: an object in this process is copied. A session on a server goes back by a reset and the actions so far,
-    which needs an environment that does the same after every reset with the same arguments. Where a server can say its
-    state and be put back, pass `save` and `load`. An object that cannot be copied is replayed too.
+    Snapshots: an object in this process is copied. A session on a server is reset and its actions are replayed. This
+    needs an environment that behaves the same after every reset with the same arguments. If a server can return and set
+    its state, pass `save` and `load`. An object that cannot be copied is replayed too.
 
-    With `num_sessions` above 1, `step_each` plays in so many at once. A server allows that if its environment sets
+    With `num_sessions` above 1, `step_each` uses several sessions at once. A server allows that if its environment sets
     `SUPPORTS_CONCURRENT_SESSIONS` and the server's `max_concurrent_envs` is as large.
 
-    The state is what the environment's `state` says, without `episode_id` and `step_count`, with what is shown and what
-    has been told so far: most OpenEnv environments say little of their state, and many actions only reveal something.
+    The state key holds the environment's `state` without `episode_id` and `step_count`, the observation, and all
+    revealed texts. Most OpenEnv environments say little about their state, and many actions only reveal something.
 
     Args:
         env: An environment or a client, a callable without arguments that makes one (required for several sessions),
             or the address of a server, such as `"http://localhost:8000"`.
-        action: Makes an OpenEnv action of a text: a function, or the environment's class of actions. A class with one
-            field takes the text as that field; one with several is read from JSON. A text of which no action can be
-            made never reaches the environment. With an address the function returns a dictionary.
+        action: Function that makes an OpenEnv action of a text, or the environment's class of actions. A class with one
+            field takes the text as that field; a class with several is read from JSON. A text that is no action never
+            reaches the environment. With an address, the function returns a dictionary.
         splits: Tasks by split; a task's data are the keyword arguments of the environment's `reset`. The default has
             the seeds 0 to 99 in `"train"` and 100 to 199 in `"test"`.
-        text: Makes a text of what is observed, a dictionary. By default it is the one field that is a text, or else
+        text: Function that makes a text of an observation, a dictionary. The default takes the only text field, or else
             all fields by name.
-        success_reward: A step that ends the episode with at least this reward is a success.
-        reward_range: The least and the most that an episode can pay in all, for `objective="reward"`.
-        state_key: Gives the exact key of a state of two dictionaries: what is observed and the environment's `state`.
-        score_keys: Gives coarser names of a state, from fine to coarse and without the time, of an `Observation`.
-        reveals: Whether what actions have told belongs to the state.
-        save: Returns a client's state, as a value that later steps do not change.
-        load: Takes a client and such a value, and puts the client back there.
+        success_reward: Least reward of the last step of an episode that counts as a success.
+        reward_range: Lowest and highest return of an episode, for `objective="reward"`.
+        state_key: Function that gives the exact key of a state, from the observation and `state`, two dictionaries.
+        score_keys: Function that gives coarser names of an `Observation`, from fine to coarse and without the time.
+        reveals: Whether revealed texts belong to the state.
+        save: Function that returns a client's state, as a value that later steps do not change.
+        load: Function that takes a client and such a value, and sets the client to that state.
         max_steps: Steps after which an episode is truncated, at least 1.
         num_sessions: Number of environments or sessions, at least 1.
-        prompt_style: See `Environment`.
-        system_prompt: See `Environment`.
+        prompt_style: Form of the prompts, see `Environment`.
+        system_prompt: System message, see `Environment`.
 
     Raises:
         ValueError: There is no task, a number is below 1, or only one of `save` and `load` is given.
@@ -104,16 +104,16 @@ class OpenEnvEnvironment(ReplayEnvironment):
 
 
 class OpenEnvSession:
-    """One OpenEnv environment or client, as a world that goes forward and, where it can, says its state.
+    """One OpenEnv environment or client that goes forward and, if it can, returns its state.
 
     Args:
-        env: The environment, or a client of one.
-        read: Makes an action of a text.
+        env: Environment, or a client of one.
+        read: Function that makes an action of a text.
         splits: Tasks by split.
-        text: Makes a text of what is observed.
-        state_key: Gives a key of what is observed and of the state, or `None`.
-        own: Functions that return the state of `env` and put it back, or `None`.
-        success_reward: A step that ends the episode with at least this reward is a success.
+        text: Function that makes a text of an observation.
+        state_key: Function that makes a key of the observation and the state, or `None`.
+        own: Functions that return and set the state of `env`, or `None`.
+        success_reward: Least reward of the last step of an episode that counts as a success.
         max_steps: Steps after which an episode is truncated.
     """
 
@@ -157,7 +157,7 @@ class OpenEnvSession:
         return observation
 
     def _begun(self, arguments: Mapping[str, Any]) -> Any:
-        """Reset the environment. A connection that was lost is made anew, which begins another session."""
+        """Reset the environment. A lost connection is made again, which begins another session."""
         try:
             return self._env.reset(**arguments)
         except Exception as error:
@@ -192,7 +192,7 @@ class OpenEnvSession:
         return StepResult(observation, reward, terminated=is_done, truncated=is_cut_off, success=is_success)
 
     def _action(self, text: str) -> Any:
-        """Return an action, or `None` for a text of which none can be made."""
+        """Return an action, or `None` if the text is none."""
         try:
             return self._read(text)
         except ValueError:  # pydantic's and json's errors are such
@@ -208,7 +208,7 @@ class OpenEnvSession:
         return Observation(text, (task.id, plain_key(named)))
 
     def save(self) -> Any:
-        """Return the state, or `None` where it can only be reached by going there."""
+        """Return the state, or `None` if it can only be reached by a replay."""
         if self._own is not None:
             return self._now, self._own[0](self._env)
         if not self._can_be_copied:

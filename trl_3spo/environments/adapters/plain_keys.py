@@ -1,4 +1,4 @@
-"""Keys of worlds that name none: made of what an object holds, what is shown, and what has been told."""
+"""Keys for environments without their own: made of an object's attributes, the observation and the revealed texts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,25 +34,25 @@ def plain_key(value: Any) -> Key:
 
 
 def told(known: tuple[int, ...], *texts: str) -> tuple[int, ...]:
-    """Return what has been told in an episode, with some texts added: being told twice is being told once.
+    """Return the revealed texts of an episode with new ones added; a repeated text counts once.
 
     Args:
         known: Digests of the texts so far.
-        texts: Such as a question and its answer, which count as one.
+        texts: New texts, such as a question and its answer, which count as one.
     """
     return tuple(sorted({*known, digest(repr(texts))}))
 
 
 def told_by(known: tuple[int, ...], before: Observation, action: str, text: str) -> tuple[int, ...]:
-    """Return what has been told in an episode after one more action.
+    """Return the revealed texts of an episode after one more action.
 
-    An action that is not admissible tells nothing, nor does one after which the same is shown as before.
+    An action reveals nothing if it is not admissible or if the observation stays the same.
 
     Args:
-        known: Digests of what was told so far.
-        before: What was shown before the action.
-        action: The action.
-        text: What was shown after it.
+        known: Digests of the texts revealed so far.
+        before: Observation before the action.
+        action: Action that was taken.
+        text: Text after the action.
     """
     admissible = before.admissible_actions
     is_silent = text == before.text or (admissible and action not in admissible)
@@ -60,29 +60,29 @@ def told_by(known: tuple[int, ...], before: Observation, action: str, text: str)
 
 
 def digest(text: str) -> int:
-    """Return a number of 64 bits that stands for a text: the same in every process."""
+    """Return a 64-bit number for a text, the same in every process."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def timed_keys(state_key: Key, coarser: Sequence[Key], num_steps: int) -> tuple[Key, ...]:
-    """Return score keys: the exact state, coarser names of it, nothing; each with the time, in steps.
+    """Return score keys: the exact state, coarser names, and the time alone; each with the time in steps.
 
     Args:
-        state_key: The exact state.
-        coarser: From fine to coarse.
+        state_key: Exact state.
+        coarser: Coarser names, from fine to coarse.
         num_steps: Number of steps taken.
     """
     return ((state_key, num_steps), *((key, num_steps) for key in coarser), (num_steps,))
 
 
 def coarse_keys(task: Task, text: str, num_told: int) -> tuple[Key, ...]:
-    """Return coarse names of a state of which nothing is known but what is shown.
+    """Return coarse names of a state that is known only by its text.
 
-    They are the text, whatever the task, and the type of the task with how much has been told.
+    They are the text without the task, and the task type with the number of revealed texts.
 
     Args:
-        task: The task.
-        text: What is shown.
-        num_told: Number of different things that have been told.
+        task: Task of the episode.
+        text: Text of the observation.
+        num_told: Number of different revealed texts.
     """
     return ("shown", digest(text)), (task.kind, num_told)

@@ -1,4 +1,4 @@
-"""Snapshots for worlds that cannot take any: start over and repeat the actions."""
+"""Snapshots for environments that have none: reset and replay the actions."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,31 +17,31 @@ Move = tuple[Any, str]
 
 
 class ReplayEnvironment(Environment):
-    """An environment made of a world that can only be reset and stepped.
+    """An environment around a class that can only be reset and stepped, called the inner environment.
 
-    `restore` resets the world and repeats the actions that led to the snapshot, or goes on from where the world is if
-    that lies on the way. It costs as many steps as the episode is long, so take real snapshots where a world has them:
-    one with the methods `save`, which returns its state, and `load`, which goes back there, is not replayed. The state
-    key is verified after every repeated action.
+    `restore` resets the inner environment and replays the actions that led to the snapshot. If its current state lies
+    on the way, it continues from there. A replay costs as many steps as the episode is long. If the inner environment
+    has the methods `save`, which returns its state, and `load`, which sets it, they are used instead. The state key is
+    checked after every replayed action.
 
-    With several worlds `step_each` plays in all of them at once, each on a thread of its own. That is faster where a
-    world waits for something: another process, a server.
+    With several inner environments, `step_each` steps all of them at once, each in its own thread. This is faster if
+    they wait for something, such as another process or a server.
 
-    Score keys that the world leaves out become the exact state, what is shown whatever the task, and the type of task
-    with how much has been told, each with the number of steps taken, and that number alone.
+    The default score keys are the exact state, the text without the task, and the task type with the number of revealed
+    texts. Each holds the number of steps, and the last key is that number alone.
 
     Args:
-        env: The world, or a callable without arguments that makes it. Its `prompt`, `parse_action`, `tools` and `close`
-            are used where it has them, and the settings of `Environment`.
-        num_worlds: Number of worlds to make, at least 1. More than one requires a callable.
-        score_keys: Gives coarser names of a state, from fine to coarse and without the time, of what is observed there.
-            The exact state and the time are added, also where the world has score keys of its own.
-        reveals: Whether what actions have told belongs to the state. Set it where actions only reveal something, such
-            as searches: otherwise all states of a task are one.
+        env: Inner environment, or a callable without arguments that makes it. Its `prompt`, `parse_action`, `tools` and
+            `close` are used if it has them, and its settings of `Environment`.
+        num_worlds: Number of inner environments, at least 1. More than one requires a callable.
+        score_keys: Function that gives coarser names of an observation, from fine to coarse and without the time. They
+            replace the inner environment's own. The exact state and the time are added.
+        reveals: Whether revealed texts belong to the state. Set it if actions only reveal something, such as searches.
+            Otherwise all states of a task are one.
 
     Raises:
-        ReplayDriftError: From `restore` and `step_each`, when the world does not repeat itself. Nothing is lost but the
-            present state.
+        ReplayDriftError: The inner environment behaved differently in a replay, in `restore` or `step_each`. Only the
+            current state is lost.
         ValueError: `num_worlds` is below 1, or more than one and `env` cannot be called.
     """
 
@@ -69,31 +69,31 @@ class ReplayEnvironment(Environment):
         return ReplayedWorld(self._make(), self._observed)
 
     def tasks(self, split: str | None = None) -> Sequence[Task]:
-        """Return the world's tasks."""
+        """Return the inner environment's tasks."""
         return self._env.tasks(split)
 
     def reset(self, task: Task) -> Observation:
-        """Start a task in the world."""
+        """Start a task."""
         return self._world.reset(task).observation
 
     def step(self, action: str) -> StepResult:
-        """Take one action in the world and note it."""
+        """Take one action and store it."""
         result, _ = self._world.step(action)
         return result
 
     def snapshot(self) -> Any:
-        """Return the way to the present state."""
+        """Return the way to the current state."""
         return self._world.node
 
     def restore(self, snapshot: Any) -> Observation:
-        """Go the way of the snapshot again, from the start or from where a world is if that lies on it."""
+        """Replay the way of the snapshot, from the start or from a current state on the way."""
         self._world = min(self._worlds, key=lambda world: world.distance(snapshot))
         self._world.go(snapshot)
         observation: Observation = snapshot.observation
         return observation
 
     def step_each(self, moves: Sequence[Move]) -> list[tuple[StepResult, Any]]:
-        """Take one action from each of many snapshots, in all worlds at once."""
+        """Take one action from each of many snapshots, in all inner environments at once."""
         if len(self._worlds) == 1:
             return super().step_each(moves)
         work = _Work(moves)
@@ -108,27 +108,27 @@ class ReplayEnvironment(Environment):
         return work.results()
 
     def close(self) -> None:
-        """Close the worlds."""
+        """Close the inner environments."""
         for world in self._worlds:
             getattr(world.env, "close", super().close)()
 
     def prompt(self, task: Task, observation: Observation, turns: Sequence[Turn]) -> list[Message]:
-        """Return the world's own prompt where it has one."""
+        """Return the inner environment's prompt, if it has one."""
         messages: list[Message] = getattr(self._env, "prompt", super().prompt)(task, observation, turns)
         return messages
 
     def tools(self, task: Task) -> Sequence[Tool]:
-        """Return the world's tools where it has any."""
+        """Return the inner environment's tools, if it has any."""
         tools: Sequence[Tool] = getattr(self._env, "tools", super().tools)(task)
         return tools
 
     def parse_action(self, completion: str) -> str:
-        """Parse as the world does where it does."""
+        """Parse an action as the inner environment does, if it does."""
         action: str = getattr(self._env, "parse_action", super().parse_action)(completion)
         return action
 
     def _observed(self, task: Task, shown: Observation, before: Node | None, action: str) -> tuple[Observation, Any]:
-        """Return an observation with keys, and what has been told until then."""
+        """Return an observation with keys, and the texts revealed until then."""
         known = () if before is None else told_by(before.known, before.observation, action, shown.text)
         num_steps = 0 if before is None else before.num_steps + 1
         state_key = (shown.state_key, known) if self._reveals else shown.state_key
@@ -142,7 +142,7 @@ class ReplayEnvironment(Environment):
 
 
 class _Work:
-    """Moves that several worlds share out among themselves: each takes the one that it is nearest to."""
+    """Moves that several inner environments divide between them: each takes the nearest move."""
 
     def __init__(self, moves: Sequence[Move]) -> None:
         self.at_work: set[ReplayedWorld] = set()
@@ -153,7 +153,7 @@ class _Work:
         self._errors: list[Exception] = []
 
     def share(self, worlds: Sequence[ReplayedWorld]) -> None:
-        """Have worlds make the moves, each on a thread of its own, and wait until all are done."""
+        """Make the moves, with one thread per inner environment, and wait until all are done."""
         for world in worlds:
             self.at_work.add(world)
             threading.Thread(target=self._do_in, args=(world,), daemon=True).start()
@@ -183,15 +183,15 @@ class _Work:
             return place, self._left.pop(place)
 
     def stop(self) -> None:
-        """Leave the moves that are left."""
+        """Drop the remaining moves."""
         with self._lock:
             self._left.clear()
 
     def results(self) -> list[tuple[StepResult, Any]]:
-        """Return what each move led to.
+        """Return the result of each move.
 
         Raises:
-            Exception: What a world raised.
+            Exception: An inner environment raised it.
         """
         if self._errors:
             raise self._errors[0]

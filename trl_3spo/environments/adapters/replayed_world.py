@@ -1,4 +1,4 @@
-"""One world of a `ReplayEnvironment`, and the way to where it is."""
+"""One inner environment of a `ReplayEnvironment`, and the way to its current state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from trl_3spo.environments.limited import NO_EPISODE
 
 
 class Resettable(Protocol):
-    """What `ReplayEnvironment` needs of a world: the part of `Environment` that only goes forward."""
+    """Methods that `ReplayEnvironment` needs: the part of `Environment` that only goes forward."""
 
     def tasks(self, split: str | None = None) -> Sequence[Task]: ...  # noqa: D102
 
@@ -20,22 +20,22 @@ class Resettable(Protocol):
 
 @runtime_checkable
 class Saving(Protocol):
-    """What a world has that need not be replayed."""
+    """Methods of an inner environment that need not be replayed."""
 
     def save(self) -> Any:
-        """Return the present state, or `None` where it cannot be saved. Later steps do not change what is returned."""
+        """Return the current state, or `None` if it cannot be saved. Later steps do not change the returned value."""
 
     def load(self, saved: Any) -> None:
-        """Go back to a state, saved by this world or one like it, any number of times."""
+        """Go back to a state, saved by this object or one like it, any number of times."""
 
 
 class ReplayDriftError(RuntimeError):
-    """The same actions led elsewhere than the first time."""
+    """The same actions led to another state than the first time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A state by the way that led there. Nodes share their past, so a snapshot costs nothing."""
+    """A state with the way that led there. Nodes share their past, so a snapshot costs nothing."""
 
     task: Task
     observation: Observation
@@ -48,15 +48,15 @@ class Node:
 
 
 Observe = Callable[[Task, Observation, Node | None, str], tuple[Observation, Any]]
-"""Gives an observation its keys: of the task, what the world shows, the state before, and the action taken there."""
+"""Function that adds keys to an observation, from the task, the observation, the state before, and the action."""
 
 
 class ReplayedWorld:
-    """A world that goes to nodes.
+    """An inner environment that can go to nodes.
 
     Args:
-        env: The world.
-        observe: Gives observations their keys.
+        env: Inner environment.
+        observe: Function that adds keys to observations.
     """
 
     def __init__(self, env: Resettable, observe: Observe) -> None:
@@ -91,7 +91,7 @@ class ReplayedWorld:
         return self.env.save() if isinstance(self.env, Saving) else None
 
     def distance(self, node: Node) -> int:
-        """Return how many calls of the world it takes to go to a node."""
+        """Return the number of calls it takes to go to a node."""
         num_calls, place = 0, node
         while place is not self.node:
             num_calls += 1
@@ -101,10 +101,10 @@ class ReplayedWorld:
         return num_calls
 
     def go(self, node: Node) -> None:
-        """Go to a node: from where the world is if that lies on the way, from a saved state, or from the start.
+        """Go to a node: from the current state if it lies on the way, from a saved state, or from the start.
 
         Raises:
-            ReplayDriftError: The world does not repeat itself.
+            ReplayDriftError: The inner environment behaved differently in the replay.
         """
         way = [node]
         while way[-1] is not self.node and way[-1].saved is None and way[-1].parent is not None:

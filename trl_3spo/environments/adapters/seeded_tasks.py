@@ -1,4 +1,4 @@
-"""Tasks of worlds that are started with a seed."""
+"""Tasks for environments that are started with a seed."""
 
 from trl_3spo.environments.base import Task
 

@@ -9,7 +9,7 @@ class Splits:
     """Tasks by the name of their split.
 
     Args:
-        splits: The tasks; the first split is the default.
+        splits: Tasks by split; the first split is the default.
     """
 
     def __init__(self, splits: Mapping[str, Sequence[Task]]) -> None:
@@ -28,7 +28,7 @@ class Splits:
         return self._splits[name]
 
     def find(self, task: Task) -> Task:
-        """Return the task of that identity, with the data it has here.
+        """Return the task with the same identity, with the data it has here.
 
         Raises:
             ValueError: There is none.

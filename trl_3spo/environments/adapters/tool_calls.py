@@ -1,4 +1,4 @@
-"""Calls of tools in an answer, in the forms that models write them."""
+"""Tool calls in an answer, in the forms that models write."""
 
 import ast
 import json
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 MAX_CHARACTERS = 20_000
 _MAX_DEPTH = 20
 _MAX_BITS = 1024
-"""Of a whole number: larger ones have no text in Python."""
+"""Digits of a whole number; Python cannot write larger ones."""
 
 _TAGGED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)</function>", re.DOTALL)
@@ -28,26 +28,26 @@ class Call(NamedTuple):
 
 
 class NotACallError(ValueError):
-    """What should be a call is none."""
+    """A text that should be a call is none."""
 
 
 Parameters = Mapping[str, Sequence[str]]
-"""Names of the parameters of every tool, for calls that give arguments by place."""
+"""Parameter names of every tool, for calls with positional arguments."""
 
 
 def calls_in(text: str, parameters: Parameters | None = None) -> list[Call]:
     """Return the calls in an answer, in their order. Total: it never raises.
 
-    Read are JSON, of one call or a list, with the arguments as an object or as JSON text (OpenAI, Hermes, Qwen, Llama),
-    by itself, in `<tool_call>` tags or in a fenced block; `<function=…>` (Qwen3-Coder, Qwen3.5); `[TOOL_CALLS]`
-    (Mistral); and a call in Python.
+    It reads JSON with one call or a list (OpenAI, Hermes, Qwen, Llama). The arguments may be an object or JSON text.
+    The JSON may stand alone, in `<tool_call>` tags or in a fenced block. It also reads `<function=…>` (Qwen3-Coder,
+    Qwen3.5), `[TOOL_CALLS]` (Mistral), and a call in Python.
 
     Args:
         text: The answer, without its thought.
-        parameters: Of the tools that there are.
+        parameters: Parameters of the known tools.
 
     Returns:
-        An empty list if any of what should be a call is none: half of an answer is not acted on.
+        The calls. The list is empty if any of them cannot be read, because half of an answer is not acted on.
     """
     text = text[:MAX_CHARACTERS].strip()
     try:
@@ -88,7 +88,7 @@ def _with_parameters(text: str) -> Iterator[Call]:
 
 
 def _value(text: str) -> Any:
-    """Return the value of a parameter that is written without quotes: JSON if it is that, and otherwise the text."""
+    """Return the value of a parameter without quotes: JSON if it is valid, otherwise the text."""
     try:
         return json.loads(text)
     except ValueError:

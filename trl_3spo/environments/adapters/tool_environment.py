@@ -1,4 +1,4 @@
-"""Classes written for TRL's `environment_factory`, unchanged, as environments that can be rewound.
+"""Classes written for TRL's `environment_factory`, unchanged, as environments that can go back.
 
 Such a class has a `reset` that takes a dataset row, public methods that the model calls as tools, and perhaps a
 `get_reward`. One step here is one answer, with all calls in it.
@@ -24,12 +24,12 @@ MALFORMED_ROW = "The prompt is {!r}: a string is required, or a list of messages
 
 @dataclass
 class Episode:
-    """What is copied with a snapshot.
+    """The parts that a snapshot copies.
 
     Args:
-        world: The object.
-        said: What answers and tools have said since the first prompt.
-        known: Digests of what the policy has been told.
+        world: Object of the class.
+        said: Messages of answers and tools since the first prompt.
+        known: Digests of the texts that the policy has read.
     """
 
     world: Any
@@ -40,33 +40,33 @@ class Episode:
 class ToolEnvironment(CopyingEnvironment):
     """An object of a class written for TRL's `environment_factory`.
 
-    Prompts, calls and the end of an episode are GRPOTrainer's: the row's prompt with what `reset` returns added to its
-    last message; the methods in the chat template as tools; one message of role `tool` for every call, an error as
-    `{'error': …}`; and the end with the first answer that calls nothing. A call is read by the tokenizer's response
-    template where there is one, and otherwise in any of the forms of `tool_calls.calls_in`.
+    Prompts, calls and the end of an episode work as in GRPOTrainer. The text of `reset` is added to the last message of
+    the row's prompt. The methods are tools in the chat template. Every call gives one message of role `tool`, and an
+    error gives `{'error': …}`. The first answer without a call ends the episode. The tokenizer's response template
+    reads the calls. Without one, all forms of `tool_calls.calls_in` are read.
 
-    What the policy has been told is part of the state: after a search that changes nothing it knows more. Being told
-    the same twice changes nothing.
+    All texts that the policy has read are part of the state, because a search that changes nothing still adds
+    information. A repeated text changes nothing.
 
-    Limits: without `state_key` the key is made of the object's attributes, which must then consist of plain values,
-    containers and dataclasses. Texts only.
+    Limits: without `state_key`, the key is made of the object's attributes. They must then be plain values, containers
+    and dataclasses. Only text is supported.
 
     Args:
-        factory: Makes the object, without arguments; usually its class.
+        factory: Callable without arguments that makes the object; usually its class.
         splits: Dataset rows by split, passed to `reset` as keyword arguments. A row's `prompt`, a string or a list of
-            messages, is what the policy is shown first; `kind` is taken for the type of the task.
+            messages, is the first prompt. Its `kind` is the task type.
         reward_funcs: Reward functions with GRPOTrainer's signature, called once at the end of an episode with lists of
             length one: `prompts`, `completions`, `environments` and the row's columns. They add to `get_reward`.
-        reward_weights: One for each function; by default 1.
-        reward_range: The least and the most that an episode can earn.
-        success_reward: An episode that was ended, not truncated, with at least this reward is a success.
-        is_done: Whether the object has ended the episode, beside answers that call nothing; such as
-            `lambda world: world.done`.
-        state_key: Gives the exact key of the object's state, without the task and what has been told.
-        max_steps: Answers after which an episode is truncated. What it has earned until then counts.
+        reward_weights: Weight of each function; by default 1.
+        reward_range: Lowest and highest return of an episode.
+        success_reward: Least reward of a success. The episode must also have ended without truncation.
+        is_done: Function that says whether the object has ended the episode, such as `lambda world: world.done`.
+            Answers without a call end it too.
+        state_key: Function that gives the exact key of the object's state, without the task and the revealed texts.
+        max_steps: Answers after which an episode is truncated. Its rewards until then count.
 
     Raises:
-        ValueError: The class has no `reset` or no methods, nothing rewards, or a prompt is not text.
+        ValueError: The class has no `reset` or no methods, there is no reward, or a prompt is not text.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class ToolEnvironment(CopyingEnvironment):
         return [*_told_with(_messages(task.data), results), *messages[num_results:]]
 
     def parse_action(self, completion: str) -> str:
-        """Return the calls of an answer as JSON, or the answer without its thought where it calls nothing."""
+        """Return the calls of an answer as JSON, or the answer without its thought if there are none."""
         answer = action_in(completion)
         calls = calls_in(answer, self._parameters)
         return as_text(calls) if calls else answer
 
     def close(self) -> None:
-        """Leave the object alone, as TRL does: a method of this name is a tool."""
+        """Leave the object alone, as TRL does, because a method of this name is a tool."""
 
     def _start(self, task: Task) -> Observation:
         episode = self._world
@@ -144,7 +144,7 @@ class ToolEnvironment(CopyingEnvironment):
         return StepResult.cut_off(shown, reward=reward, info=info)
 
     def _results(self, calls: Sequence[Call]) -> list[Message]:
-        """Make the calls and return a message for each; those that have to be awaited come last, as in GRPOTrainer."""
+        """Make the calls and return a message for each. Calls that have to be awaited come last, as in GRPOTrainer."""
         results: list[tuple[str, Any]] = []
         awaited: list[tuple[str, Any]] = []
         for name, arguments in calls:
@@ -198,6 +198,6 @@ def _messages(row: Mapping[str, Any]) -> list[Message]:
 
 
 def _told_with(messages: Sequence[Message], text: str) -> list[Message]:
-    """Return messages whose last one goes on with a text, as GRPOTrainer adds what a reset returns."""
+    """Return messages with a text added to the last one, as GRPOTrainer adds the text of a reset."""
     *before, last = messages
     return [*before, last | {"content": last["content"] + text}]

@@ -1,6 +1,6 @@
-"""What a game asks for: the six task types, their sentences, and reading a sentence back.
+"""The task of a game: the six task types, their sentences, and a parser of the sentences.
 
-The task types and the forms of the sentences are those of ALFRED and ALFWorld (MIT).
+The task types and the forms of the sentences come from ALFRED and ALFWorld (MIT).
 """
 
 import re
@@ -75,7 +75,7 @@ class Treatment(NamedTuple):
         verb: The command, as in "heat mug 1 with microwave 1".
         appliance: Receptacle type it is done at.
         trait: PDDL predicate of the objects it can be done to.
-        adjective: What the object is afterwards.
+        adjective: Adjective of the object afterwards.
     """
 
     verb: str

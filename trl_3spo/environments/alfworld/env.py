@@ -44,27 +44,27 @@ class _Opened(NamedTuple):
 class AlfworldEnv(LimitedEnvironment[Place]):
     """The text games of ALFWorld, played by a simulator of our own that answers as the original does.
 
-    Give exactly one of `games`, `split` and `generated`. Games are opened when they are first reset to and then kept,
-    0.1 to 0.2 MB each. A step that wins terminates with reward 1; there is no other reward. Dead ends do not terminate:
-    an object no receptacle accepts can be taken, and then nothing else can be. The first observation ends with the task
-    sentence. An action that is not admissible counts as a step and is answered `Nothing happens.` alone.
+    Give exactly one of `games`, `split` and `generated`. A game is opened at its first reset and then kept, with 0.1 to
+    0.2 MB. A winning step terminates with reward 1; there is no other reward. Dead ends do not terminate. For example,
+    an object that no receptacle accepts can be taken, and then nothing else can be. The first observation ends with the
+    task sentence. An inadmissible action counts as a step and only gives `Nothing happens.`
 
     Args:
         games: Paths of game files or of their folders, or contents of game files.
-        split: A split of the released games, such as `valid_unseen`, below `$ALFWORLD_DATA` or `~/.cache/alfworld`. The
-            other splits are then at hand through `tasks`.
+        split: Split of the released games, such as `valid_unseen`, below `$ALFWORLD_DATA` or `~/.cache/alfworld`. The
+            other splits are then available through `tasks`.
         generated: Number of games to generate; nothing needs to be downloaded for it.
-        seed: Of the generated games.
-        engine: `native` is the simulator here; `textworld` is the engine the games were made for, which needs
-            `trl_3spo[alfworld]`, plays the same and takes a thousand times longer.
-        num_processes: Processes textworld plays in, at least 1.
+        seed: Seed for the generated games.
+        engine: `native` is this package's simulator. `textworld` is the engine that the games were made for. It needs
+            `trl_3spo[alfworld]`, plays the same games and takes a thousand times longer.
+        num_processes: Number of processes for textworld, at least 1.
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>` in full sentences; `action` asks for an
             action alone in few tokens.
-        prompt_style: `window` asks by one message with the last turns; `conversation` has every turn as messages of its
-            own, so that what is computed for a prompt serves the next one as well.
+        prompt_style: `window` asks in one message with the last turns. `conversation` keeps every turn as messages of
+            its own, and each prompt begins with the one before, which is not computed again.
         history_length: Number of past turns in a window, at least 0.
-        shows_admissible_actions: Whether the prompt lists what can be done, all but `help`.
+        shows_admissible_actions: Whether the prompt lists the admissible actions, all but `help`.
         generator_options: Further arguments of `generate_games`, such as `num_receptacles=(4, 8)` for small games.
 
     Raises:
@@ -136,7 +136,7 @@ class AlfworldEnv(LimitedEnvironment[Place]):
         """Return the game of a task, opening it if need be.
 
         Raises:
-            FileNotFoundError: Its file is gone.
+            FileNotFoundError: The game's file is gone.
             ValueError: There is no such task, or its file is no ALFWorld game.
         """
         return self._open(task_id).game

@@ -48,8 +48,8 @@ def think_prompt(
         task: The task sentence.
         num_steps: Actions taken so far.
         turns: The last ones of them, oldest first, with what was seen before each.
-        observation: What is seen now.
-        actions: What can be done now, or `None` to name only the forms of the commands.
+        observation: Text of the current observation.
+        actions: Admissible actions; `None` names only the forms of the commands.
     """
     return fill_think(_THINK, _show, task, num_steps, turns, observation, _list(actions))
 
@@ -90,8 +90,8 @@ def _show(observation: str) -> str:
 def parse_action(completion: str, prompt_format: str) -> str:
     """Return the action a completion names, as far as possible in the game's own spelling. Total: it never raises.
 
-    Case, surrounding quotes and punctuation, and repeated blanks are evened out. Where an action alone is asked for,
-    the first line that is not empty is the action: what follows it is no part of the answer.
+    Case, surrounding quotes, punctuation and repeated blanks do not matter. If the prompt asks only for an action, the
+    first line that is not empty is the action. The rest is ignored.
     """
     action = action_in(completion, is_line=prompt_format == "action", max_characters=MAX_ACTION_CHARACTERS)
     return one_line(action).lower().strip(_DECORATION) or Malformed()

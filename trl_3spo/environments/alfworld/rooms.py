@@ -1,9 +1,9 @@
-"""The rooms games are made of: which furniture stands in them, which things lie there and what can be done to them.
+"""The rooms of games: their furniture, the things that lie there, and what can be done to them.
 
-The names and the facts (what fits where; what can be cleaned, heated, cooled, sliced) are those of ALFRED and ALFWorld
-(MIT). How much furniture stands in a room is counted over the 120 scenes of alfworld 0.4.2 (`alfworld/gen/layouts`),
-and what these leave out over the 14 scenes of 24 released games; the likely places follow the released games.
-`benchmarks/alfworld_distribution.py` compares the outcome.
+The names and the facts come from ALFRED and ALFWorld (MIT): what fits where, and what can be cleaned, heated, cooled or
+sliced. The amount of furniture is counted over the 120 scenes of alfworld 0.4.2 (`alfworld/gen/layouts`). Furniture
+that is missing there is counted over the 14 scenes of 24 released games. The likely places follow the released games.
+`benchmarks/alfworld_distribution.py` compares the result.
 """
 
 from collections.abc import Sequence

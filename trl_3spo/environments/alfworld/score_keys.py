@@ -30,22 +30,21 @@ class ScoreKeys:
     def keys(self, state: GameState, time: int) -> tuple[Key, ...]:
         """Return the keys of a state, from fine to coarse.
 
-        Each holds the time. What a state is worth falls with every step of a limited episode: without the time a state
-        met early, such as the first one, would be credited with more than it can still give, and staying there would
-        pay.
+        Each holds the time, because the value of a state falls with every step of a limited episode. Without the time,
+        an early state would get too high a value later, and staying there would pay.
 
         1. The exact state.
-        2. Task sentence, type of the held object, and what is seen here, without instance numbers: shared by all games
-           with this sentence. It is not the observation's text, which differs with the action that led here.
-        3. How far the task has come (`Features`): shared by all games of this type. The task sentence takes its place
-           where the game does not say what it is about.
-        4. The first four of the features: what it is, what is held, what has been done.
-        5. The same without what it is: shared by all games.
-        6. The time alone, what keys seen seldom fall back on.
+        2. Task sentence, type of the held object, and visible things without instance numbers. All games with this
+           sentence share it. The observation's text is not used, because it depends on the last action.
+        3. Progress of the task (`Features`). All games of this type share it. If the game's task is unknown, the task
+           sentence takes its place.
+        4. The first four of the features: task type, held object, treatment, placed targets.
+        5. The same without the task type. All games share it.
+        6. The time alone, for keys with few visits.
 
         Args:
-            state: The state.
-            time: How far the episode has come; how finely is the caller's to say.
+            state: State of the game.
+            time: Time in the episode, in a unit of the caller's choice.
         """
         described = (self._game.task, self._types(state.held), self._view(state))
         chain = [(self.exact(state), time), (*described, time)]
@@ -81,7 +80,7 @@ class Features:
 
     Args:
         game: The game.
-        assignment: What it asks for.
+        assignment: Task of the game.
     """
 
     def __init__(self, game: Game, assignment: Assignment) -> None:
@@ -101,10 +100,15 @@ class Features:
     def of(self, state: GameState) -> tuple[Key, ...]:
         """Return the features of a state.
 
-        These are: task type; what is held (`nothing`, `target` or `other`); whether a target has been cleaned, heated,
-        cooled or lit as the task wants it, and sliced if it has to be; number of targets in one destination; whether a
-        target is in view; whether a destination and whether the needed appliance is here; whether what is here is
-        `open` or `closed`, if anything.
+        These are:
+
+        - the task type;
+        - the held object (`nothing`, `target` or `other`);
+        - whether a target has been cleaned, heated, cooled or lit as required, and sliced if required;
+        - the number of targets in one destination;
+        - whether a target is in view;
+        - whether a destination and whether the needed appliance is here;
+        - whether the receptacle here is `open` or `closed`, if there is one.
         """
         here = self._game.receptacles_at(state.location)
         return (

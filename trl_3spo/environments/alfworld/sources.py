@@ -16,7 +16,7 @@ def check_source(generator_options: Mapping[str, Any], **sources: object) -> Non
 
     Args:
         generator_options: Options of the generator.
-        sources: What is given as `games`, `split` and `generated`.
+        sources: Values of `games`, `split` and `generated`.
 
     Raises:
         TypeError: There is no such option of the environment.

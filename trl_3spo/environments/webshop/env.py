@@ -24,11 +24,10 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
     parts of the reward. An action that does nothing counts as a step, and `info["no_op"]` says why.
 
     Args:
-        world: Products and goals. It is shared: environments of one world cost next to nothing.
+        world: Products and goals. Many environments can share one `World` at almost no cost.
         mode: `sane`, or `compat` for WebShop's own oddities (`OriginalShop`).
         observation: `text`, or `text_rich` where buttons and clicked values are marked.
-        shows_attributes: Whether products have a button that leads to their attributes, as WebShop's have where people
-            wrote the instructions.
+        shows_attributes: Whether products have a button that leads to their attributes, as in WebShop with human goals.
         split: `train`, `eval`, `test`, or `None` for all goals.
         only_attainable: Whether to leave out goals whose own product can never earn the full reward
             (`World.unattainable`), of every split.
@@ -38,8 +37,8 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         max_steps: Steps after which an episode is truncated, at least 1.
         prompt_format: `think` asks for `<think>…</think><action>…</action>`; `action` asks for an action alone in few
             tokens.
-        prompt_style: `window` asks by one message with the last turns; `conversation` has every turn as messages of its
-            own, so that what is computed for a prompt serves the next one as well.
+        prompt_style: `window` asks in one message with the last turns. `conversation` keeps every turn as messages of
+            its own, and each prompt begins with the one before, which is not computed again.
         history_length: Number of past turns in a window, at least 0.
         shows_admissible_actions: Whether the prompt lists what can be clicked.
         show_attributes: Former name of `shows_attributes`; refused.
@@ -123,7 +122,7 @@ class WebShopEnv(LimitedEnvironment[ShopState]):
         return {"products": len(self.world.products), "goals": len(self.world.goals)}
 
     def reset(self, task: Task | int) -> Observation:
-        """Start a task, or the goal of an index in the world's order, and return the page with the search bar.
+        """Start a task, or the goal of an index in the order of `World.goals`, and return the page with the search bar.
 
         Raises:
             ValueError: There is no such task.

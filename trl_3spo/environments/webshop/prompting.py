@@ -54,11 +54,11 @@ def think_prompt(
     """Return a prompt for instructed language models, which asks for a thought and an action.
 
     Args:
-        instruction: What the customer wants.
-        num_steps: Actions taken so far.
+        instruction: Instruction of the customer.
+        num_steps: Number of actions so far.
         turns: The last ones of them, oldest first, with what was seen before each.
         observation: The page that is seen now.
-        actions: What can be clicked now, nothing where only a search is possible, or `None` to name only the forms.
+        actions: Things to click, empty if only a search is possible; `None` names only the forms.
     """
     show = partial(_shorten, instruction=instruction)
     return fill_think(_THINK, show, instruction, num_steps, turns, observation, _list(actions))

@@ -17,24 +17,24 @@ def score_keys(
 ) -> tuple[Key, ...]:
     """Return the keys of a state, from fine to coarse.
 
-    Each holds the time. What a state is worth falls with every step of a limited episode: without the time a state met
-    early would be credited with more than it can still give, and staying there would pay.
+    Each holds the time, because the value of a state falls with every step of a limited episode. Without the time, an
+    early state would get too high a value later, and staying there would pay.
 
     1. The exact state.
-    2. Wanted product, page, whether the wanted product is in view, and what a purchase would lack: shared by the goals
-       made for one product.
-    3. The same without the wanted product: shared by all goals. Purchases that lack the same are equally far from
-       success, whatever the goal.
+    2. Wanted product, page, whether the wanted product is in view, and what a purchase would lack. The goals made for
+       one product share it.
+    3. The same without the wanted product. All goals share it, because purchases that lack the same are equally far
+       from success.
     4. The kind of page.
-    5. The time alone, what keys seen seldom fall back on.
+    5. The time alone, for keys with few visits.
 
     Args:
-        key: The exact state.
-        goal: Of the episode.
-        state: Where in the shop.
-        shown: The products a page of results lists.
-        worth: What buying the product that is looked at would be worth, if one is.
-        time: How far the episode has come; how finely is the caller's to say.
+        key: Exact state.
+        goal: Goal of the episode.
+        state: State in the shop.
+        shown: Products that a page of results lists.
+        worth: Reward for buying the current product, if there is one.
+        time: Time in the episode, in a unit of the caller's choice.
     """
     lacks: tuple[Key, ...] = ()
     if worth is not None:

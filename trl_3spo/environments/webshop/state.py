@@ -14,9 +14,9 @@ class ShopState(NamedTuple):
 
     Args:
         page: One of the five kinds of pages.
-        query: Of the last search, as it was given; `None` on the index page.
-        page_number: Of the results, from 1; `None` on the index page.
-        asin: Product that is looked at or was bought.
+        query: Text of the last search; `None` on the index page.
+        page_number: Page of the results, from 1; `None` on the index page.
+        asin: Current or bought product.
         options: Chosen (name, value) pairs in the order of choosing.
         sub_page: `description`, `features`, `reviews` or `attributes` on such a page, otherwise empty.
         visited: Products looked at since the last visit of the index page; kept only where the observation shows them.

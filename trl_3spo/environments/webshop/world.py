@@ -1,4 +1,4 @@
-"""The catalogue, what it is searched with, and what customers want: everything that never changes."""
+"""The parts of a shop that never change: its catalogue, search index and goals."""
 
 import operator
 import random
@@ -26,10 +26,10 @@ class World:
     """A catalogue with its search index and its goals; shared by any number of environments, none of which changes it.
 
     Args:
-        products: In catalogue order.
-        goals: In their order.
+        products: Products in catalogue order.
+        goals: Goals in their order.
         splits: Indices of the goals of `train`, `eval` and `test`.
-        title_nouns: Gives the nouns of a title.
+        title_nouns: Function that gives the nouns of a title.
         index_cache: Folder in which the search index is kept, if any.
     """
 
@@ -78,19 +78,18 @@ class World:
             items: Products, such as `items_shuffle_1000.json`.
             attributes: Their attributes and instructions, such as `items_ins_v2_1000.json`.
             human: Instructions that people wrote, such as `items_human_ins.json`. They replace the catalogue's own.
-            seed: Of the prices drawn from a range and of the price limits.
-            goal_order_seed: Of the goals' order and of the splits.
+            seed: Seed for prices drawn from a range and for price limits.
+            goal_order_seed: Seed for the goals' order and for the splits.
             num_products: Number of records to read from `items`, all by default.
-            num_test: Goals in the split `test`. The defaults are those of WebShop's baselines on its 12,087 human
-                goals.
+            num_test: Goals in the split `test`. The defaults come from WebShop's baselines on its 12,087 human goals.
             num_eval: Goals in the split `eval`.
             split_by: `goal`, or `product` for splits that share no product; see `splits.split_goals`.
-            title_nouns: Gives the lower-case nouns of a title, repeated ones repeated.
-            index_cache: Folder in which the search index is kept, to be read instead of built the next time.
+            title_nouns: Function that gives the lower-case nouns of a title, with repetitions.
+            index_cache: Folder for the search index, which is then read instead of built the next time.
 
         Raises:
             FileNotFoundError: A file is missing.
-            ValueError: A file is damaged or no such file, the attributes are those of other products, or
+            ValueError: A file is damaged or of another kind, the attributes belong to other products, or
                 `num_products` is below 1.
         """
         if num_products is not None and num_products < 1:
@@ -117,12 +116,12 @@ class World:
 
     @classmethod
     def bundled(cls, seed: int = 0) -> "World":
-        """Make a world without any files: 480 generated products in six categories, and goals that can all be reached.
+        """Make a shop without any files: 480 generated products in six categories, and goals that can all be reached.
 
         A tenth of the products, with their goals, are the split `test`, another tenth the split `eval`.
 
         Args:
-            seed: Of everything: catalogue, prices, order of the goals and splits. Equal seeds make equal worlds.
+            seed: Seed for the catalogue, prices, order of the goals and splits. Equal seeds give equal shops.
         """
         with TemporaryDirectory() as folder:
             items, attributes, _ = write_catalogue(generate_catalogue(seed=seed), folder)

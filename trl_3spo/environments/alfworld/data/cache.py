@@ -1,9 +1,8 @@
-"""Games as they were read, kept on disk: opening one again takes a fraction of the time.
+"""A cache of parsed games on disk: opening a game again takes a fraction of the time.
 
-An entry is named by the content of the game's file and that of the code that read it, so that none is ever out of date.
-It ends with a digest of its name and itself: what anybody else put there is not taken for it.
-The folder, `$TRL_3SPO_CACHE` or `~/.cache/trl_3spo`, may be deleted at any time; where it cannot be written to, games
-are read anew.
+An entry is named by the content of the game's file and of the code that parsed it, so it is never out of date. It ends
+with a digest of its name and its content, so foreign files are not mistaken for it. The folder is `$TRL_3SPO_CACHE` or
+`~/.cache/trl_3spo`. It may be deleted at any time. If it cannot be written, games are parsed again.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from typing import Any
 from trl_3spo.environments.alfworld.data.files import GAME_FILE, TRAJECTORY_FILE
 
 TRIAL = "trial_0"
-"""Name of the folder of a game below that of its task, where the released games have the time of their recording."""
+"""Name of a game's folder below its task's folder. The released games have the time of their recording there."""
 
 
 def write_games(
@@ -18,13 +18,13 @@ def write_games(
 ) -> list[Path]:
     """Write games as a split of ALFWorld, `<folder>/<id>/trial_0/game.tw-pddl`, and return the paths of the files.
 
-    Point `dataset.data_path` in ALFWorld's configuration to the folder to play them there. It skips, as it does in its
-    own data, games whose target has to be sliced; textworld plays these too.
+    To play them in ALFWorld, set `dataset.data_path` in its configuration to the folder. ALFWorld skips games whose
+    target has to be sliced, as in its own data. textworld plays these too.
 
     Args:
-        games: What `generate_games` returned.
-        folder: Made if need be.
-        domain: Text of `alfred.pddl`; `None` takes that of the installed alfworld package.
+        games: Games of `generate_games`.
+        folder: Folder to write; it is created if it does not exist.
+        domain: Text of `alfred.pddl`; `None` takes the text of the installed alfworld package.
         grammar: Text of `alfred.twl2`, likewise.
 
     Raises:

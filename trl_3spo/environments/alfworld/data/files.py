@@ -45,7 +45,7 @@ class GameSource:
         """Open the game.
 
         Raises:
-            FileNotFoundError: Its file is gone.
+            FileNotFoundError: The game's file is gone.
             ValueError: It is no ALFWorld game, or its file cannot be read.
         """
         if self.path is None:

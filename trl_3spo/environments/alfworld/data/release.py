@@ -44,9 +44,9 @@ class _Listing:
 def find_games(split: str) -> list[GameSource]:
     """Return the games of a split below `$ALFWORLD_DATA`, or `~/.cache/alfworld`, in alphabetical order.
 
-    They are those ALFWorld itself plays: of the six task types, without sliced objects, known to be solvable. What is
-    broken or there twice is left out with a warning. Only the ends of a file are read, so that thousands are listed in
-    less than a second; what is wrong further up shows when the game is opened.
+    These are the games that ALFWorld itself plays: the six task types, without sliced objects, known to be solvable.
+    Broken and repeated games are left out with a warning. Only the ends of a file are read, so thousands are listed in
+    less than a second. Damage further up shows when the game is opened.
 
     Raises:
         FileNotFoundError: The split has not been downloaded.

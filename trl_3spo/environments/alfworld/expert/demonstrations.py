@@ -21,17 +21,17 @@ def demonstrate(
 ) -> Iterator[dict[str, Any]]:
     """Have the expert play every task once; see `trl_3spo.environments.demonstrations.demonstrate`.
 
-    Where the prompts ask for a thought, the expert says why it acts so.
+    If the prompts ask for a thought, the expert gives its reason.
 
     Args:
-        env: Its prompts are those of the demonstrations.
-        tasks: To play, in this order.
-        noise: Share of the steps, in [0, 1], at which any admissible action is taken in place of the expert's.
-        demonstrates_noise: Whether the action taken is demonstrated then, or the expert's.
-        plays_by_prompt: Whether the expert chooses by what the prompts show, which a policy can learn in full, or by
-            all it has seen in the episode and what is likely, which wins in fewer steps.
+        env: Environment that writes the prompts of the demonstrations.
+        tasks: Tasks to play, in this order.
+        noise: Share of steps with a random admissible action, in [0, 1].
+        demonstrates_noise: Whether the random action is demonstrated; otherwise the expert's is.
+        plays_by_prompt: Whether the expert uses only what the prompts show, so a policy can learn all its choices.
+            Otherwise it also uses earlier observations and likely places, and wins in fewer steps.
         keeps_lost: Whether episodes that do not succeed are demonstrated too.
-        seed: Of the noise and of the expert's choices.
+        seed: Seed for the noise and for the expert's choices.
 
     Raises:
         ValueError: The noise is out of range.

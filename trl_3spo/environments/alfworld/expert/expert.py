@@ -23,20 +23,20 @@ _UNLIKELY = 0.01
 class SearchExpert:
     """Plays one episode by searching. Every text of the episode goes to `observe`, also those after actions of others.
 
-    It may join in the middle of an episode: then it asks first what it holds, if nothing else tells.
+    It may take over in the middle of an episode. It then first asks what it holds, unless a text says so.
 
-    The target is looked for in the likeliest place first: likely by its type, few of the kind, no door to open. All
-    else that is seen on the way is remembered.
+    It searches the most likely places first. A place is likely by its type, if there are few of its kind, and if it has
+    no door. The expert remembers everything that it sees on the way.
 
     Args:
-        assignment: What to achieve, or the text that says so: the task sentence or a game's introduction.
-        seed: Decides between places that are equally likely.
-        history_length: Play by what a prompt with that many past turns shows, so that a policy can learn every choice:
-            what was seen earlier is forgotten, and places are looked through in their names' order, beginning after
-            the present one. `None` to remember everything and begin where the target is likeliest.
+        assignment: Task, or its text: the task sentence or a game's introduction.
+        seed: Seed for the choice between equally likely places.
+        history_length: Number of past turns in a prompt. The expert then uses only what such a prompt shows, so a
+            policy can learn every choice. It searches places in the order of their names, beginning after the current
+            one. `None` remembers everything and begins at the most likely place.
 
     Attributes:
-        thought: Why the latest action was chosen, in a sentence or two.
+        thought: Reason for the latest action, in a sentence or two.
 
     Raises:
         ValueError: The text says no task in a known form.
@@ -220,8 +220,8 @@ class SearchExpert:
     def _next(self, kind: str, places: list[str]) -> str:
         """Return the next place of a tour that begins where an object is likeliest and ends in a circle.
 
-        Where the tour has got to is told by the places that the prompt still shows, the earliest of them: what was seen
-        on a detour is mostly later. After something was put down, the tour begins anew. A closed door is opened first.
+        The earliest place that the prompt still shows gives the position in the tour, because places of a detour are
+        mostly later. After something was put down, the tour begins again. A closed door is opened first.
         """
         here = min((place for place in self._memory.contents if f"go to {place}" not in self._commands), default="")
         if f"open {here}" in self._commands and here in places:

@@ -25,8 +25,8 @@ class Memory:
     """What the texts of an episode have said so far.
 
     Attributes:
-        contents: What was last seen in each receptacle; `None` where nobody has looked.
-        held: What the hand holds, empty for nothing; `None` as long as no text has told. A game begins with nothing.
+        contents: Objects last seen in each receptacle; `None` if nobody has looked.
+        held: Held object, empty for none; `None` if unknown. A game begins with none.
     """
 
     def __init__(self) -> None:

@@ -44,15 +44,16 @@ def capacity(room: Room) -> int:
 def draw_blueprint(
     rng: random.Random, kind: str, room: Room, num_receptacles: Bounds, num_objects: Bounds, is_sliced: bool = False
 ) -> Blueprint:
-    """Draw a game. Nothing is won at the start, and all that the task takes is there.
+    """Draw a game that is not won at the start and has everything that the task needs.
 
     Args:
         rng: Source of all choices.
         kind: A task type that is possible in the room.
-        room: Where the game takes place.
-        num_receptacles: At least (4, 4), and no more than the room's capacity at the low end; `None` draws the released
-            games' numbers and also their quirks: cabinets that do not open, objects in two receptacles at once.
-        num_objects: At least (2, 2), (3, 3) where the target has to be sliced.
+        room: Room of the game.
+        num_receptacles: Least and greatest number, at least (4, 4). The least is at most the room's capacity. `None`
+            draws the released games' numbers and their quirks: cabinets that do not open, and objects in two
+            receptacles at once.
+        num_objects: Least and greatest number, at least (2, 2), or (3, 3) if the target has to be sliced.
         is_sliced: Whether the target has to be sliced, which must be possible in the room.
     """
     target, destination = _draw_task(rng, kind, room, is_sliced)

@@ -105,8 +105,13 @@ def generate_game(
 ) -> dict[str, Any]:
     """Return one solvable game; see `generate_games` for the sizes.
 
-    The keys are `pddl_problem`, `task` (the sentence), `kind`, `parameters` (as `pddl_params` in the released files),
-    `solvable`, `walkthrough` (the shortest way the oracle knows) and `id` (equal for games that do not differ).
+    The keys are:
+
+    - `pddl_problem`, `kind` and `solvable`;
+    - `task`: the sentence;
+    - `parameters`: `pddl_params` of the released files;
+    - `walkthrough`: the shortest way that the oracle knows;
+    - `id`: equal for equal games.
 
     Args:
         rng: Source of all choices.

@@ -20,8 +20,8 @@ def oracle_plan(game: Game, state: GameState, assignment: Assignment | None = No
 
     Args:
         game: The game.
-        state: Where to start.
-        assignment: What to achieve; read from the game's parameters by default, or else from its task sentence.
+        state: State to start in.
+        assignment: Task; by default read from the game's parameters, or else from its task sentence.
 
     Raises:
         ValueError: The task sentence is in none of the known forms, and no assignment is given.

@@ -28,10 +28,10 @@ class Definition(NamedTuple):
     Args:
         task: The task sentence.
         walkthrough: Actions that win, if there are any in the file.
-        receptacles: By index.
-        objects: By index.
-        accepts: For each receptacle the indices of the objects that may be put into it.
-        initial: The first state.
+        receptacles: Receptacles by index.
+        objects: Objects by index.
+        accepts: Indices of the objects that may be put into each receptacle.
+        initial: First state.
         goal: When it is won.
         examines_contents: See `Rules`.
     """

@@ -11,8 +11,8 @@ class Moment(NamedTuple):
 
     Args:
         state: The state.
-        text: What the last action was answered, or the introduction.
-        actions: What can be done, in the order of `Game.admissible`.
+        text: Answer to the last action, or the introduction.
+        actions: Admissible actions, in the order of `Game.admissible`.
         is_won: Whether the goal holds.
         way: All actions since the start, if the engine needs them to come back.
     """

@@ -38,13 +38,13 @@ _NO_ARGUMENTS = {kind: Command(kind) for kind in ("look", "inventory", "help")}
 
 
 class Game:
-    """One game. It holds no state of play: any number of states may be played at once.
+    """One game. It stores no state, so any number of states may be played at once.
 
     Args:
-        data: Content of a `game.tw-pddl` file. Required is `pddl_problem`, and the task sentence as `task` or inside
-            `grammar`. Without `pddl_domain` the rules are those of the released games; `walkthrough` may be missing.
-            Or what was read of it before.
-        kind: One of the six task types, or empty where it is not known.
+        data: Content of a `game.tw-pddl` file, or its parsed form. `pddl_problem` is required, and the task sentence as
+            `task` or inside `grammar`. Without `pddl_domain`, the released games' rules hold. `walkthrough` may be
+            missing.
+        kind: One of the six task types; empty if unknown.
         parameters: ALFRED's `pddl_params` (`object_target`, `parent_target`, `toggle_target`, …), as far as known.
 
     Attributes:
@@ -52,7 +52,7 @@ class Game:
         initial: First state.
         receptacles: All receptacles; elsewhere they are named by their index here.
         objects: All objects; elsewhere they are named by their index here.
-        accepts: For each receptacle the indices of the objects that may be put into it.
+        accepts: Indices of the objects that may be put into each receptacle.
         walkthrough: Actions that win the game, if the data has them.
 
     Raises:

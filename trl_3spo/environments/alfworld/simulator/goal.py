@@ -1,7 +1,7 @@
-"""A game's goal, compiled: grounded once when the game is loaded, so that a check costs a few look-ups.
+"""A game's goal, compiled once when the game is loaded, so that a check costs a few look-ups.
 
 The goals of ALFWorld are conjunctions of existential sentences. Each sentence becomes the list of its instances whose
-constant facts hold (types, properties, places of receptacles); what is left of an instance are the facts play changes.
+constant facts hold: types, properties, places of receptacles. An instance then keeps only the facts that can change.
 """
 
 import operator

@@ -17,13 +17,13 @@ PREDICATES = frozenset(_PREDICATES.lower().split())
 
 
 class Rules(NamedTuple):
-    """The rules in which ALFWorld's domain texts differ; the defaults are those of the released games.
+    """The rules in which ALFWorld's domain texts differ. The defaults hold for the released games.
 
     Args:
-        cleaning_types: Receptacle types objects can be cleaned with. The released games say sink and sink basin, the
-            domain in the `alfworld` package says sink basin only.
+        cleaning_types: Receptacle types that can clean objects: sink and sink basin in the released games, only sink
+            basin in the domain of the `alfworld` package.
         examines_contents: Whether objects in an accessible receptacle can be examined as well as the held one. The
-            domains mean to allow it, but a comma in their typed list turns the type into one that nothing has.
+            domains intend this, but a comma in their typed list gives a type that nothing has.
     """
 
     cleaning_types: frozenset[str] = frozenset({"sinktype", "sinkbasintype"})
@@ -32,7 +32,7 @@ class Rules(NamedTuple):
 
 @functools.lru_cache(maxsize=4)
 def read_rules(domain: str | None) -> Rules:
-    """Read the rules from a domain's text; without one they are those of the released games.
+    """Read the rules from a domain's text. Without one, the released games' rules hold.
 
     Raises:
         ValueError: The text is no PDDL domain, lacks one of the two actions, or has predicates ALFWorld's has not.

@@ -13,7 +13,7 @@ Facts = Mapping[str, Sequence[Atom]]
 
 
 class Numbering(NamedTuple):
-    """The index of each PDDL name among those of its type, in alphabetical order: the order of the game's listings."""
+    """The alphabetical index of each PDDL name within its type. It gives the order of the game's listings."""
 
     receptacles: Mapping[str, int]
     objects: Mapping[str, int]
@@ -25,11 +25,11 @@ class Scene(NamedTuple):
     """What a game's problem says, without its goal.
 
     Args:
-        receptacles: By index.
-        objects: By index.
-        accepts: For each receptacle the indices of the objects that may be put into it.
-        initial: The first state.
-        numbering: Where each PDDL name went.
+        receptacles: Receptacles by index.
+        objects: Objects by index.
+        accepts: Indices of the objects that may be put into each receptacle.
+        initial: First state.
+        numbering: Index of each PDDL name.
     """
 
     receptacles: tuple[Receptacle, ...]

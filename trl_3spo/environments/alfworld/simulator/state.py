@@ -9,7 +9,7 @@ class Receptacle:
     """A place objects can be in or on.
 
     Args:
-        name: As it is called in the game, such as `cabinet 1`.
+        name: Name in the game, such as `cabinet 1`.
         type: Lower case without the suffix, such as `cabinet`.
         location: Index of the location it is reached from; several receptacles may share one.
         openable: Whether it must be open before anything is taken from it or put into it.
@@ -32,7 +32,7 @@ class Thing:
     """An object, whether or not it can be picked up.
 
     Args:
-        name: As it is called in the game, such as `apple 1`.
+        name: Name in the game, such as `apple 1`.
         type: Lower case without the suffix, such as `apple`.
         pickupable: It can be taken.
         cleanable: It can be cleaned with a sink.
@@ -64,16 +64,16 @@ class GameState(NamedTuple):
     Args:
         location: Index of the agent's location.
         held: Indices of the objects in the agent's hands: none or one.
-        contents: For each receptacle the sorted indices of the objects in it. A few objects of the published games are
-            in two receptacles at once.
+        contents: Sorted indices of the objects in each receptacle. A few objects of the released games are in two
+            receptacles at once.
         opened: Bit mask over receptacles.
-        clean: Bit mask over objects, as are the following.
-        hot: Heated and not cooled since.
-        cool: Cooled and not heated since.
-        toggled: Switched on; nothing can be switched off.
-        sliced: Sliced.
-        object_locations: Sorted (object, location) pairs. They decide what can be sliced, and are not always those of
-            the receptacle an object is in.
+        clean: Bit mask over objects, like the next four.
+        hot: Objects heated and not cooled since.
+        cool: Objects cooled and not heated since.
+        toggled: Objects that are switched on; nothing can be switched off.
+        sliced: Objects that are sliced.
+        object_locations: Sorted (object, location) pairs. They decide what can be sliced. They can differ from the
+            location of the object's receptacle.
         departed: Sorted (object, receptacle) pairs of objects that were taken from a receptacle and have not been put
             back there. Only the text of `look` depends on them.
     """

@@ -1,4 +1,4 @@
-"""The sentences an ALFWorld game answers with, word for word those of the released grammar."""
+"""The answers of an ALFWorld game, word for word as in the released grammar."""
 
 from collections.abc import Sequence
 

@@ -34,7 +34,7 @@ class Textworld:
     """Plays any number of games in one or more processes; each game belongs to one of them.
 
     Args:
-        num_processes: How many, at least 1. They are started when they are first needed.
+        num_processes: Number of processes, at least 1. They are started when they are first needed.
 
     Raises:
         ImportError: textworld or alfworld is not installed.
@@ -56,7 +56,7 @@ class Textworld:
         """Return what a game consists of, and the engine that plays it.
 
         Raises:
-            FileNotFoundError: Its file is gone.
+            FileNotFoundError: The game's file is gone.
             ValueError: It is no ALFWorld game.
         """
         path = source.path or self._write(source.data or {})
@@ -105,9 +105,9 @@ class TextworldEngine:
 
     Args:
         process: Plays it.
-        path: Its file.
-        game: What it consists of.
-        numbering: The index in `game` of each PDDL name.
+        path: File of the game.
+        game: Parsed game.
+        numbering: Index in `game` of each PDDL name.
     """
 
     def __init__(self, process: "_Process", path: Path, game: Game, numbering: Numbering) -> None:

@@ -1,11 +1,12 @@
-"""textworld in a process of its own: tells what the reference engine says after given actions in given games.
+"""textworld in a process of its own: plays given actions in given games and returns the reference engine's answers.
 
-`textworld_engine` starts it as a script. A line on standard input is a request, `[path, actions]`; the line that
-answers it tells of the state these actions lead to from the start of the game in that file: `text`, `commands`, `won`,
-and `facts`, the arguments of all that is true there by predicate; or else what is wrong, as `error`.
+`textworld_engine` starts it as a script. A line on standard input is a request, `[path, actions]`. The actions are
+taken from the start of the game in that file. The answer is one line about the state that follows: `text`, `commands`,
+`won` and `facts`, the arguments of all true facts by predicate. If something is wrong, the answer is `error`.
 
-A process of its own because textworld changes `sys.argv` and `sys.stdout` as it loads a game, must not be used from
-threads, and never gives back all its memory. It imports nothing of this package, so that it starts without it.
+textworld changes `sys.argv` and `sys.stdout` as it loads a game, and never frees all its memory. It must not be used
+from threads. It therefore runs in its own process. This script imports nothing of this package, so it can start without
+it.
 """
 
 import json
@@ -26,15 +27,15 @@ MAX_MOMENTS = 1000
 
 
 class Moment(NamedTuple):
-    """A state of a game, with what it takes to go back to it.
+    """A state of a game, with the data to go back to it.
 
     Args:
-        text: What textworld answered on arrival.
+        text: Answer of textworld in this state.
         is_won: Whether the goal holds.
         state_id: The state's number in the planner, which never forgets one.
-        facts: Facts by signature, where they are not those of the start.
-        operators: Numbers of what the planner can do here.
-        actions: Numbers of those a player can do: textworld drops some that have equal names.
+        facts: Facts by signature, if they differ from the start.
+        operators: Numbers of the planner's possible actions here.
+        actions: Numbers of the player's possible actions; textworld drops some that have equal names.
     """
 
     text: str

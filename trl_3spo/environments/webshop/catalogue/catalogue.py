@@ -1,10 +1,10 @@
 """A catalogue to shop in, generated from a seed in the three file formats of WebShop's data.
 
-Products come in groups of four that are hard to tell apart: their titles have the same words but for the brand, and
-next to the first there are one that lacks an attribute asked for, one that is not to be had in the values asked for,
-and one whose price is just over any limit a customer of the first may have. Every attribute of a product can be read
-in its title, features or description. As in the original's data there are products without a description or with a
-single feature, price ranges, options without values and values listed twice.
+Products come in groups of four that are hard to tell apart. Their titles have the same words except for the brand. The
+second lacks a requested attribute, and the third does not come in the requested values. The fourth costs a little more
+than any limit of the first one's customers. Every attribute can be read in the title, features or description. As in
+the original's data, some products have no description or a single feature. There are also price ranges, options without
+values, and values listed twice.
 """
 
 import json
@@ -73,8 +73,8 @@ def generate_catalogue(num_products: int = 480, seed: int = 0, *, num_instructed
     """Return a catalogue. The first n products are the same for every number of products.
 
     Args:
-        num_products: At least 1; the kinds of `WARES` take turns, four products at a time.
-        seed: Equal seeds give equal catalogues, in every process.
+        num_products: Number of products, at least 1. The kinds of `WARES` take turns, four products at a time.
+        seed: Seed of the catalogue. Equal seeds give equal catalogues, in every process.
         num_instructed: So many products, the first ones, have instructions, in the catalogue and of a human; all of
             them by default.
 

@@ -56,7 +56,7 @@ def read_object(path: Path, entry_type: type) -> dict[str, Any]:
 
     Args:
         path: A JSON object.
-        entry_type: Of its values, `dict` or `list`.
+        entry_type: Type of the values, `dict` or `list`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -134,9 +134,9 @@ def fail(path: Path, wrong: str, required: str, meant: str | None = None) -> NoR
 
     Args:
         path: The file.
-        wrong: What is wrong with it.
-        required: What it has to be.
-        meant: The argument it was given as, if its whole content is wrong: it may be one of the other two files.
+        wrong: Problem with the file.
+        required: Required content.
+        meant: Argument that it was passed as, if its whole content is wrong. It may be one of the other two files.
     """
     kind = _look(path) if meant else None
     if kind not in (None, meant):

@@ -28,11 +28,11 @@ class Goal:
 
     Args:
         product: The product it was made for. Another one that fits can be bought as well.
-        instruction: What the customer says, price limit included.
-        attributes: What the bought product should be.
+        instruction: Text of the customer, with the price limit.
+        attributes: Wanted attributes.
         options: Wanted choices: (name, value) pairs in goals made from the catalogue, values in people's goals.
-        price_limit: In dollars; `NO_LIMIT` if the instruction states none.
-        weight: How often WebShop draws the goal, relative to others.
+        price_limit: Highest price in dollars; `NO_LIMIT` if the instruction states none.
+        weight: Relative frequency with which WebShop draws the goal.
     """
 
     product: Product
@@ -80,12 +80,12 @@ class _Family:
 
 
 class Goals(Sequence[Goal]):
-    """All goals of a world in their order; each is made when it is asked for, since a catalogue has very many.
+    """All goals of a `World` in their order. Each is made on request, because a catalogue has very many.
 
     Args:
-        families: The instructions in catalogue order.
-        seed: Of the order.
-        weighted: Whether goals with frequent attributes are drawn less often, as in WebShop those of the catalogue are.
+        families: Instructions in catalogue order.
+        seed: Seed for the order.
+        weighted: Whether goals with frequent attributes are drawn less often, like WebShop's goals from the catalogue.
     """
 
     def __init__(self, families: Sequence[_Family], seed: int, *, weighted: bool) -> None:
@@ -135,11 +135,11 @@ def catalogue_goals(
     """Make goals of the instructions in a file of attributes, one for every combination of a product's options.
 
     Args:
-        products: In catalogue order.
-        entries: The file's contents.
+        products: Products in catalogue order.
+        entries: Contents of the file.
         path: The file, for messages.
         rng: Draws the price limits.
-        seed: Of the goals' order.
+        seed: Seed for the goals' order.
 
     Raises:
         ValueError: An instruction or its attributes are not what they have to be.

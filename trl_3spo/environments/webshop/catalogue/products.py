@@ -25,14 +25,14 @@ class Product:
     """One product.
 
     Args:
-        asin: Its identity.
-        title: Name.
+        asin: Identity of the product.
+        title: Name of the product.
         description: May be empty.
         bullets: The features, of which the first is searched.
-        price: What it costs, in dollars; of a product with a range of prices, one drawn from it.
-        price_tag: The price or range as it is shown.
+        price: Price in dollars; for a range of prices, one drawn from it.
+        price_tag: Price or range as it is shown.
         options: Choices by lower-case name, lower-case values in their order; a choice may have no values.
-        attributes: What it is known to be, compared with what a goal wants.
+        attributes: Known attributes, which are compared with a goal's.
         category: Department, such as `fashion`.
         query: The search it was found by; products with the same one count as one type.
         product_category: Path of categories, separated by `›`.
@@ -66,9 +66,9 @@ def make_product(record: Mapping[str, Any], attributes: Sequence[str], rng: rand
     """Return the product of a record.
 
     Args:
-        record: From the product file.
-        attributes: What the product is known to be.
-        rng: Draws the price of a product with a range of prices.
+        record: Record of the product file.
+        attributes: Known attributes of the product.
+        rng: Generator that draws a price from a range.
         path: The product file, for messages.
 
     Raises:

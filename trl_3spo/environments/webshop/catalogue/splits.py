@@ -14,16 +14,16 @@ SPLITS = ("train", "eval", "test")
 def split_goals(goals: Goals, num_test: int, num_eval: int, by: str, seed: int) -> Mapping[str, Sequence[int]]:
     """Return the indices of each split's goals.
 
-    Split by `goal`, the first goals are the test split, the next ones the eval split and the others the train split, as
-    WebShop's baselines have it: one product's goals may be in all three. Split by `product`, each split has the same
-    share of the products as it would have of the goals, with all of their goals.
+    With `goal`, the first goals are the test split, the next the eval split and the others the train split, as in
+    WebShop's baselines. One product's goals may be in all three. With `product`, each split has the same share of the
+    products, with all of their goals.
 
     Args:
-        goals: In their order.
+        goals: Goals in their order.
         num_test: Size of the test split, by goal.
         num_eval: Size of the eval split, by goal.
         by: `goal` or `product`.
-        seed: Of the choice of products.
+        seed: Seed for the choice of products.
 
     Raises:
         ValueError: A size is negative, or `by` is something else.

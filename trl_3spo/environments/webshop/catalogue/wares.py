@@ -1,8 +1,8 @@
-"""What the generated shop sells: kinds of products in six categories, with all that a product of a kind may have.
+"""The products of the generated shop: kinds in six categories, with everything that a product of a kind may have.
 
-Written for this package. The names of the categories and of the options are those usual in WebShop's data. Values are
-chosen so that WebShop's loose comparison of options can tell the values of one kind apart, and finds each of them where
-it is asked for: its colour normalisation reads "tan" in "tangerine" and "blue" in "blueberry".
+Written for this package. Categories and options have their usual names in WebShop's data. WebShop compares options
+loosely: its colour normalisation reads "tan" in "tangerine" and "blue" in "blueberry". The values of one kind are
+chosen so that this comparison tells them apart and finds each requested one.
 """
 
 from typing import NamedTuple
@@ -13,10 +13,10 @@ class Ware(NamedTuple):
 
     Args:
         category: One word for the department.
-        query: What customers call it; also the search it is filed under.
-        path: Where it stands in the shop, from the widest to the narrowest.
-        synonym: What else it is called in titles.
-        attributes: Properties of which every product has three; no two can be taken for each other.
+        query: Name that customers use; also the search that it is filed under.
+        path: Categories in the shop, from the widest to the narrowest.
+        synonym: Other name in titles.
+        attributes: Properties, of which every product has three; no two can be confused.
         options: Name of each choice -> values of which every product offers some; at least four.
         prices: Least and greatest in dollars.
     """

@@ -40,12 +40,12 @@ _IMPOSSIBLE = 100
 class ShoppingExpert:
     """Plays WebShop by reading.
 
-    It searches for all that the instruction asks for, opens products within the price, the best title first, and reads
+    It searches for everything in the instruction and opens products within the price, the best title first. It reads
     about each until it has found every word of the instruction or knows that one is missing. It buys the first product
-    that has everything, or, when time runs out, the one that lacks least.
+    that has everything. When time runs out, it buys the product that lacks least.
 
     Args:
-        max_steps: Steps of an episode, with which it plans.
+        max_steps: Steps of an episode, for its plan.
 
     Raises:
         ValueError: `max_steps` is less than `MIN_STEPS`.
@@ -60,11 +60,11 @@ class ShoppingExpert:
         """Return the next action: a pure function of what an agent has seen.
 
         Args:
-            observation: The present one.
-            turns: The episode so far, oldest first.
+            observation: Current observation.
+            turns: Turns so far, oldest first.
 
         Raises:
-            ValueError: The episode has ended, or its observations are not those of `observation="text"`.
+            ValueError: The episode has ended, or its observations are not `observation="text"`.
         """
         page = read_page(observation.text)
         if page.kind == "done":
@@ -88,10 +88,10 @@ class _Product:
     """What is known of a product.
 
     Args:
-        listing: As it stood in the results.
-        parts: Of its page before the price; empty as long as nobody has opened it.
-        sections: Name of a page that says more -> what it says.
-        clicks: What was clicked since its page was opened.
+        listing: Entry in the results.
+        parts: Parts of its page before the price; empty until the page is opened.
+        sections: Text of each further page, by its name.
+        clicks: Clicks since its page was opened.
     """
 
     listing: Listing
@@ -113,7 +113,7 @@ class _Shopper:
     """One decision: what the pages so far have told about the products, and what follows from it.
 
     Args:
-        request: What to buy.
+        request: Product to buy.
         num_left: Steps left in the episode.
     """
 

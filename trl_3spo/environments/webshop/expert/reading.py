@@ -1,6 +1,6 @@
-"""Reading the shop's pages back from their texts, as an agent has to.
+"""Parser of the shop's pages, as an agent has to read them.
 
-The texts are those of `observation="text"`: the parts of a page with ` [SEP] ` between them.
+The texts come from `observation="text"`: the parts of a page with ` [SEP] ` between them.
 """
 
 import re
@@ -27,7 +27,7 @@ class Page(NamedTuple):
     Args:
         kind: `index`, `results`, `item`, `details` (description, features, …) or `done`.
         instruction: Empty on the last page, which does not repeat it.
-        parts: What comes after the buttons at the head.
+        parts: Parts of the page after the buttons at its head.
     """
 
     kind: str

@@ -25,9 +25,9 @@ class Request(NamedTuple):
     """An instruction taken apart.
 
     Args:
-        words: What is asked for in words, in order, without those that every request has.
-        options: Name of an option -> the value asked for; empty where the instruction does not say `name: value`.
-        limit: What it may cost at most, in dollars; infinite where nothing is said.
+        words: Requested words in order, without the words of every request.
+        options: Requested value of each option by name; empty if the instruction does not say `name: value`.
+        limit: Highest price in dollars; infinite if none is given.
     """
 
     words: tuple[str, ...]

@@ -17,16 +17,16 @@ class Reward(NamedTuple):
     total = type · (attributes + options + price) / (wanted attributes + wanted options + 1)
 
     Args:
-        total: In [0, 1].
-        type_factor: 1 for a product of the wanted type, then 0.5, 0.1 and 0 as the titles share less.
+        total: Reward in [0, 1].
+        type_factor: Factor of 1 for a product of the wanted type, then 0.5, 0.1 and 0 as the titles share less.
         query_match: Whether both products are found by the same query.
         category_match: Whether both are in two categories together.
         title_score: Share of the wanted product's title nouns in the other title.
         num_attributes: Wanted attributes the product has.
         num_options: Wanted options that were chosen.
         is_affordable: Whether the price is within the limit.
-        num_wanted_attributes: Of the goal.
-        num_wanted_options: Of the goal.
+        num_wanted_attributes: Number of attributes of the goal.
+        num_wanted_options: Number of options of the goal.
     """
 
     total: float
@@ -63,10 +63,10 @@ def score_purchase(goal: Goal, product: Product, options: Mapping[str, str], tit
     """Return what buying a product with some options is worth for a goal.
 
     Args:
-        goal: What is wanted.
-        product: What is bought.
+        goal: Goal of the episode.
+        product: Product that is bought.
         options: Chosen values by name; the names do not matter.
-        title_nouns: Gives a title's nouns.
+        title_nouns: Function that gives a title's nouns.
     """
     wanted = goal.product
     query_match = product.query == wanted.query

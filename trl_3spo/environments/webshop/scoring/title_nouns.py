@@ -1,7 +1,7 @@
-"""The nouns of a product's title by rule: every word that is not one of those that are hardly ever a noun there.
+"""The nouns of a product's title by rule: every word except some that are hardly ever nouns there.
 
-WebShop compares the nouns of two titles to tell whether two products are of one type, and takes them from a spaCy model
-that has to be downloaded. A function of the title takes its place; this one needs nothing.
+WebShop compares the nouns of two titles to find out whether two products have one type. It takes the nouns from a spaCy
+model that has to be downloaded. Here a function of the title gives them, and this one needs no download.
 """
 
 import re

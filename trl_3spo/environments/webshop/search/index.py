@@ -31,7 +31,7 @@ class Postings(NamedTuple):
 
     Args:
         terms: Number of every term.
-        starts: Where each term's postings begin, and where the last one's end; shape (terms + 1,).
+        starts: Start of each term's postings and end of the last one's; shape (terms + 1,).
         documents: Positions of texts, ascending within a term; shape (postings,).
         saturations: Term frequency over length norm, in single precision as in Lucene; shape (postings,).
         num_documents: Texts with at least one term.
@@ -90,13 +90,13 @@ def _inverse_norms(lengths: Sequence[int]) -> tuple[npt.NDArray[np.float32], int
 class SearchIndex:
     """BM25 over texts.
 
-    score = Σ w − w / (1 + tf · norm), w = qtf · ln(1 + (N − n + ½) / (n + ½)), in Lucene's mixture of single and double
-    precision, where norm comes from the length as one byte keeps it. N counts texts with at least one term. Of equal
-    scores the text that comes first is first, which is Lucene's order if they come in the order of their ids.
+    The score is `Σ w − w / (1 + tf · norm)` with `w = qtf · ln(1 + (N − n + ½) / (n + ½))`. It uses Lucene's mixture of
+    single and double precision. norm comes from the length, kept in one byte. N counts texts with at least one term. If
+    scores are equal, the earlier text comes first. This is Lucene's order if texts are in the order of their ids.
 
     Args:
-        texts: Gives the lower-case texts in order; called a second time if the cache does not have the index.
-        cache: Folder in which the index is kept and looked for; the file's name is a hash of the texts.
+        texts: Function that gives the lower-case texts in order. It is called again if the cache lacks the index.
+        cache: Folder of stored indexes; a file's name is a hash of the texts.
 
     Raises:
         ValueError: The file in the cache is damaged.

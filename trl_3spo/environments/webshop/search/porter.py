@@ -1,7 +1,7 @@
 """Porter's stemmer as Lucene has it: with Martin Porter's two departures, and words of two letters left alone.
 
 M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980. The departures, `bli` -> `ble` and `logi` ->
-`log`, are those of the author's own releases. Stemmers of other packages differ from it.
+`log`, come from the author's own releases. Stemmers of other packages differ from it.
 """
 
 from collections.abc import Collection, Mapping

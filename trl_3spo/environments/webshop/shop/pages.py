@@ -51,10 +51,10 @@ def item_page(instruction: str, product: Product, note: Sequence[Node], buttons:
     """Return a product's page.
 
     Args:
-        instruction: Of the goal.
-        product: Shown.
-        note: What to say of the chosen options.
-        buttons: At the end.
+        instruction: Instruction of the goal.
+        product: Product that is shown.
+        note: Text about the chosen options.
+        buttons: Buttons at the end.
     """
     nodes = [*_head(instruction), PREVIOUS]
     for name, values in product.options.items():
@@ -110,8 +110,8 @@ def as_rich_text(nodes: Sequence[Node], is_clicked: Callable[[Node], bool]) -> s
     """Return a page with its buttons marked, as WebShop's mode `text_rich` does.
 
     Args:
-        nodes: Of the page.
-        is_clicked: Tells of a value or link whether it has been clicked.
+        nodes: Nodes of the page.
+        is_clicked: Function that says whether a value or link has been clicked.
     """
     text = ""
     for node in _rendered(nodes):

@@ -22,12 +22,12 @@ MAX_QUERY_LENGTH = 500
 
 
 class Shop:
-    """The shop as it ought to be: what can be done is what is offered. `OriginalShop` is the shop as it is.
+    """The shop without the original's oddities: only offered actions are possible. `OriginalShop` has the oddities.
 
-    It holds no state: every method is a function of its arguments.
+    It stores no state: every method is a function of its arguments.
 
     Args:
-        world: What is sold.
+        world: Products and goals.
         is_rich: Whether buttons and clicked values are marked in the observation.
         shows_attributes: Whether products have a button that leads to their attributes.
         shows_selected_options: Whether pages of a product say which options are chosen.
