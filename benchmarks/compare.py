@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from controls import Control, controls
+from controls import Control, controls, undecided
 from provenance import provenance
 from starting_points import FOLDER, POINTS, digest
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
@@ -40,7 +40,7 @@ from trl_3spo import (
     ThreeSPOConfig,
     ThreeSPOTrainer,
 )
-from trl_3spo.algorithm.branching import anywhere, at_the_root
+from trl_3spo.algorithm.branching import at_the_root
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.training.agent_trainer import AgentTrainer
@@ -79,7 +79,7 @@ METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for na
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
 WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "novelty_weight": 0.3}
 METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS)
-CHOICES = {"branch_at_root": at_the_root, "branch_uniform": anywhere}
+CHOICES = {"branch_at_root": at_the_root, "branch_undecided": undecided}
 METHODS |= dict.fromkeys(CHOICES, METHODS["branch"])
 METHODS["steppo_history"] = (
     StepPOTrainer,

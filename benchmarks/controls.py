@@ -1,11 +1,13 @@
 """3SPO with one part switched off: what each of the parts earns. A control is other options, other parts, or both."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from trl_3spo.algorithm import scoring
+from trl_3spo.algorithm.branching import Walk
 from trl_3spo.algorithm.history import Estimate, StateHistory
 from trl_3spo.algorithm.objective import SUCCESS, Objective
 from trl_3spo.algorithm.options import ThreeSPOOptions
@@ -140,3 +142,11 @@ def controls(options: ThreeSPOOptions, *, seed: int, min_group_size: int = 1) ->
 
 
 NAMES = tuple(controls(ThreeSPOOptions(), seed=0))
+
+
+def undecided(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
+    """Choose a state in proportion to p(1 − p), so mostly where the history cannot tell success from failure."""
+    visits = [visit for walk in walks for visit in walk[:-1]]
+    shares = [scorer.objective.share(scorer.value(visit)) for visit in visits]
+    weights = [p * (1.0 - p) for p in shares]
+    return rng.choices(visits, weights)[0] if any(weights) else rng.choice(visits)

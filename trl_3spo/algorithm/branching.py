@@ -50,26 +50,11 @@ class BranchSearch(TreeSearch):
             self.head = self._choose(self._walks, self._scorer, self._rng) if self._walks else self.root
 
 
-def undecided(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
-    """Choose a state where the history cannot tell success from failure, with a probability in proportion to p(1 − p).
-
-    Elsewhere another walk would end like those before it, and teach nothing.
-    """
-    visits = _states(walks)
-    weights = [scorer.variance(visit) for visit in visits]
-    return rng.choices(visits, weights)[0] if any(weights) else rng.choice(visits)
-
-
 def anywhere(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
-    """Choose any state, all alike: the control of scores."""
-    return rng.choice(_states(walks))
+    """Choose any state, all alike. A state that several walks passed counts as often."""
+    return rng.choice([visit for walk in walks for visit in walk[:-1]])
 
 
 def at_the_root(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
     """Choose the first state: independent walks, the control of branching."""
     return walks[0][0]
-
-
-def _states(walks: Sequence[Walk]) -> list[Visit]:
-    """Return all states that are not final, as often as walks passed them."""
-    return [visit for walk in walks for visit in walk[:-1]]

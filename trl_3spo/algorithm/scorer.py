@@ -42,11 +42,6 @@ class StateScorer:
         """
         return 0.0 if visit.result.terminated else self.estimate(visit).value + self.objective.floor
 
-    def variance(self, visit: Visit) -> float:
-        """Return p(1 − p), in [0, 0.25]: the most that returns with the mean p can vary, and what success does."""
-        p = self.objective.share(self.value(visit))
-        return p * (1.0 - p)
-
     def worth(self, visit: Visit) -> float:
         """Return what arriving at a visit is worth: what the step into it paid, and V of it."""
         return self.objective.reward(visit.result) + self.value(visit)

@@ -10,7 +10,7 @@ from trl_3spo.algorithm import scoring
 from trl_3spo.algorithm.after_step import AfterStep
 from trl_3spo.algorithm.after_walks import AfterWalks
 from trl_3spo.algorithm.base import Alone, Judgement, Metrics, OnRound, Ranks, Round, Row, Sampler
-from trl_3spo.algorithm.branching import BranchSearch, Choose, undecided
+from trl_3spo.algorithm.branching import BranchSearch, Choose, anywhere
 from trl_3spo.algorithm.credit import Credit, GroupAdvantages, whitened
 from trl_3spo.algorithm.forest import Forest, MakeTree
 from trl_3spo.algorithm.history import StateHistory
@@ -77,7 +77,7 @@ class ThreeSPO:
         make_scorer: MakeScorer = StateScorer,
         make_tree: MakeTree | None = None,
         advantages: GroupAdvantages | None = None,
-        choose: Choose = undecided,
+        choose: Choose = anywhere,
     ) -> None:
         options.check_options()
         warn_of_equal_sizes(options)
