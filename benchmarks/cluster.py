@@ -32,7 +32,7 @@ from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.base import StepResult
 from trl_3spo.evaluation.policies import load_tokenizer
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "accelerate" / "ddp.yaml"
+EXAMPLE = Path(__file__).parents[1] / "trl_3spo" / "configurations" / "accelerate" / "ddp.yaml"
 HOSTS = ("10.77.0.1", "10.77.0.2")
 SECONDS_PER_STEP = (0.002, 0.02)
 UPDATES = 6

@@ -2,7 +2,7 @@
 
     make engines        # builds the two environments, then: python benchmarks/engines.py --json FILE
 
-FSDP2 and DeepSpeed start by examples/accelerate and `accelerate launch`. Accelerate shards on accelerators only, so
+FSDP2 and DeepSpeed start by `trl-3spo config` and `accelerate launch`. Accelerate shards on accelerators only, so
 engines_rank.py calls two CPU processes some; everything after that is accelerate's, PyTorch's and DeepSpeed's own.
 Compared are the parameters after four updates with DDP's, and with KL, activation checkpointing and accumulation, and
 LoRA with KL after two. Then one of the two ranks is killed in the third update and the same command is run again:
@@ -98,7 +98,7 @@ def save_model(folder: Path) -> None:
 
 def launch(folder: Path, file: str, cases: list[str], *, ends_well: bool = True) -> None:
     """Start two ranks as a user would."""
-    config = HERE.parent / "examples" / "accelerate" / file
+    config = HERE.parent / "trl_3spo" / "configurations" / "accelerate" / file
     options = ["--config_file", str(config), "--num_processes", "2", "--mixed_precision", "no"]
     program = [str(HERE / "engines_rank.py"), str(folder), *cases]
     run([sys.executable, "-m", "accelerate.commands.launch", *options, *program], folder.name, ends_well=ends_well)

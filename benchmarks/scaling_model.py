@@ -50,7 +50,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Work:
-    """Of one rank and one update: examples/alfworld_1.5b.yaml.
+    """Of one rank and one update: alfworld_1.5b.yaml.
 
     Args:
         rows: Of the update.

@@ -171,7 +171,7 @@ def fail(rank, folder):
 
 
 def trainer_in_shards(folder, base, **changes):
-    """Return a trainer whose model accelerate lays in shards (FSDP 2), as examples/accelerate/fsdp2.yaml has it do."""
+    """Return a trainer whose model accelerate lays in shards (FSDP 2), as accelerate/fsdp2.yaml has it do."""
     shard_on_cpus()
     os.environ |= {
         "ACCELERATE_USE_FSDP": "true",

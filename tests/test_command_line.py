@@ -173,3 +173,15 @@ def test_a_task_by_its_id(monkeypatch, capsys):
         played(monkeypatch, capsys, [], "--task", "nowhere")
     error = capsys.readouterr().err
     assert "There is no task 'nowhere' among the" in error
+
+
+def test_configurations_are_listed_and_printed(capsys):
+    cli.main(["config"])
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert listed >= {"alfworld_1.5b", "alfworld_qlora", "generated_games", "webshop_1.5b", "accelerate/fsdp2"}
+    for name in listed:
+        cli.main(["config", name])
+        assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
+    message = refused(capsys, "config", "alfworld_qlor")
+    assert "There is no configuration 'alfworld_qlor'" in message
+    assert "alfworld_qlora" in message

@@ -1,5 +1,4 @@
 import configparser
-import fnmatch
 import os
 import re
 import subprocess
@@ -108,7 +107,7 @@ def test_data_files_are_installed(setup_cfg):
     patterns = " ".join(setup_cfg["options.package_data"].values()).replace(",", " ").split()
     package = ROOT / "trl_3spo"
     data = [path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    missing = [str(path) for path in data if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
+    missing = [str(path) for path in data if not any(path.match(pattern) for pattern in patterns)]
     assert not missing, "name them under [options.package_data]"
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,12 +12,12 @@ from transformers import GPT2Config
 
 from trl_3spo import ThreeSPOConfig, cli
 from trl_3spo.algorithm.options import ThreeSPOOptions
+from trl_3spo.cli.config import FOLDER as CONFIGURATIONS
 from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.cli.train import _memory_report, make_trainer, parse
 from trl_3spo.recording.files import lines_of
 from trl_3spo.recording.results import write_results
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 PUBLISHED = ["alfworld_1.5b_published.yaml", "webshop_1.5b_published.yaml"]
 FILES = ["alfworld_1.5b.yaml", "webshop_1.5b.yaml", "generated_games.yaml", *PUBLISHED]
 HERE = ["--use_cpu", "--bf16", "false"]
@@ -26,7 +25,9 @@ HERE = ["--use_cpu", "--bf16", "false"]
 
 @pytest.mark.parametrize("name", FILES)
 def test_examples_are_tried_out(name, tmp_path, capsys):
-    cli.main(["train", "--config", str(EXAMPLES / name), "--tiny", "--output_dir", str(tmp_path), "--max_steps", "1"])
+    cli.main(
+        ["train", "--config", str(CONFIGURATIONS / name), "--tiny", "--output_dir", str(tmp_path), "--max_steps", "1"]
+    )
     output = capsys.readouterr().out
     assert output.index("Memory plan") < output.index("eval_success_rate_low")
     saved = json.loads((tmp_path / "config.json").read_text())
@@ -53,7 +54,9 @@ def test_results_keep_no_secret(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 def test_qlora_is_tried_out(tmp_path):
-    cli.main(["train", "--config", str(EXAMPLES / "alfworld_qlora.yaml"), "--tiny", "--output_dir", str(tmp_path)])
+    cli.main(
+        ["train", "--config", str(CONFIGURATIONS / "alfworld_qlora.yaml"), "--tiny", "--output_dir", str(tmp_path)]
+    )
     adapter = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (adapter["r"], adapter["lora_alpha"]) == (32, 64)
     assert json.loads((tmp_path / "results.json").read_text())["settings"]["max_steps"] == 2
@@ -61,14 +64,14 @@ def test_qlora_is_tried_out(tmp_path):
 
 @pytest.mark.parametrize("name", ["alfworld_1.5b.yaml", "webshop_1.5b.yaml"])
 def test_files_have_our_defaults_but_for_what_a_model_of_this_size_needs(name, tmp_path):
-    _, args, _ = parse(["--config", str(EXAMPLES / name), "--output_dir", str(tmp_path), *HERE])
+    _, args, _ = parse(["--config", str(CONFIGURATIONS / name), "--output_dir", str(tmp_path), *HERE])
     plain = asdict(ThreeSPOOptions())
     assert {name: getattr(args, name) for name in plain} == plain
     assert (args.load_best_model_at_end, args.num_eval_tasks in (134, 500)) == (True, True)
 
 
 def test_thinking_is_switched_in_the_file(tmp_path):
-    file = EXAMPLES / "generated_games.yaml"
+    file = CONFIGURATIONS / "generated_games.yaml"
     given = ["--config", str(file), "--output_dir", str(tmp_path), *HERE]
     assert parse(given)[1].chat_template_kwargs == {"enable_thinking": True}
     off = [*given, "--chat_template_kwargs", '{"enable_thinking": false}']
@@ -76,7 +79,9 @@ def test_thinking_is_switched_in_the_file(tmp_path):
 
 
 def test_a_tiny_model_acts_and_learns_from_it(tmp_path):
-    trainer = make_trainer(*parse(["--config", str(EXAMPLES / FILES[0]), "--tiny", "--output_dir", str(tmp_path)]))
+    trainer = make_trainer(
+        *parse(["--config", str(CONFIGURATIONS / FILES[0]), "--tiny", "--output_dir", str(tmp_path)])
+    )
     trainer.train()
     log = trainer.state.log_history
     assert all(entry["batch_fill"] > 0 and entry["grad_norm"] > 0 for entry in log[:2])
@@ -84,7 +89,7 @@ def test_a_tiny_model_acts_and_learns_from_it(tmp_path):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_files_have_the_published_numbers(name, tmp_path):
-    _, args, model = parse(["--config", str(EXAMPLES / name), "--output_dir", str(tmp_path), *HERE])
+    _, args, model = parse(["--config", str(CONFIGURATIONS / name), "--output_dir", str(tmp_path), *HERE])
     plain = ThreeSPOConfig(str(tmp_path), use_cpu=True, bf16=False)
     published = ThreeSPOConfig.published(output_dir=str(tmp_path), use_cpu=True, bf16=False)
     numbers = {name for name, value in asdict(published).items() if value != asdict(plain)[name]}
@@ -136,7 +141,7 @@ def launched(file, *options):
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero2", "zero3"])
 def test_accelerate_takes_the_configuration(name):
-    args = launched(EXAMPLES / "accelerate" / f"{name}.yaml")
+    args = launched(CONFIGURATIONS / "accelerate" / f"{name}.yaml")
     assert (args.num_processes, args.mixed_precision, args.module) == (8, "bf16", True)
     assert (args.multi_gpu, args.use_fsdp, args.use_deepspeed) == (
         name == "ddp",
@@ -146,7 +151,7 @@ def test_accelerate_takes_the_configuration(name):
 
 
 def test_fsdp_is_the_second(monkeypatch):
-    for variable, value in prepare_multi_gpu_env(launched(EXAMPLES / "accelerate" / "fsdp2.yaml")).items():
+    for variable, value in prepare_multi_gpu_env(launched(CONFIGURATIONS / "accelerate" / "fsdp2.yaml")).items():
         monkeypatch.setenv(variable, value)
     plugin = FullyShardedDataParallelPlugin()
     assert (plugin.fsdp_version, plugin.reshard_after_forward, plugin.cpu_ram_efficient_loading) == (2, True, True)
@@ -154,7 +159,7 @@ def test_fsdp_is_the_second(monkeypatch):
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_zero_has_its_stage(stage):
-    args = launched(EXAMPLES / "accelerate" / f"zero{stage}.yaml")
+    args = launched(CONFIGURATIONS / "accelerate" / f"zero{stage}.yaml")
     config = DeepSpeedPlugin(
         zero_stage=int(args.zero_stage), zero3_init_flag=args.zero3_init_flag == "true"
     ).deepspeed_config
@@ -163,6 +168,6 @@ def test_zero_has_its_stage(stage):
 
 def test_accelerate_refuses_what_it_does_not_know(tmp_path):
     file = tmp_path / "wrong.yaml"
-    file.write_text((EXAMPLES / "accelerate" / "ddp.yaml").read_text() + "num_procesess: 8\n")
+    file.write_text((CONFIGURATIONS / "accelerate" / "ddp.yaml").read_text() + "num_procesess: 8\n")
     with pytest.raises(ValueError, match="num_procesess"):
         launched(file)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from trl_3spo._version import __version__
-from trl_3spo.cli import demos, evaluate, merge, play, train_help, view
+from trl_3spo.cli import config, demos, evaluate, merge, play, train_help, view
 from trl_3spo.cli.arguments import Parser, underscored
 
 EXIT_CODES = """exit codes:
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     common = Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error comes from")
-    for module in (evaluate, view, play, demos, merge):
+    for module in (evaluate, view, play, demos, merge, config):
         module.add_command(commands, common)
     train = commands.add_parser("train", parents=[common], add_help=False, help="train, by options or a YAML file")
     train.add_argument("--help", "-h", action="store_true")

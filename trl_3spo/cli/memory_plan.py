@@ -89,7 +89,7 @@ def remedies(shape: ModelShape, setup: MemorySetup, memory: float) -> list[str]:
     if plan_memory(shape, replace(setup, num_generated=0)).peak <= memory:
         few = "lower max_completion_length, gradient_accumulation_steps or kept_prefixes_gib, for a smaller cache"
         advice.append(few)
-    return advice or ["take a smaller model, or spread it over more GPUs with examples/accelerate/fsdp2.yaml"]
+    return advice or ["take a smaller model, or spread it over more GPUs with `trl-3spo config accelerate/fsdp2`"]
 
 
 def report(shape: ModelShape, setup: MemorySetup, memory: float | None) -> str:

@@ -127,7 +127,7 @@ def _check_sharding(args: AgentConfig) -> None:
             raise ValueError(
                 f"{name} is asked for, by the launcher or by an option, and accelerate would ignore it here and train "
                 f"{how}: it shards on accelerators only, and started by a launcher. Take a configuration without "
-                f"{name}, as examples/accelerate/ddp.yaml is, or use `accelerate launch` on GPUs, without use_cpu."
+                f"{name}, as `trl-3spo config accelerate/ddp` is, or use `accelerate launch` on GPUs, without use_cpu."
             )
 
 
