@@ -1,17 +1,17 @@
 """Equal tuning for every method, on development tasks and seeds: as many settings for each, in two stages.
 
-    python benchmarks/tune.py --env webshop --budget 2000 --folder runs/tuning
+    python benchmarks/tune.py --env webshop --budget 1000 --folder benchmarks/results/tuning
 
-The first stage tries `NUM_SETTINGS` settings on one seed: the method's own, and others drawn from its grid. The best
-`NUM_KEPT` by area go on to all development seeds, with twice the actions. The chosen setting has the largest mean area
-there. Runs have four evaluations. Every run is a file of `compare.py` and is not repeated;
-`ENV_chosen.json` has the result.
+The first stage tries the method's own setting and nine others on one seed. The nine are an orthogonal array of four
+factors with three levels: every two levels of different factors meet once, so no setting is missed by a draw. Three
+settings go on to all development seeds, with twice the actions: the best two by area, and the levels that were best on
+average. The chosen setting has the largest mean area there. Runs have four evaluations. Every run is a file of
+`compare.py` and is not repeated; `ENV_chosen.json` has the result.
 """
 
 import argparse
 import json
-import random
-from itertools import cycle, product
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,35 +20,57 @@ from compare import METHODS, WORLDS, run, run_name
 from provenance import provenance
 from summarize import area as area_of
 
-NUM_SETTINGS, NUM_KEPT, NUM_EVALUATIONS = 10, 3, 4
+NUM_BEST, NUM_EVALUATIONS = 2, 4
 SEEDS = (100, 101, 102)
 
-RATES = (16e-4, 32e-4, 64e-4)
-"""Every method is tried with each of them equally often. Its own rate, 4e-4, was below these for all in pilots."""
+ARRAY = ("0000", "0111", "0222", "1012", "1120", "1201", "2021", "2102", "2210")
+"""Levels of the four factors in each of nine settings: Taguchi's L9."""
 
-TREES = {"per_device_train_batch_size": (96, 192, 384)}
-EPISODES = {
-    "per_device_train_batch_size": (8, 16, 32),
-    "num_generations": (2, 4, 8),
-    "dynamic_sampling": (False, True),
-}
-GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "3spo": TREES | {"num_generations": (2, 4), "max_episodes_per_tree": (1, 2, 4), "novelty_weight": (0.0, 0.05)},
-    "branch": TREES | {"max_episodes_per_tree": (2, 4, 8), "novelty_weight": (0.0, 0.3)},
+Levels = Sequence[dict[str, Any]]
+
+RATES = [{"learning_rate": rate} for rate in (16e-4, 32e-4, 64e-4)]  # 4e-4 and 8e-4 were below these for all in pilots
+ACTIONS = [{"per_device_train_batch_size": size} for size in (96, 192, 384)]
+EPISODES = [{"per_device_train_batch_size": size} for size in (8, 16, 32)]  # about as many actions
+GROUPS = [{"num_generations": size} for size in (2, 4, 8)]
+
+
+def extras(novelty_weight: float) -> Levels:
+    """Return the third factor of the baselines: nothing, novelty, or groups without signal replaced."""
+    return [{}, {"novelty_weight": novelty_weight}, {"dynamic_sampling": True}]
+
+
+FACTORS: dict[str, tuple[Levels, Levels, Levels, Levels]] = {
+    "branch": (
+        RATES,
+        ACTIONS,
+        [{"max_episodes_per_tree": number} for number in (2, 4, 8)],
+        [{"novelty_weight": weight} for weight in (0.0, 0.1, 0.3)],
+    ),
+    "3spo": (
+        RATES,
+        ACTIONS,
+        [{"num_generations": n, "max_episodes_per_tree": walks} for n, walks in ((2, 1), (2, 2), (4, 2))],
+        [{"novelty_weight": weight} for weight in (0.0, 0.05, 0.1)],
+    ),
     # Advantages that are divided by their spread have one near 1: the bonus is as large a share of it as in 3SPO.
-    "grpo": EPISODES | {"novelty_weight": (0.0, 0.4)},
-    "gigpo": EPISODES | {"novelty_weight": (0.0, 0.4)},
-    "steppo": EPISODES | {"novelty_weight": (0.0, 0.05)},
-    "steppo_history": EPISODES | {"novelty_weight": (0.0, 0.05)},
+    "grpo": (RATES, EPISODES, GROUPS, extras(0.4)),
+    "gigpo": (RATES, EPISODES, GROUPS, extras(0.4)),
+    "steppo": (RATES, EPISODES, GROUPS, extras(0.05)),
+    "steppo_history": (RATES, EPISODES, GROUPS, extras(0.05)),
 }
 
 
-def settings_of(method: str) -> list[dict[str, Any]]:
-    """Draw the settings to try: the method's own first, then others of its grid, each learning rate equally often."""
-    grid = GRIDS[method]
-    every = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    drawn = random.Random(method).sample(every, NUM_SETTINGS - 1)
-    return [{}, *({"learning_rate": rate} | settings for rate, settings in zip(cycle(RATES), drawn, strict=False))]
+def setting(method: str, levels: Sequence[int]) -> dict[str, Any]:
+    """Return the options of a method at one level of each factor."""
+    return {k: v for factor, level in zip(FACTORS[method], levels, strict=True) for k, v in factor[level].items()}
+
+
+def best_levels(areas: Sequence[float]) -> list[int]:
+    """Return for each factor the level with the largest mean area over the settings of the array."""
+    return [
+        max(range(3), key=lambda level: fmean(x for row, x in zip(ARRAY, areas, strict=True) if int(row[i]) == level))
+        for i in range(4)
+    ]
 
 
 def area(environment: str, method: str, settings: dict[str, Any], seed: int, budget: int, folder: Path) -> float:
@@ -64,12 +86,15 @@ def area(environment: str, method: str, settings: dict[str, Any], seed: int, bud
 
 def tune(environment: str, method: str, budget: int, folder: Path) -> dict[str, Any]:
     """Return the chosen setting of a method, with the areas of both stages."""
-    first = [(area(environment, method, x, SEEDS[0], budget, folder), x) for x in settings_of(method)]
+    tried = [setting(method, [int(level) for level in row]) for row in ARRAY]
+    areas = [area(environment, method, x, SEEDS[0], budget, folder) for x in tried]
+    first = [(area(environment, method, {}, SEEDS[0], budget, folder), {}), *zip(areas, tried, strict=True)]
     first.sort(key=lambda pair: -pair[0])
-    second = [
-        (fmean(area(environment, method, x, seed, 2 * budget, folder) for seed in SEEDS), x)
-        for _, x in first[:NUM_KEPT]
-    ]
+    kept = [x for _, x in first[:NUM_BEST]]
+    kept.append(setting(method, best_levels(areas)))
+    if kept[-1] in kept[:-1]:
+        kept[-1] = first[NUM_BEST][1]
+    second = [(fmean(area(environment, method, x, seed, 2 * budget, folder) for seed in SEEDS), x) for x in kept]
     best, chosen = max(second, key=lambda pair: pair[0])
     return {"chosen": chosen, "area": round(best, 4), "first": _rounded(first), "second": _rounded(second)}
 
@@ -81,7 +106,7 @@ def _rounded(pairs: list[tuple[float, dict[str, Any]]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", choices=WORLDS, required=True)
-    parser.add_argument("--methods", nargs="+", choices=[x for x in METHODS if x in GRIDS], default=list(GRIDS))
+    parser.add_argument("--methods", nargs="+", choices=[x for x in METHODS if x in FACTORS], default=list(FACTORS))
     parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run of the first stage")
     parser.add_argument("--folder", type=Path, required=True, help="files of the runs, and chosen.json")
     arguments = parser.parse_args()
