@@ -106,17 +106,20 @@ class Budget(TrainerCallback):
     def __init__(self, num_actions: int, num_evaluations: int | None = None) -> None:
         self._num_actions = num_actions
         self._num_evaluations = num_evaluations or NUM_EVALUATIONS
+        self._began = 0.0
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
         """Let the learning rate follow the actions, as methods differ in how many an optimizer step takes."""
+        self._began = time.process_time()
         done = _num_sampled(state) / self._num_actions
         factor = max(1.0 - done, 0.0) * min(0.1 + done / WARMUP, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Count what the optimizer step just logged has sampled."""
+        """Count what the optimizer step just logged has sampled, and the processor's seconds without evaluations."""
         if "sampled_actions" in logs:
+            state.log_history[-1]["processor_seconds"] = time.process_time() - self._began
             used = _num_sampled(state)
             parts = [int(x * self._num_evaluations / self._num_actions) for x in (used - logs["sampled_actions"], used)]
             is_over = used >= self._num_actions
@@ -188,16 +191,18 @@ def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
 
 
 def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Return success at every evaluation, with the actions and tokens until then, sampled and trained on."""
-    points: dict[str, list[float]] = {"actions": [], "tokens": [], "success": []}
-    actions = sampled_tokens = trained_tokens = 0.0
+    """Return success at every evaluation, with actions, tokens (sampled and trained on) and seconds until then."""
+    points: dict[str, list[float]] = {"actions": [], "tokens": [], "seconds": [], "success": []}
+    actions = sampled_tokens = trained_tokens = seconds = 0.0
     for entry in log:
         actions += entry.get("sampled_actions", 0.0)
         sampled_tokens += entry.get("sampled_tokens", 0.0)
+        seconds += entry.get("processor_seconds", 0.0)
         trained_tokens = entry.get("num_tokens", trained_tokens) if "sampled_actions" in entry else trained_tokens
         if "eval_success_rate" in entry and points["actions"][-1:] != [actions]:
             points["actions"].append(actions)
             points["tokens"].append(sampled_tokens + trained_tokens)
+            points["seconds"].append(round(seconds, 1))
             points["success"].append(entry["eval_success_rate"])
     return points
 
@@ -224,15 +229,17 @@ def run(
     folder: Path,
     panel: str = "first",
     *,
+    name: str | None = None,
     num_evaluations: int | None = None,
     num_last_plays: int = NUM_LAST_PLAYS,
     **changes: Any,
 ) -> None:
     """Make a run, or finish it, unless its file is there.
 
-    Without last plays the last evaluation is like the others.
+    Without last plays the last evaluation is like the others. A name takes the place of the method and the changes.
     """
-    name = run_name(world_name, method, seed, changes)
+    shown = name or method
+    name = run_name(world_name, shown, seed, {} if name else changes)
     file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
     if file.exists():
         return
@@ -247,7 +254,7 @@ def run(
         trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
     record = origin | {
         "environment": world_name,
-        "method": method,
+        "method": shown,
         "seed": seed,
         "budget": budget,
         "tasks": panel,

@@ -5,7 +5,7 @@
 
 Inputs are files of one run or of many, or folders of such files; without any, the committed ones. No mean is taken over
 different seeds: the methods of an environment need the same ones, and so do its controls (`no_…`), whose seeds must be
-among 3SPO's.
+among 3SPO's. In the file of `--json`, `tuned` says whether the protocol's tuning chose the setting (docs/protocol.md).
 
     final        success rate at the last evaluation, mean over seeds, with the 95 % t-interval of the mean
     area         success rate over the sampled actions, averaged
@@ -89,8 +89,11 @@ def is_control(method: str) -> bool:
 def summary(runs: dict[int, Run]) -> dict[str, Any]:
     """Return a method's statistics."""
     finals = [final(run) for run in runs.values()]
+    is_tuned = all(run.get("tasks") == "report" for run in runs.values())
     return {
         "seeds": sorted(runs),
+        "tuned": is_tuned,
+        "report_seeds": sorted(runs) if is_tuned else [],
         "final": statistics.fmean(finals),
         "interval": interval(finals),
         **{f"actions_to_{share}": median_actions(runs, share / 100) for share in SHARES},

@@ -49,7 +49,7 @@ def test_records_every_run_and_makes_none_twice(compare, tmp_path, monkeypatch, 
         curve = record["curve"]
         assert record["panel"] == panel
         assert {"commit", "command", "versions", "learning_rate", "method", "seed"} <= record.keys()
-        assert 2 <= len(curve["actions"]) == len(curve["tokens"]) == len(curve["success"])
+        assert 2 <= len(curve["actions"]) == len(curve["tokens"]) == len(curve["seconds"]) == len(curve["success"])
         assert curve["actions"][0] == 0
         assert 80 <= record["sampled_actions"] == curve["actions"][-1] < 400
         # A prompt has more than twenty tokens; each is sampled from, and trained on where it has signal.
@@ -80,6 +80,8 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_
     call(compare, monkeypatch, broken, *arguments)
     one, other = (json.loads((folder / "alfworld_3spo_0.json").read_text()) for folder in (whole, broken))
     assert len(one["curve"]["actions"]) == 3
+    for curve in (one["curve"], other["curve"]):
+        assert curve.pop("seconds")[-1] > 0
     assert one["curve"] == other["curve"]
     assert [path.name for path in broken.iterdir()] == ["alfworld_3spo_0.json"]
 

@@ -1,0 +1,60 @@
+"""The runs of docs/protocol.md: report tasks and seeds, every method at the setting that tuning chose.
+
+    python benchmarks/report.py --env webshop --budget 2000
+    python benchmarks/report.py --env webshop_sparse --budget 2000 --seeds 5
+
+A setting that was tuned in an environment is kept for its other starting points. Seeds come first, so that the methods
+have equally many runs whenever it is stopped. Started again, it goes on. `report_tables.py` makes the tables.
+"""
+
+import argparse
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from compare import WORLDS, run
+
+RESULTS = Path(__file__).parent / "results"
+FIRST_SEED = 200
+NUM_EVALUATIONS = 6
+BASELINES = ("gigpo", "steppo", "steppo_history", "grpo")
+CONTROLS = ("branch_at_root", "branch_undecided", "branch_without_novelty")
+METHODS = ("branch", *BASELINES, "3spo", *CONTROLS)
+
+
+def settings_of(method: str, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the method of `compare.py` and its options; a control has those of the method that it is a control of."""
+    if method == "branch_without_novelty":
+        return "branch", chosen["branch"]["chosen"] | {"novelty_weight": 0.0}
+    return method, chosen["branch" if method in CONTROLS else method]["chosen"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", choices=WORLDS, required=True)
+    parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--folder", type=Path, default=RESULTS / "report", help="one file for every finished run")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    tuned = RESULTS / "tuning" / f"{arguments.env.partition('_')[0]}_chosen.json"
+    chosen = json.loads(tuned.read_text(encoding="utf-8"))["methods"]
+    for seed, name in product(range(FIRST_SEED, FIRST_SEED + arguments.seeds), arguments.methods):
+        method, settings = settings_of(name, chosen)
+        run(
+            arguments.env,
+            method,
+            seed,
+            arguments.budget,
+            arguments.folder,
+            "report",
+            name=name,
+            num_evaluations=NUM_EVALUATIONS,
+            **settings,
+        )
+
+
+if __name__ == "__main__":
+    main()
