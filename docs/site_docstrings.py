@@ -1,19 +1,24 @@
-"""What the site does with links in docstrings, which have the form of Hugging Face's doc-builder: [`~module.Name`]."""
+"""What the site does with docstrings in the form of Hugging Face's doc-builder."""
 
 import re
 
 import griffe
 
 LINK = re.compile(r"\[`(~?)([\w.]+)`\]")
+"""[`~module.Name`] or [`module.Name`]."""
+
+TYPE = re.compile(r"\((`[^)\n]*?`)(?:, \*optional\*)?(?:, defaults to `[^`\n]*`)?\):")
+"""(`int`, *optional*, defaults to `2`): the table of parameters has a column for the default."""
 
 
-class DocBuilderLinks(griffe.Extension):
-    """Shows them as code, by the last part of the name where the link asks for that."""
+class DocBuilder(griffe.Extension):
+    """Shows links as code and types as plain names."""
 
     def on_object(self, *, obj: griffe.Object, **_: object) -> None:
-        """Replace the links of one docstring."""
+        """Replace both in one docstring."""
         if obj.docstring:
-            obj.docstring.value = LINK.sub(_shown, obj.docstring.value)
+            text = TYPE.sub(lambda match: f"({match.group(1).replace('`', '')}):", obj.docstring.value)
+            obj.docstring.value = LINK.sub(_shown, text)
 
 
 def _shown(match: re.Match[str]) -> str:
