@@ -209,12 +209,12 @@ STEPWISE = {
 }
 
 
-@pytest.mark.parametrize("options", [{"novelty_weight": 0.02}, STEPWISE])
-def test_learns_the_corridor(tmp_path, options):
+@pytest.mark.parametrize(("options", "batch_size"), [({"novelty_weight": 0.02}, 256), (STEPWISE, 64)])
+def test_learns_the_corridor(tmp_path, options, batch_size):
     trainer = corridor_trainer(
         tmp_path,
         env=CorridorEnv(length=3, max_steps=5),
-        per_device_train_batch_size=256,
+        per_device_train_batch_size=batch_size,
         learning_rate=2e-3,
         lr_scheduler_type="constant",
         max_steps=100,

@@ -27,7 +27,7 @@ def example(name, monkeypatch):
 
 def test_an_example_writes_success_before_and_after(example, name, tmp_path, monkeypatch, capsys):
     result = tmp_path / "result.json"
-    arguments = ["--json", result, "--output-dir", tmp_path / "run", "--max-steps", 1, "--share", 0.02]
+    arguments = ["--json", result, "--output-dir", tmp_path / "run", "--max-steps", 1, "--share", 0.15]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), "--num-unseen", "4"])
     example.main()
     record = json.loads(result.read_text())
