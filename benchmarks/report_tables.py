@@ -2,6 +2,7 @@
 
     python benchmarks/report_tables.py
     python benchmarks/report_tables.py --plot docs/report.png
+    python benchmarks/report_tables.py --tuning
 
     area         success averaged over the actions of a run, mean over seeds
     final        success at the end on all 200 tasks, three plays each, mean over seeds, with the 95 % t-interval
@@ -9,15 +10,17 @@
     difference   of areas, method minus `branch` with the same seed: mean with its 95 % t-interval
     p            paired permutation test of that difference (all changes of signs), with Holm's correction
 
-A second table compares success after equally many processed tokens, a third after equal processor seconds.
+With `--tuning` it shows what tuning chose instead. A second table compares success after equally many processed tokens, a third after equal processor seconds.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 from report import METHODS, RESULTS
@@ -25,6 +28,15 @@ from scipy import stats
 from summarize import Methods, Run, area, final, holm, interval, load, median_actions, plot
 
 REFERENCE = "branch"
+SHORT = {
+    "learning_rate": "rate",
+    "per_device_train_batch_size": "batch",
+    "num_generations": "group",
+    "max_episodes_per_tree": "walks",
+    "novelty_weight": "novelty",
+    "dynamic_sampling": "dynamic sampling",
+}
+"""What the table calls options."""
 
 
 def permutation_p(differences: Sequence[float]) -> float:
@@ -77,6 +89,16 @@ def cost_table(methods: Methods) -> str:
     return "\n".join(lines)
 
 
+def tuning_table(methods: dict[str, Any]) -> str:
+    """Return what tuning chose, with its mean area over the development seeds and the areas of the other candidates."""
+    lines = ["| method | chosen setting | area | the other two of the second stage |", "|---|---|---|---|"]
+    for name, found in sorted(methods.items(), key=lambda item: -item[1]["area"]):
+        others = sorted((x["area"] for x in found["second"] if x["settings"] != found["chosen"]), reverse=True)
+        shown = ", ".join(f"{SHORT.get(option, option)} {value}" for option, value in found["chosen"].items())
+        lines.append(f"| {name} | {shown} | {found['area']:.3f} | {', '.join(f'{x:.3f}' for x in others)} |")
+    return "\n".join(lines)
+
+
 def _at(run: Run, unit: str, budget: float) -> float:
     return float(np.interp(budget, run["curve"][unit], run["curve"]["success"]))
 
@@ -96,7 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, default=[RESULTS / "report"])
     parser.add_argument("--plot", type=Path, help="file to draw the curves to")
+    parser.add_argument("--tuning", action="store_true", help="show what tuning chose")
     arguments = parser.parse_args()
+    if arguments.tuning:
+        for file in sorted((RESULTS / "tuning").glob("*_chosen.json")):
+            methods = json.loads(file.read_text(encoding="utf-8"))["methods"]
+            print(f"### {file.stem.removesuffix('_chosen')}\n\n{tuning_table(methods)}\n")
+        return
     environments = load(arguments.runs)
     for environment, methods in environments.items():
         print(f"### {environment}\n\n{table(methods)}\n\n{cost_table(methods)}\n")

@@ -38,6 +38,19 @@ def test_the_table_compares_methods_seed_by_seed():
     assert cost[2] == "| branch | 70.0% | 70.0% |"
 
 
+def test_the_table_of_tuning_has_the_best_first():
+    def found(area, rate, *others):
+        second = [{"area": x, "settings": {"learning_rate": x}} for x in others]
+        chosen = {"learning_rate": rate}
+        return {"chosen": chosen, "area": area, "second": [{"area": area, "settings": chosen}, *second]}
+
+    lines = report_tables.tuning_table({"grpo": found(0.3, 0.002, 0.1, 0.2), "branch": found(0.6, 0.001, 0.5, 0.4)})
+    assert lines.splitlines()[2:] == [
+        "| branch | rate 0.001 | 0.600 | 0.500, 0.400 |",
+        "| grpo | rate 0.002 | 0.300 | 0.200, 0.100 |",
+    ]
+
+
 def test_every_two_levels_of_two_factors_meet_once():
     for one, other in combinations(range(4), 2):
         assert set(Counter((row[one], row[other]) for row in tune.ARRAY).values()) == {1}
