@@ -10,7 +10,8 @@
     difference   of areas, method minus `branch` with the same seed: mean with its 95 % t-interval
     p            paired permutation test of that difference (all changes of signs), with Holm's correction
 
-With `--tuning` it shows what tuning chose instead. A second table compares success after equally many processed tokens, a third after equal processor seconds.
+The second table compares success after equally many processed tokens, and after equal processor seconds. `--tuning`
+shows what tuning chose instead.
 """
 
 import argparse
