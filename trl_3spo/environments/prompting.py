@@ -65,6 +65,16 @@ def told(text: str) -> tuple[Message, ...]:
     return ({"role": "user", "content": text},)
 
 
+def action_opening(task: str) -> str:
+    """Return the short form of what a conversation begins with, for prompts that ask only for an action."""
+    return f"Task: {task}\nAnswer with one action."
+
+
+def action_turn(shown: str, options: str | None) -> str:
+    """Return the short form of one turn of a conversation. `None` lists no options."""
+    return shown if options is None else f"{shown}\nActions: {options}"
+
+
 def fill_think(
     template: str, show: Show, task: str, num_steps: int, turns: Sequence[Turn], observation: str, options: str
 ) -> str:

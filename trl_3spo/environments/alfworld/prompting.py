@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from trl_3spo.environments.alfworld.simulator.text import HELP, without_introduction
 from trl_3spo.environments.answers import Malformed, action_in, one_line
 from trl_3spo.environments.base import Turn
-from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
+from trl_3spo.environments.prompting import (
+    MAX_ACTION_CHARACTERS,
+    Writer,
+    action_opening,
+    action_turn,
+    fill_action,
+    fill_think,
+)
 
 _ROLE = "You are an agent in a household that is described to you in words, and you act by short commands."
 
@@ -58,8 +65,7 @@ def action_prompt(
     task: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
 ) -> str:
     """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
-    options = None if actions is None else " | ".join(actions)
-    return fill_action(_show, task, num_steps, turns, observation, options)
+    return fill_action(_show, task, num_steps, turns, observation, _in_line(actions))
 
 
 WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
@@ -68,18 +74,22 @@ WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
 
 def opening(task: str, prompt_format: str) -> str:
     """Return what a conversation begins with."""
-    return _OPENING.format(task=task) if prompt_format == "think" else f"Task: {task}\nAnswer with one action."
+    return _OPENING.format(task=task) if prompt_format == "think" else action_opening(task)
 
 
 def turn(observation: str, actions: Sequence[str] | None, prompt_format: str) -> str:
     """Return what is said in one turn of a conversation; see `think_prompt`."""
     if prompt_format == "think":
         return f"{_show(observation)}\n\n{_list(actions)}"
-    return _show(observation) + ("" if actions is None else f"\nActions: {' | '.join(actions)}")
+    return action_turn(_show(observation), _in_line(actions))
 
 
 def _list(actions: Sequence[str] | None) -> str:
     return HELP.rstrip() if actions is None else "What you can do now:\n" + "\n".join(actions)
+
+
+def _in_line(actions: Sequence[str] | None) -> str | None:
+    return None if actions is None else " | ".join(actions)
 
 
 def _show(observation: str) -> str:

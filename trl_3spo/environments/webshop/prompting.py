@@ -6,7 +6,14 @@ from functools import partial
 
 from trl_3spo.environments.answers import Malformed, action_in, one_line
 from trl_3spo.environments.base import Turn
-from trl_3spo.environments.prompting import MAX_ACTION_CHARACTERS, Writer, fill_action, fill_think
+from trl_3spo.environments.prompting import (
+    MAX_ACTION_CHARACTERS,
+    Writer,
+    action_opening,
+    action_turn,
+    fill_action,
+    fill_think,
+)
 from trl_3spo.environments.webshop.state import read_action
 
 _ROLE = """\
@@ -68,9 +75,8 @@ def action_prompt(
     instruction: str, num_steps: int, turns: Sequence[Turn], observation: str, actions: Sequence[str] | None
 ) -> str:
     """Return a prompt of few tokens for small models, which asks for an action alone; see `think_prompt`."""
-    options = None if actions is None else _in_line(actions)
     show = partial(_shorten, instruction=instruction)
-    return fill_action(show, instruction, num_steps, turns, observation, options)
+    return fill_action(show, instruction, num_steps, turns, observation, _in_line(actions))
 
 
 WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
@@ -79,9 +85,7 @@ WRITERS: dict[str, Writer] = {"think": think_prompt, "action": action_prompt}
 
 def opening(instruction: str, prompt_format: str) -> str:
     """Return what a conversation begins with."""
-    if prompt_format == "think":
-        return _OPENING.format(task=instruction)
-    return f"Task: {instruction}\nAnswer with one action."
+    return _OPENING.format(task=instruction) if prompt_format == "think" else action_opening(instruction)
 
 
 def turn(instruction: str, observation: str, actions: Sequence[str] | None, prompt_format: str) -> str:
@@ -89,7 +93,7 @@ def turn(instruction: str, observation: str, actions: Sequence[str] | None, prom
     page = _shorten(observation, instruction)
     if prompt_format == "think":
         return f"{page}\n\n{_list(actions)}"
-    return page if actions is None else f"{page}\nActions: {_in_line(actions)}"
+    return action_turn(page, _in_line(actions))
 
 
 def _list(actions: Sequence[str] | None) -> str:
@@ -98,8 +102,8 @@ def _list(actions: Sequence[str] | None) -> str:
     return "What you can do now:\n" + "\n".join(actions) if actions else _SEARCH
 
 
-def _in_line(actions: Sequence[str]) -> str:
-    return " | ".join(actions) or "search[keywords]"
+def _in_line(actions: Sequence[str] | None) -> str | None:
+    return None if actions is None else " | ".join(actions) or "search[keywords]"
 
 
 def _shorten(observation: str, instruction: str) -> str:
