@@ -8,7 +8,6 @@ import ast
 import inspect
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -37,9 +36,6 @@ SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 ENTRY = re.compile(r"\s+[*\w`, ]+(\(.*\))?:")
 NO_NOUN = re.compile(r"(?m)^ +([*\w]+): (?=(Of|As|At|By|For|From|How|In|On|Over|That|To|What|Where|Which|Whose)\b)")
 """The beginning of an entry in `Args:` that does not say what the argument is."""
-
-NOT_YET_PLAIN = ("docs/protocol.md", "docs/results.md")
-"""Files and folders that are still to be rewritten. This list only gets shorter."""
 
 
 def sentences(text: str) -> list[str]:
@@ -108,22 +104,10 @@ def problems_of(path: Path) -> list[str]:
 
 
 def main() -> None:
-    """Print all problems of files that are to be plain, and the entries of the list that are no longer needed."""
+    """Print all problems, one a line, and exit with 1 if there is one."""
     pages = (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"))
-    left = Counter[str]()
-    lines = []
-    for path in (*pages, *(ROOT / "trl_3spo").rglob("*.py")):
-        found = problems_of(path)
-        name = str(path.relative_to(ROOT))
-        excuse = next((entry for entry in NOT_YET_PLAIN if name == entry or name.startswith(f"{entry}/")), None)
-        if excuse is None:
-            lines += found
-        else:
-            left[excuse] += len(found)
-    lines += [f"tests/prose.py: {entry} is plain: take it off the list" for entry in NOT_YET_PLAIN if not left[entry]]
-    if "--all" in sys.argv:
-        lines += [f"{entry}: {number} left" for entry, number in left.items()]
-    sys.exit("\n".join(lines) or None)
+    paths = (*pages, *(ROOT / "trl_3spo").rglob("*.py"))
+    sys.exit("\n".join(problem for path in paths for problem in problems_of(path)) or None)
 
 
 if __name__ == "__main__":
