@@ -191,8 +191,8 @@ def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
 
 
 def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Return success at every evaluation, with actions, tokens (sampled and trained on) and seconds until then."""
-    points: dict[str, list[float]] = {"actions": [], "tokens": [], "seconds": [], "success": []}
+    """Return success and return of evaluations, and the actions, tokens (sampled, trained on) and seconds until then."""
+    points: dict[str, list[float]] = {name: [] for name in ("actions", "tokens", "seconds", "success", "return")}
     actions = sampled_tokens = trained_tokens = seconds = 0.0
     for entry in log:
         actions += entry.get("sampled_actions", 0.0)
@@ -204,6 +204,7 @@ def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
             points["tokens"].append(sampled_tokens + trained_tokens)
             points["seconds"].append(round(seconds, 1))
             points["success"].append(entry["eval_success_rate"])
+            points["return"].append(round(entry["eval_episode_return"], 4))
     return points
 
 

@@ -6,29 +6,40 @@
 
     area         success averaged over the actions of a run, mean over seeds
     final        success at the end on all 200 tasks, three plays each, mean over seeds, with the 95 % t-interval
+    score        WebShop's score at the end, as large as success in percent where rewards are success
     to 60 %      sampled actions at the first evaluation at or above 60 %, median over seeds
-    difference   of areas, method minus `branch` with the same seed: mean with its 95 % t-interval
-    p            paired permutation test of that difference (all changes of signs), with Holm's correction
+    difference   first method minus second with the same seed: mean with its 95 % t-interval
+    p            paired permutation test of that difference (all changes of signs). Holm's correction is over all
+                 contrasts and both measures of an environment
 
-The second table compares success after equally many processed tokens, and after equal processor seconds. `--tuning`
+The third table compares success after equally many processed tokens, and after equal processor seconds. `--tuning`
 shows what tuning chose instead.
 """
 
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from report import METHODS, RESULTS
+from report import BASELINES, METHODS, RESULTS
 from scipy import stats
 from summarize import Methods, Run, area, final, holm, interval, load, median_actions, plot
 
-REFERENCE = "branch"
+CONTRASTS = (
+    *(("branch", name) for name in BASELINES),
+    ("branch", "branch_at_root"),
+    *(("3spo", name) for name in BASELINES),
+    ("branch", "branch_without_novelty"),
+    ("branch_undecided", "branch"),
+)
+"""Pairs of methods that docs/protocol.md names in advance, in its order."""
+
+MEASURES = {"area": area, "final": final}
 SHORT = {
     "learning_rate": "rate",
     "per_device_train_batch_size": "batch",
@@ -47,29 +58,46 @@ def permutation_p(differences: Sequence[float]) -> float:
     return float(np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-12))
 
 
-def differences(methods: Methods, name: str) -> list[float]:
-    """Return a method's areas minus the reference's, of the seeds of both."""
-    seeds = sorted(methods[name].keys() & methods[REFERENCE].keys())
-    return [area(methods[name][seed]) - area(methods[REFERENCE][seed]) for seed in seeds]
+def differences(methods: Methods, pair: tuple[str, str], measure: Callable[[Run], float]) -> list[float]:
+    """Return what a measure is larger in the first method than in the second, for the seeds of both."""
+    one, other = (methods.get(name, {}) for name in pair)
+    return [measure(one[seed]) - measure(other[seed]) for seed in sorted(one.keys() & other.keys())]
 
 
 def table(methods: Methods) -> str:
-    """Return the table of the contrasts, in the protocol's order."""
-    names = [name for name in METHODS if name in methods]
-    others = {name: differences(methods, name) for name in names if name != REFERENCE}
-    p = holm({name: permutation_p(found) for name, found in others.items() if len(found) > 1})
+    """Return the table of all methods."""
     lines = [
-        "| method | seeds | area | final | 95 % interval | to 60 % | to 80 % | difference of areas | p |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| method | seeds | area | final | 95 % interval | score | to 60 % | to 80 % |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in names:
+    for name in filter(methods.get, METHODS):
         runs = methods[name]
-        reached = [median_actions(runs, share) for share in (0.6, 0.8)]
+        ends = [run["curve"]["return"][-1] for run in runs.values()]
         cells = [name, str(len(runs)), f"{fmean(map(area, runs.values())):.3f}"]
         cells += [f"{fmean(map(final, runs.values())):.1%}", _bounds(interval(list(map(final, runs.values()))))]
+        cells.append(f"{100 * fmean(ends):.1f}")
+        reached = [median_actions(runs, share) for share in (0.6, 0.8)]
         cells += ["–" if n is None else f"{n:,.0f}" for n in reached]
-        cells += [_shown(others[name]) if name in others else "–", f"{p[name]:.3f}" if name in p else "–"]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def contrast_table(methods: Methods) -> str:
+    """Return the table of the contrasts, in the protocol's order."""
+    found = {
+        (pair, name): values
+        for pair, (name, measure) in product(CONTRASTS, MEASURES.items())
+        if len(values := differences(methods, pair, measure)) > 1
+    }
+    p = holm({key: permutation_p(values) for key, values in found.items()})
+    lines = [
+        "| contrast | seeds | difference of areas | p | difference in the end | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pair in CONTRASTS:
+        if (pair, "area") in found:
+            measured = (f"{_shown(found[pair, name])} | {p[pair, name]:.3f}" for name in MEASURES)
+            lines.append(f"| {' – '.join(pair)} | {len(found[pair, 'area'])} | {' | '.join(measured)} |")
     return "\n".join(lines)
 
 
@@ -109,8 +137,6 @@ def _bounds(bounds: list[float] | None) -> str:
 
 
 def _shown(found: Sequence[float]) -> str:
-    if len(found) < 2:
-        return f"{fmean(found):+.3f}"
     half = stats.t.ppf(0.975, len(found) - 1) * stdev(found) / math.sqrt(len(found))
     return f"{fmean(found):+.3f} ± {half:.3f}"
 
@@ -128,7 +154,7 @@ def main() -> None:
         return
     environments = load(arguments.runs)
     for environment, methods in environments.items():
-        print(f"### {environment}\n\n{table(methods)}\n\n{cost_table(methods)}\n")
+        print(f"### {environment}\n\n{table(methods)}\n\n{contrast_table(methods)}\n\n{cost_table(methods)}\n")
     if arguments.plot:
         plot(environments, arguments.plot)
 

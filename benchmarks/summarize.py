@@ -151,8 +151,8 @@ def paired_p(differences: Sequence[float]) -> float:
     return float(stats.ttest_1samp(differences, 0.0).pvalue) if any(differences) else 1.0
 
 
-def holm(p: dict[str, float]) -> dict[str, float]:
-    """Return Holm's step-down correction (Holm 1979)."""
+def holm(p: dict[Any, float]) -> dict[Any, float]:
+    """Return Holm's step-down correction (Holm 1979) of p-values by any names."""
     corrected = {}
     highest = 0.0
     for rank, name in enumerate(sorted(p, key=lambda name: p[name])):

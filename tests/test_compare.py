@@ -49,7 +49,8 @@ def test_records_every_run_and_makes_none_twice(compare, tmp_path, monkeypatch, 
         curve = record["curve"]
         assert record["panel"] == panel
         assert {"commit", "command", "versions", "learning_rate", "method", "seed"} <= record.keys()
-        assert 2 <= len(curve["actions"]) == len(curve["tokens"]) == len(curve["seconds"]) == len(curve["success"])
+        assert len({len(values) for values in curve.values()}) == 1 < len(curve["actions"])
+        assert all(0 <= x <= y <= 1 for x, y in zip(curve["success"], curve["return"], strict=True))
         assert curve["actions"][0] == 0
         assert 80 <= record["sampled_actions"] == curve["actions"][-1] < 400
         # A prompt has more than twenty tokens; each is sampled from, and trained on where it has signal.

@@ -10,7 +10,8 @@ import tune
 
 
 def run(success, *, seed=0, method="branch"):
-    curve = {"actions": [0, 100, 200], "tokens": [0, 1000, 2000], "seconds": [0, 5, 10], "success": success}
+    curve = {"actions": [0, 100, 200], "tokens": [0, 1000, 2000], "seconds": [0, 5, 10]}
+    curve |= {"success": success, "return": [x + 0.1 for x in success]}
     return {"environment": "shop", "method": method, "seed": seed, "budget": 200, "curve": curve}
 
 
@@ -27,12 +28,15 @@ def test_the_table_compares_methods_seed_by_seed():
         "grpo": {0: run([0.0, 0.2, 0.4]), 1: run([0.0, 0.4, 0.4], seed=1)},
     }
     lines = report_tables.table(methods).splitlines()
-    # Areas: (0.3 + 0.7) / 2 = 0.5 and (0.3 + 0.6) / 2 = 0.45; 0.2 and 0.3. The differences are -0.3 and -0.15.
-    assert "| branch | 2 | 0.475 | 70.0% |" in lines[2]
-    assert "| 100 | – | – | – |" in lines[2]
-    assert "| grpo | 2 | 0.250 | 40.0% |" in lines[3]
-    # Half of the interval: 12.706 · 0.1061 / √2 = 0.953. Two of four changes of signs are as far from zero.
-    assert lines[3].endswith("| – | – | -0.225 ± 0.953 | 0.500 |")
+    # Areas: (0.3 + 0.7) / 2 = 0.5 and (0.3 + 0.6) / 2 = 0.45; 0.2 and 0.3. The differences are 0.3 and 0.15.
+    assert lines[2].startswith("| branch | 2 | 0.475 | 70.0% |")
+    assert lines[2].endswith("| 80.0 | 100 | – |")
+    assert lines[3].startswith("| grpo | 2 | 0.250 | 40.0% |")
+    assert lines[3].endswith("| 50.0 | – | – |")
+    (line,) = report_tables.contrast_table(methods).splitlines()[2:]
+    # Half of the interval: 12.706 · 0.1061 / √2 = 0.953. Two of four changes of signs are as far from zero, which
+    # Holm's correction doubles as there are two measures.
+    assert line.startswith("| branch – grpo | 2 | +0.225 ± 0.953 | 1.000 | +0.300 ± ")
     cost = report_tables.cost_table(methods).splitlines()
     assert cost[0] == "| method | success after 2,000 processed tokens | after 10 s of one core |"
     assert cost[2] == "| branch | 70.0% | 70.0% |"
