@@ -191,7 +191,7 @@ def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
 
 
 def curve(log: list[dict[str, float]]) -> dict[str, list[float]]:
-    """Return success and return of evaluations, and the actions, tokens (sampled, trained on) and seconds until then."""
+    """Return success and return of evaluations, with actions, tokens (sampled, trained on) and seconds until then."""
     points: dict[str, list[float]] = {name: [] for name in ("actions", "tokens", "seconds", "success", "return")}
     actions = sampled_tokens = trained_tokens = seconds = 0.0
     for entry in log:
