@@ -2,8 +2,8 @@
 
     python benchmarks/installation.py --json benchmarks/results/installation.json
 
-The packages are downloaded first, so the seconds are those of building, unpacking and compiling. An installation
-without a GPU is measured: torch is the CPU build, from the index that the README names unless another is given.
+The packages are downloaded first, so the seconds are those of unpacking and compiling. An installation without a GPU is
+measured: torch is the CPU build, from the index that README names. `--torch-index ""` takes pip's own index.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def num_bytes(folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch-index", default=CPU_INDEX, help="where the CPU build of torch is found")
+    parser.add_argument("--torch-index", default=CPU_INDEX, help="index with the CPU build of torch")
     parser.add_argument("--torch", default="torch", help="requirement of torch")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
@@ -38,7 +38,8 @@ def main() -> None:
         wheels, environment = folder / "wheels", folder / "environment"
         pip = [sys.executable, "-m", "pip"]
         download = [*pip, "wheel", "--quiet", "--wheel-dir", str(wheels)]
-        subprocess.run([*download, arguments.torch, "--extra-index-url", arguments.torch_index], check=True)
+        index = ["--extra-index-url", arguments.torch_index] if arguments.torch_index else []
+        subprocess.run([*download, arguments.torch, *index], check=True)
         subprocess.run([*download, f"{ROOT}[view]", "--find-links", str(wheels)], check=True)
         venv.create(environment, with_pip=True)
         before, began = num_bytes(environment), time.monotonic()

@@ -113,8 +113,7 @@ class ThreeSPOOptions:
             from the state that the first action reached; later episodes start at the other states. Each episode
             therefore follows the policy. `"best_first"`: the episode continues from the best state of a group (the
             paper). `"branch"`: one action is sampled in each state. The first episode starts at the task's first state.
-            Each later one starts in a state of the tree where the history cannot tell success from failure, drawn
-            without looking at how the tree's episodes ended.
+            Each later one starts in a state of the tree's episodes, all of them equally likely.
         max_episodes_per_tree (`int`, *optional*, defaults to `2`):
             Number of finished episodes that end a search tree, at least 1. `None`: the tree ends when its frontier is
             empty (the paper); needs `update_after="step"`.
