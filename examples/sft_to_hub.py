@@ -14,6 +14,7 @@ from trl import SFTConfig, SFTTrainer
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.environments.alfworld import AlfworldEnv
 from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
+from trl_3spo.evaluation.policies import evaluate_checkpoint
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--output_dir", type=Path, default=Path("runs/sft_to_hub"))
@@ -37,8 +38,14 @@ print(f"The expert played {len(shown)} games in {len(steps)} steps. Its first st
 print(steps[0]["prompt"][0]["content"])
 print("->", steps[0]["completion"][0]["content"])
 
+MAX_TOKENS = 10  # of an action
 BASE = Path(__file__).parent / "warm_start" / "alfworld"  # or the name of a model on the Hub
 CPU = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True}
+base = evaluate_checkpoint(
+    str(BASE), env, unseen, temperature=1.0, batch_size=num_unseen, max_completion_length=MAX_TOKENS
+)
+print(f"The base model solves {base.success.rate:.0%} of {len(unseen)} unseen games.")
+
 model = AutoModelForCausalLM.from_pretrained(BASE)
 tokenizer = AutoTokenizer.from_pretrained(BASE)
 sft_config = SFTConfig(
@@ -58,7 +65,7 @@ config = ThreeSPOConfig(
     learning_rate=6e-4,
     lr_scheduler_type="linear",
     per_device_train_batch_size=96,
-    max_completion_length=10,  # tokens of an action
+    max_completion_length=MAX_TOKENS,
     per_device_eval_batch_size=num_unseen,
     eval_temperature=1.0,
     logging_steps=5,
@@ -68,21 +75,19 @@ config = ThreeSPOConfig(
 )
 trainer = ThreeSPOTrainer(model, env, config, train_tasks=train, eval_tasks=unseen, processing_class=tokenizer)
 trainer.evaluate()
-before = trainer.evaluation
+sft = trainer.evaluation
 trainer.train()
 trainer.evaluate()
 after = trainer.evaluation
 trainer.save_model()
 
-print(f"{'unseen games':34}{'before 3SPO':>28}{'after 3SPO':>28}")
-rows = {"all": (before.success, after.success)}
-rows |= {kind: (before.success_by_kind[kind], after.success_by_kind[kind]) for kind in before.success_by_kind}
-for kind, rates in rows.items():
-    cells = "".join(f"{f'{x.rate:.0%} ({x.low:.0%} to {x.high:.0%})':>28}" for x in rates)
-    print(f"{kind:34}{cells}")
+print(f"{'unseen games':32}" + "".join(f"{name:>22}" for name in ("base", "after SFT", "after 3SPO")))
+for kind in ("all", *after.success_by_kind):
+    found = [x.success if kind == "all" else x.success_by_kind[kind] for x in (base, sft, after)]
+    print(f"{kind:32}" + "".join(f"{f'{x.rate:.0%} ({x.low:.0%} to {x.high:.0%})':>22}" for x in found))
 
 try:
-    user = HfApi().whoami()["name"]
+    HfApi().whoami()
 except Exception as error:  # no login, no network, HF_HUB_OFFLINE=1: each has its own
     print(f"Not pushed, because there is no access to the Hub ({type(error).__name__}): see {config.output_dir}.")
 else:
