@@ -20,7 +20,7 @@ parser.add_argument("--output_dir", type=Path, default=Path("runs/sft_to_hub"))
 parser.add_argument("--share", type=float, default=1.0, help="share of all games and updates; less is a quick try")
 options = parser.parse_args()
 
-num_unseen, num_shown, num_train, num_updates = (round(options.share * number) for number in (120, 24, 400, 20))
+num_unseen, num_shown, num_train, num_updates = (round(options.share * number) for number in (120, 30, 400, 24))
 env = AlfworldEnv(
     generated=num_unseen + num_shown + num_train,
     seed=11,
@@ -55,9 +55,9 @@ SFTTrainer(model, args=sft_config, train_dataset=steps, processing_class=tokeniz
 config = ThreeSPOConfig(
     output_dir=str(options.output_dir),
     max_steps=num_updates,
-    learning_rate=8e-4,
-    lr_scheduler_type="linear",
-    per_device_train_batch_size=96,
+    learning_rate=6e-4,
+    warmup_steps=3,
+    per_device_train_batch_size=192,
     max_completion_length=10,  # tokens of an action
     per_device_eval_batch_size=num_unseen,
     eval_temperature=1.0,

@@ -41,7 +41,7 @@ example = next(episode for episode in failed if episode["task"]["kind"] == kind)
 print(example["root"]["observation"].split("\n\n", 1)[-1])
 for number, step in enumerate(example["steps"], 1):
     notes = [flaw for flaw in ("inadmissible", "repeated") if step[f"is_{flaw}"]]
-    print(f"{number:4}  {step['action']:36}{', '.join(notes)}".rstrip())
+    print(f"{number:4}  {step['action']:36} {', '.join(notes)}".rstrip())
 
 trees = [tree for tree in run.trees if tree.first["phase"] == "train" and tree.first["task"]["kind"] == kind]
 mixed = [tree for tree in trees if {episode["success"] for episode in tree.episodes} == {True, False}]
