@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def main() -> None:
         "--only", choices=COMMANDS, nargs="+", default=list(COMMANDS), help="keep the others as they are"
     )
     options = parser.parse_args()
+    if "sft_to_hub" in options.only:
+        shutil.rmtree(ROOT / RUN, ignore_errors=True)  # or the records of the run before are pushed too
     result = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
     with hub_stand_in() as hub, tempfile.TemporaryDirectory() as home:
         variables = os.environ | environment(hub, home) | {"PYTHONPATH": str(ROOT)}

@@ -43,11 +43,10 @@ for number, step in enumerate(example["steps"], 1):
     notes = [flaw for flaw in ("inadmissible", "repeated") if step[f"is_{flaw}"]]
     print(f"{number:4}  {step['action']:36} {', '.join(notes)}".rstrip())
 
-trees = [tree for tree in run.trees if tree.first["phase"] == "train" and tree.first["task"]["kind"] == kind]
+trees = [tree for tree in run.trees if tree.first["phase"] == "train"]
 mixed = [tree for tree in trees if {episode["success"] for episode in tree.episodes} == {True, False}]
-if not trees:
-    parser.exit(message=f"No training tree of the kind {kind} is recorded.\n")
-tree = (mixed or trees)[-1]
+alike = [tree for tree in trees if tree.first["task"]["kind"] == kind]
+tree = ([tree for tree in alike if tree in mixed] or mixed or alike or trees)[-1]
 lost = next(episode for episode in tree.episodes[::-1] if not episode["success"] or not mixed)
 steps_from = {node.parent: node.step for node in tree.nodes.values() if node.step}  # by the visit they were taken in
 path = tree.path(lost["end"])
@@ -68,7 +67,7 @@ for node in path[1:]:
 
 won = next((episode for episode in tree.episodes if episode["success"]), None)
 if not won:
-    parser.exit(message="No walk of a tree of this kind was both solved and failed.\n")
+    parser.exit(message="No recorded tree has a solved walk and a failed one.\n")
 parting = [node for node in tree.path(won["end"]) if node in path][-1]
 print(f"The solved walk and the failed one part at visit {parting.visit}. What was sampled there:")
 for node in tree.nodes.values():
