@@ -45,8 +45,10 @@ for number, step in enumerate(example["steps"], 1):
 
 trees = [tree for tree in run.trees if tree.first["phase"] == "train"]
 mixed = [tree for tree in trees if {episode["success"] for episode in tree.episodes} == {True, False}]
-alike = [tree for tree in trees if tree.first["task"]["kind"] == kind]
-tree = ([tree for tree in alike if tree in mixed] or mixed or alike or trees)[-1]
+choices = [[tree for tree in group if tree.first["task"]["kind"] == kind] for group in (mixed, trees)]
+if not trees:
+    parser.exit(message="No search tree is recorded, so this is no folder of a training.\n")
+tree = (choices[0] or mixed or choices[1] or trees)[-1]
 lost = next(episode for episode in tree.episodes[::-1] if not episode["success"] or not mixed)
 steps_from = {node.parent: node.step for node in tree.nodes.values() if node.step}  # by the visit they were taken in
 path = tree.path(lost["end"])
