@@ -67,9 +67,9 @@ def row(node):
 for node in path[1:]:
     print(row(node))
 
-won = next((episode for episode in tree.episodes if episode["success"]), None)
-if not won:
+if not mixed:
     parser.exit(message="No recorded tree has a solved walk and a failed one.\n")
+won = next(episode for episode in tree.episodes if episode["success"])
 parting = [node for node in tree.path(won["end"]) if node in path][-1]
 print(f"The solved walk and the failed one part at visit {parting.visit}. What was sampled there:")
 for node in tree.nodes.values():
