@@ -30,11 +30,11 @@ sys.path.append(str(ROOT / "tests"))
 from hub_stand_in import environment, hub_stand_in  # noqa: E402
 
 RUN = "runs/sft_to_hub"
-GAMES = "generated=120 seed=11 'num_receptacles=[4,8]' 'num_objects=[4,10]' prompt_format=action history_length=3"
+GAMES = "generated=200 seed=11 'num_receptacles=[4,8]' 'num_objects=[4,10]' prompt_format=action history_length=3"
 COMMANDS = {
     "sft_to_hub": "python examples/sft_to_hub.py",
     "why_did_it_fail": f"python examples/why_did_it_fail.py {RUN}",
-    "more_steps": f"trl-3spo evaluate --model {RUN} --batch_size 120 --environment_options {GAMES} max_steps=40",
+    "more_steps": f"trl-3spo evaluate --model {RUN} --batch_size 200 --environment_options {GAMES} max_steps=40",
 }
 
 

@@ -18,11 +18,14 @@ from trl_3spo.environments.alfworld.expert.demonstrations import demonstrate
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--output_dir", type=Path, default=Path("runs/sft_to_hub"))
 parser.add_argument("--share", type=float, default=1.0, help="share of all games and updates; less is a quick try")
+parser.add_argument("--demonstrations", type=int, default=30, help="games that the expert shows, at most 200")
 options = parser.parse_args()
 
-num_unseen, num_shown, num_train, num_updates = (round(options.share * number) for number in (120, 30, 400, 24))
+num_games, num_unseen, num_shown, num_train, num_updates = (
+    round(options.share * number) for number in (800, 200, options.demonstrations, 400, 20)
+)
 env = AlfworldEnv(
-    generated=num_unseen + num_shown + num_train,
+    generated=num_games,
     seed=11,
     num_receptacles=(4, 8),
     num_objects=(4, 10),
@@ -31,7 +34,7 @@ env = AlfworldEnv(
     history_length=3,
 )
 tasks = env.tasks()
-unseen, shown, train = tasks[:num_unseen], tasks[num_unseen:][:num_shown], tasks[num_unseen + num_shown :]
+unseen, shown, train = tasks[:num_unseen], tasks[num_unseen:][:num_shown], tasks[-num_train:]
 steps = Dataset.from_list(list(demonstrate(env, shown, plays_by_prompt=True)))
 print(f"The expert played {len(shown)} games in {len(steps)} steps. Its first step:")
 print(steps[0]["prompt"][0]["content"])
@@ -56,12 +59,11 @@ config = ThreeSPOConfig(
     output_dir=str(options.output_dir),
     max_steps=num_updates,
     learning_rate=6e-4,
-    warmup_steps=3,
-    per_device_train_batch_size=192,
+    per_device_train_batch_size=96,
     max_completion_length=10,  # tokens of an action
     per_device_eval_batch_size=num_unseen,
     eval_temperature=1.0,
-    logging_steps=4,
+    logging_steps=5,
     save_strategy="no",
     hub_license="apache-2.0",
     **CPU,
