@@ -61,7 +61,7 @@ def test_a_page_names_the_commands(name, command):
 
 def test_the_committed_run_learned():
     (row,) = [line for line in RESULT["sft_to_hub"]["output"] if line.startswith("all ")]
-    (_, high), (low, _) = re.findall(r"\((\d+)% to (\d+)%\)", row)[1:]
+    (_, high), (low, _) = re.findall(r"\((\d+)% to (\d+)%\)", row)
     assert int(low) > int(high), "after 3SPO against after SFT"
 
 
