@@ -61,7 +61,8 @@ def row(node):
     answer, before = node.answers[0], steps_from[node.parent]
     numbers = (before["value"], before["score_before"], answer["score_after"], answer["advantage"])
     p, score, after, advantage = ("" if x is None else f"{x:.2f}" for x in numbers)
-    return f"{node.visit:6}{p:>6}{score:>6}{after:>9}{advantage:>11}  {answer['action']}"
+    note = "  (inadmissible)" * answer["is_inadmissible"]
+    return f"{node.visit:6}{p:>6}{score:>6}{after:>9}{advantage:>11}  {answer['action']}{note}"
 
 
 for node in path[1:]:
