@@ -15,9 +15,11 @@ BLOCKS = {
 }
 EXTRAS = {"docs/adapters/openenv.md": "openenv"}
 """What a page needs that not every installation has."""
+WALKTHROUGHS = ("docs/sft_to_hub.md", "docs/why_did_it_fail.md")
+"""Pages that hold whole scripts, which tests/test_walkthroughs.py runs in a short form."""
 
 
-@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
+@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks and name not in WALKTHROUGHS])
 def test_code_blocks_run(page, tmp_path, monkeypatch):
     """One after the other, each with the names of those before it, as a reader would run them."""
     if page in EXTRAS:
