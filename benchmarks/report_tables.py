@@ -26,7 +26,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from report import BASELINES, METHODS, RESULTS
+from report import BASELINES, CONTROLS, METHODS, RESULTS
 from scipy import stats
 from summarize import Methods, Run, area, final, holm, interval, load, median_actions, plot
 
@@ -155,8 +155,9 @@ def main() -> None:
     environments = load(arguments.runs)
     for environment, methods in environments.items():
         print(f"### {environment}\n\n{table(methods)}\n\n{contrast_table(methods)}\n\n{cost_table(methods)}\n")
-    if arguments.plot:
-        plot(environments, arguments.plot)
+    if file := arguments.plot:
+        shown = [name for name in METHODS if name not in CONTROLS]
+        plot({x: {name: found[name] for name in shown if name in found} for x, found in environments.items()}, file)
 
 
 if __name__ == "__main__":

@@ -230,26 +230,29 @@ def tables(environment: str, methods: Methods) -> str:
 
 
 def plot(environments: dict[str, Methods], file: Path) -> None:
-    """Write the mean curves of all methods that are no controls."""
+    """Write the mean curves of all methods that are no controls, with 95 % t-intervals."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(environments), figsize=(4.2 * len(environments), 3.6), squeeze=False)
+    size = (4.2 * len(environments) + 1.6, 3.6)
+    figure, panels = pyplot.subplots(1, len(environments), figsize=size, squeeze=False, layout="constrained")
     names = [name for name in dict.fromkeys(chain.from_iterable(environments.values())) if not is_control(name)]
-    colors = {name: f"C{i}" for i, name in enumerate(names)}  # the same in every panel: one of them has the legend
+    colors = {name: f"C{i}" for i, name in enumerate(names)}  # the same in every panel: there is one legend
     for axes, (environment, methods) in zip(panels[0], environments.items(), strict=True):
         for name in filter(methods.__contains__, names):
             runs = methods[name].values()
             grid = np.linspace(0, min(run["curve"]["actions"][-1] for run in runs), 101)
-            curves = [np.interp(grid, run["curve"]["actions"], run["curve"]["success"]) for run in runs]
-            axes.plot(grid, np.mean(curves, axis=0), color=colors[name])
+            curves = np.array([np.interp(grid, run["curve"]["actions"], run["curve"]["success"]) for run in runs])
+            axes.plot(grid, curves.mean(axis=0), color=colors[name])
+            if len(curves) > 1:
+                bounds = np.array([interval(list(values)) for values in curves.T])
+                axes.fill_between(grid, *bounds.T, color=colors[name], alpha=0.12, linewidth=0)
         axes.set(title=environment, xlabel="sampled actions", ylim=(0, 1))
     panels[0][0].set_ylabel("success rate")
     lines = [pyplot.Line2D([], [], color=color) for color in colors.values()]
-    panels[0][0].legend(lines, names, fontsize="small")
-    figure.tight_layout()
+    figure.legend(lines, names, loc="outside right upper", fontsize="small")
     figure.savefig(file, dpi=110)
 
 
