@@ -1,5 +1,6 @@
 """The protocol's statistics and its equal tuning, by numbers worked by hand."""
 
+import json
 from collections import Counter
 from itertools import combinations
 
@@ -40,6 +41,15 @@ def test_the_table_compares_methods_seed_by_seed():
     cost = report_tables.cost_table(methods).splitlines()
     assert cost[0] == "| method | success after 2,000 processed tokens | after 10 s of one core |"
     assert cost[2] == "| branch | 70.0% | 70.0% |"
+
+
+def test_the_documentation_holds_the_tables_of_the_committed_runs():
+    text = (report.RESULTS.parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    for methods in report_tables.load([report.RESULTS / "report"]).values():
+        for make in (report_tables.table, report_tables.contrast_table, report_tables.cost_table):
+            assert make(methods) in text
+    chosen = json.loads((report.RESULTS / "tuning" / "webshop_chosen.json").read_text(encoding="utf-8"))["methods"]
+    assert report_tables.tuning_table(chosen) in text
 
 
 def test_the_table_of_tuning_has_the_best_first():
