@@ -37,10 +37,9 @@ def main() -> None:
         folder = Path(name)
         wheels, environment = folder / "wheels", folder / "environment"
         pip = [sys.executable, "-m", "pip"]
-        download = [*pip, "wheel", "--quiet", "--wheel-dir", str(wheels)]
         index = ["--extra-index-url", arguments.torch_index] if arguments.torch_index else []
-        subprocess.run([*download, arguments.torch, *index], check=True)
-        subprocess.run([*download, f"{ROOT}[view]", "--find-links", str(wheels)], check=True)
+        download = [*pip, "wheel", "--quiet", "--wheel-dir", str(wheels), *index]
+        subprocess.run([*download, arguments.torch, f"{ROOT}[view]"], check=True)  # together, or torch comes twice
         venv.create(environment, with_pip=True)
         before, began = num_bytes(environment), time.monotonic()
         install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index"]
