@@ -1,7 +1,8 @@
 """Keys that know the expert's remaining steps."""
 
 import pytest
-from perfect_values import EXPERTS, Judged
+from perfect_values import EXPERTS, Judged, table
+from report import RESULTS
 from small_alfworld import make_env as make_games
 from small_webshop import make_env as make_shop
 
@@ -41,3 +42,8 @@ def test_the_time_alone():
     env = Judged(make_games(1, 1), None)
     env.reset(env.tasks()[0])
     assert env.step("look").observation.score_keys == (("time", 1),)
+
+
+def test_the_documentation_holds_the_table_of_the_committed_runs():
+    text = (RESULTS.parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert table(RESULTS / "perfect_values") in text
