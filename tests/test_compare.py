@@ -50,7 +50,7 @@ def test_records_every_run_and_makes_none_twice(compare, tmp_path, monkeypatch, 
         assert record["panel"] == panel
         assert {"commit", "command", "versions", "learning_rate", "method", "seed"} <= record.keys()
         assert len({len(values) for values in curve.values()}) == 1 < len(curve["actions"])
-        assert all(0 <= x <= y <= 1 for x, y in zip(curve["success"], curve["return"], strict=True))
+        assert curve["return"] == pytest.approx(curve["success"], abs=1e-4)  # rounded; only a success pays here
         assert curve["actions"][0] == 0
         assert 80 <= record["sampled_actions"] == curve["actions"][-1] < 400
         # A prompt has more than twenty tokens; each is sampled from, and trained on where it has signal.
