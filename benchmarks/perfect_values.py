@@ -1,4 +1,4 @@
-"""What a better value of states could gain at most: values from the expert's remaining steps, against what is shipped.
+"""What a better value of states could gain: values from the expert's remaining steps, against what is shipped.
 
     python benchmarks/perfect_values.py --env webshop --budget 2000 --folder benchmarks/results/perfect_values
     python benchmarks/perfect_values.py --folder benchmarks/results/perfect_values
@@ -10,8 +10,8 @@ score keys by which the history judges a state:
     time        the number of steps so far, alone
     remaining   how many steps the expert of the starting point needs from here to success, and the steps so far
 
-The policy imitates that expert, so no key tells more of what a state is worth. Nothing else knows of the expert: it
-is asked to play on from every state, and the environment is put back. Without an environment it makes the table.
+The policy began by imitating that expert. Nothing else knows of the expert. It is asked to play on from every new
+state, and the environment is put back. Without an environment it makes the table.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from typing import Any
 
 import compare
 from demo_world import Tasks
-from report import RESULTS
+from report import chosen_in
 from summarize import Run, area, final
+from tune import SEEDS
 
 from trl_3spo.environments.base import Environment, Key, Message, Observation, StepResult, Task, Turn
 from trl_3spo.environments.demonstrations import Expert
@@ -42,7 +43,6 @@ NewExpert = Callable[[Observation, int], Expert]
 EXPERTS: dict[str, NewExpert] = {"alfworld": alfworld_warm_start.new_expert, "webshop": webshop_warm_start.new_expert}
 METHODS = ("branch", "3spo")
 KEYS = ("shipped", "time", "remaining")
-SEEDS = (100, 101, 102)
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,14 @@ class Judged(Environment):
 
     def reset(self, task: Task) -> Observation:
         """Start a task."""
-        self._observations, self._actions = (self._env.reset(task),), ()
-        return self._judge()
+        self._observations, self._actions = (), ()
+        return self._judge(self._env.reset(task))
 
     def step(self, action: str) -> StepResult:
         """Take an action."""
         result = self._env.step(action)
-        self._observations += (result.observation,)
         self._actions += (action,)
-        return result if result.is_final else replace(result, observation=self._judge())
+        return result if result.is_final else replace(result, observation=self._judge(result.observation))
 
     def snapshot(self) -> _Moment:
         """Return the present state."""
@@ -101,18 +100,20 @@ class Judged(Environment):
         """Go back to a state."""
         self._env.restore(snapshot.snapshot)
         self._observations, self._actions = snapshot.observations, snapshot.actions
-        return self._judge()
+        return self._observations[-1]
 
-    def _judge(self) -> Observation:
+    def _judge(self, observation: Observation) -> Observation:
+        """Add the observation of a new state, with its keys, to those of the episode, and return it."""
         time = len(self._actions)
         keys: tuple[Key, ...] = (("time", time),)
         if self._new_expert is not None:
-            keys = (("remaining", self._num_remaining(self._new_expert), time), *keys)
-        return replace(self._observations[-1], score_keys=keys)
+            keys = (("remaining", self._num_remaining(observation, self._new_expert), time), *keys)
+        self._observations += (replace(observation, score_keys=keys),)
+        return self._observations[-1]
 
-    def _num_remaining(self, new_expert: NewExpert) -> int | None:
+    def _num_remaining(self, observation: Observation, new_expert: NewExpert) -> int | None:
         """Return the steps that the expert takes from here to success; None where it has no success."""
-        observations, actions = list(self._observations), list(self._actions)
+        observations, actions = [*self._observations, observation], list(self._actions)
         here = self._env.snapshot()
         expert = new_expert(observations[0], 0)
         for number in range(len(actions)):
@@ -172,8 +173,7 @@ def main() -> None:
         return
     arguments.folder.mkdir(parents=True, exist_ok=True)
     add_worlds(arguments.env)
-    tuned = RESULTS / "tuning" / f"{arguments.env}_chosen.json"
-    chosen = json.loads(tuned.read_text(encoding="utf-8"))["methods"]
+    chosen = chosen_in(arguments.env)
     for seed, method, keys in product(SEEDS, METHODS, KEYS):
         world = f"{arguments.env}_{keys}"
         compare.run(world, method, seed, arguments.budget, arguments.folder, "development", **chosen[method]["chosen"])

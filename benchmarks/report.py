@@ -23,6 +23,12 @@ CONTROLS = ("branch_at_root", "branch_undecided", "branch_without_novelty")
 METHODS = ("branch", *BASELINES, "3spo", *CONTROLS)
 
 
+def chosen_in(environment: str) -> dict[str, Any]:
+    """Return what tuning chose for each method in an environment, whatever its starting point."""
+    file = RESULTS / "tuning" / f"{environment.partition('_')[0]}_chosen.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))["methods"])
+
+
 def settings_of(method: str, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the method of `compare.py` and its options; a control has those of the method that it is a control of."""
     if method == "branch_without_novelty":
@@ -39,8 +45,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=RESULTS / "report", help="one file for every finished run")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    tuned = RESULTS / "tuning" / f"{arguments.env.partition('_')[0]}_chosen.json"
-    chosen = json.loads(tuned.read_text(encoding="utf-8"))["methods"]
+    chosen = chosen_in(arguments.env)
     for seed, name in product(range(FIRST_SEED, FIRST_SEED + arguments.seeds), arguments.methods):
         method, settings = settings_of(name, chosen)
         run(
