@@ -228,7 +228,7 @@ def test_learns_the_corridor(tmp_path, options, batch_size, rate):
     trainer.train()
     after = trainer.evaluate(many)["eval_success_rate"]
     assert before < 0.2
-    assert after > 0.7, "half of the tasks are those of one door"
+    assert after > 0.9
 
 
 def test_resumes_into_the_same_next_groups(tmp_path):
