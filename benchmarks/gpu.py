@@ -8,7 +8,8 @@ Every part is a process of its own with a limit of its own, and its result is in
 fails or is cut off says so and leaves the others alone. Nothing is downloaded; models have random weights.
 
 throughput  Training steps of Qwen2.5's shapes of 0.5B and 1.5B, GRPOTrainer's against ours, by `throughput.py`.
-numerics    Log-probabilities in bfloat16 against float32: GRPOTrainer's way, and both ways of sharing prompts.
+trees       Updates with search trees of growing conversations, by `throughput_tree.py`.
+numerics    Log-probabilities in bfloat16 against float32: GRPOTrainer's way, and the ways of sharing prompts.
 train       3SPO in small generated ALFWorld games, a model of SmolLM2's shape (135M), until its time is over.
 vllm        The same for two updates with vLLM in the trainer's process, where vLLM is installed.
 
@@ -34,6 +35,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import throughput_tree
 import torch
 from throughput import NUM_WORDS, commit, measure, random_model, resident, versions
 from transformers import TrainerCallback
@@ -47,7 +49,7 @@ from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree,
 from trl_3spo.tiny import save_tiny_policy, word_tokenizer
 
 MINUTES = 10
-LIMITS = {"throughput": 270, "numerics": 60, "train": 150, "vllm": 110}
+LIMITS = {"throughput": 200, "trees": 120, "numerics": 60, "train": 120, "vllm": 90}
 """Seconds of each part, at most; together less than the ten minutes."""
 
 TRAIN_SECONDS = 45
@@ -56,6 +58,8 @@ MEANS = (
     "sampling/sampling_logp_difference/mean",  # of the engine's log-probabilities and the trainer's
 )
 SHAPES = ("qwen2.5-0.5b", "qwen2.5-1.5b")
+TREES = {SHAPES[0]: [(12, 4, 30), (40, 2, 60), (40, 4, 120)], SHAPES[1]: [(40, 4, 60)]}
+"""Steps of a walk, branches and new tokens of a step of the trees that each shape is measured with."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HARDWARE = {"use_cpu": DEVICE == "cpu", "bf16": DEVICE == "cuda", "gradient_checkpointing": False}
 
@@ -141,6 +145,22 @@ def throughput(is_tiny: bool) -> Rows:
     return rows
 
 
+def trees(is_tiny: bool) -> Rows:
+    """Measure updates with search trees against row by row, GRPOTrainer's episodes, and SDPA in blocks."""
+    rows = []
+    for shape, cases in {"small": [(3, 2, 12)]}.items() if is_tiny else TREES.items():
+        how = argparse.Namespace(model=shape, repeats=7, updates_only=True)
+        for case in cases:
+            sizes = dict(zip(throughput_tree.SIZES, case, strict=True))
+            result = throughput_tree.measure(how, **sizes)
+            memory = result.pop("peak_memory_mebibytes")
+            rows.append({"shape": shape} | sizes | result | {f"{name} MiB": x for name, x in memory.items()})
+            gc.collect()
+            if DEVICE == "cuda":
+                torch.cuda.empty_cache()
+    return rows
+
+
 THROUGHPUT_COLUMNS = {
     "tokens/s": "tokens_per_second",
     "MiB": "peak_memory_mebibytes",
@@ -162,6 +182,7 @@ def numerics(is_tiny: bool) -> Rows:
         "plain": lambda: plain_logps(model, ids, mask, completion),
         "cache": lambda: outputs_by_cache(model, ids, mask, completion, shared)[0],
         "tree": lambda: outputs_by_tree(model, ids, mask, completion)[0],
+        "tree, FlexAttention": lambda: outputs_by_tree(model, ids, mask, completion, uses_flex=True)[0],
     }
     rows = []
     with torch.no_grad():
@@ -273,6 +294,7 @@ def prepare_vllm_for_a_cpu() -> None:
 
 PARTS: dict[str, Callable[[bool], Rows]] = {
     "throughput": throughput,
+    "trees": trees,
     "numerics": numerics,
     "train": train,
     "vllm": vllm,

@@ -42,11 +42,12 @@ def main() -> None:
     parser.add_argument("--budget", type=int, required=True, help="sampled actions of a run")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="to divide the runs among processes")
     parser.add_argument("--folder", type=Path, default=RESULTS / "report", help="one file for every finished run")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     chosen = chosen_in(arguments.env)
-    for seed, name in product(range(FIRST_SEED, FIRST_SEED + arguments.seeds), arguments.methods):
+    for seed, name in product(range(arguments.first_seed, arguments.first_seed + arguments.seeds), arguments.methods):
         method, settings = settings_of(name, chosen)
         run(
             arguments.env,

@@ -29,6 +29,8 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[40], help="of a walk, with --tree")
     parser.add_argument("--branches", type=int, nargs="+", default=[2], help="walks of a tree, with --tree")
     parser.add_argument("--new-tokens", type=int, nargs="+", default=[60], help="of a step, with --tree")
+    parser.add_argument("--updates-only", action="store_true", help="with --tree, generate nothing")
     parser.add_argument("--model", choices=MODELS, default="qwen2.5-0.5b" if has_gpu else "small")
     parser.add_argument("--activation-checkpointing", action="store_true", help="recompute activations, in both")
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")
@@ -240,7 +243,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         both = trainers(arguments, folder)
         difference = differences(both, arguments)
-        memory = [peak_memory(trainer) for trainer in both]  # the first step, which is not timed
+        memory = [peak_memory(partial(step, x, seed=0)) for x in both]  # the first step, which is not timed
         rounds = []
         for i in range(arguments.repeats):
             order = both if i % 2 == 0 else both[::-1]
@@ -271,18 +274,18 @@ def step(trainer: Any, seed: int) -> dict[str, float]:
     return dict(trainer.seconds)
 
 
-def peak_memory(trainer: Any) -> int:
-    """Take one training step; return the bytes it adds at its peak to what is allocated before it."""
+def peak_memory(do: Callable[[], Any]) -> int:
+    """Do something, such as a training step; return the bytes it adds at its peak to what is allocated before it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        step(trainer, seed=0)
+        do()
         return int(torch.cuda.max_memory_allocated() - before)
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
     before = resident("VmRSS")
-    step(trainer, seed=0)
+    do()
     return resident("VmHWM") - before
 
 

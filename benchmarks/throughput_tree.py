@@ -13,9 +13,15 @@ weights, take turns; the learning rate is 0, so that every update is the same.
 - stock: GRPOTrainer's own way with many turns: a walk is one row, in which the environment's tokens are masked. The
   same actions are trained on, but what walks have in common is computed in each of them.
 
+- blocks: on a GPU, the tree with SDPA in blocks in place of FlexAttention.
+
+With `--updates-only` the policy's tokens are drawn at random too and the optimizer is SGD, so that a GPU measures
+large shapes in minutes.
+
 `update` is forward pass, backward pass and optimizer, `generation` is sampling all walks step by step, `step` is both.
 Ratios are the other trainer's seconds over the tree's, medians over the repeats; seconds are those of one processor
-core, or of the clock on a GPU. `tokens_computed_per_distinct` counts what an update puts through the model.
+core, or of the clock on a GPU. `tokens_computed_per_distinct` counts what an update puts through the model, and
+`peak_memory_mebibytes` is what an update adds at its peak.
 """
 
 import argparse
@@ -35,6 +41,7 @@ from throughput import (
     Timed,
     commit,
     now,
+    peak_memory,
     random_model,
     varied_reward,
     versions,
@@ -82,34 +89,35 @@ def main(arguments: argparse.Namespace) -> None:
 
 def measure(arguments: argparse.Namespace, steps: int, branches: int, new_tokens: int) -> dict[str, Any]:
     answer = new_tokens // 3
+    shown = new_tokens - answer
     starts = [0] + [steps * number // branches for number in range(1, branches)]
     with tempfile.TemporaryDirectory() as folder:
-        trainers = make_trainers(arguments.model, folder, answer)
-        tree, rows, stock = trainers.values()
-        walks = sample_walks(tree, starts, steps, new_tokens - answer, seed=0)
+        trainers = make_trainers(arguments.model, folder, answer, "sgd" if arguments.updates_only else "adamw_torch")
+        draw = draw_walks if arguments.updates_only else partial(sample_walks, trainers["tree"])
+        walks = draw(starts, steps, shown, answer, seed=0)
         batch = rows_of(walks, starts)
-        parts = [batch[i : i + ROWS_AT_ONCE] for i in range(0, len(batch), ROWS_AT_ONCE)]
-        episodes = [episode_of(walk) for walk in walks]
-        updates = {
-            "tree": lambda: update(tree, [tensors_of(batch, tree)]),
-            "rows": lambda: update(rows, [tensors_of(x, rows) for x in parts]),
-            "stock": lambda: update(stock, [tensors_of([x], stock) for x in episodes]),
+        episodes = [[episode_of(walk)] for walk in walks]
+        parts = {"rows": [batch[i : i + ROWS_AT_ONCE] for i in range(0, len(batch), ROWS_AT_ONCE)], "stock": episodes}
+        tensors = {name: [tensors_of(x, trainers[name]) for x in parts.get(name, [batch])] for name in trainers}
+        numbers = differences(trainers["tree"], trainers["rows"], batch)
+        updates = {name: partial(update, trainers[name], tensors[name]) for name in trainers}
+        numbers["tokens_computed_per_distinct"] = computed(trainers["tree"], updates["tree"]) / num_distinct(batch)
+        memory = {name: round(peak_memory(do) / 2**20) for name, do in updates.items()}
+        samplings = {
+            f"{name} sampling": partial(sample_walks, trainers[name], starts, steps, shown, answer)
+            for name in ("tree", "rows")
+            if not arguments.updates_only
         }
-        numbers = differences(tree, rows, batch)
-        numbers["tokens_computed_per_distinct"] = computed(tree, updates["tree"]) / num_distinct(batch)
-        seconds: dict[str, list[float]] = {
-            name: [] for name in ("tree", "rows", "stock", "tree sampling", "rows sampling")
-        }
+        seconds: dict[str, list[float]] = {name: [] for name in (*updates, *samplings)}
         for i in range(arguments.repeats + 1):
-            for name in (list(updates), list(updates)[::-1])[i % 2]:
-                seconds[name].append(timed(updates[name]))
-            for name in (("tree", "rows"), ("rows", "tree"))[i % 2]:
-                sampling = partial(sample_walks, trainers[name], starts, steps, new_tokens - answer, seed=i)
-                seconds[f"{name} sampling"].append(timed(sampling))
-    return numbers | ratios({name: values[1:] for name, values in seconds.items()}) | {"rows": len(batch)}
+            for some in (updates, {name: partial(sampling, seed=i) for name, sampling in samplings.items()}):
+                for name in (list(some), list(some)[::-1])[i % 2]:
+                    seconds[name].append(timed(some[name]))
+    about = {"rows": len(batch), "distinct_tokens": num_distinct(batch), "peak_memory_mebibytes": memory}
+    return numbers | ratios({name: values[1:] for name, values in seconds.items()}) | about
 
 
-def make_trainers(model: str, folder: str, answer: int) -> dict[str, Any]:
+def make_trainers(model: str, folder: str, answer: int, optimizer: str) -> dict[str, Any]:
     tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(NUM_WORDS))])
     has_gpu = torch.cuda.is_available()
     settings = {
@@ -122,15 +130,20 @@ def make_trainers(model: str, folder: str, answer: int) -> dict[str, Any]:
         "max_completion_length": answer,
         "generation_kwargs": {"min_new_tokens": answer},
         "learning_rate": 0.0,
+        "optim": optimizer,
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
     }
     kinds: dict[str, tuple[Any, Any]] = {
-        "tree": (SharingTrainer, PrefixSharingConfig(**settings, prefix_sharing="auto")),
+        # On a GPU the estimates that "auto" goes by are what this measures.
+        "tree": (SharingTrainer, PrefixSharingConfig(**settings, prefix_sharing="tree" if has_gpu else "auto")),
         "rows": (RowsTrainer, PrefixSharingConfig(**settings, prefix_sharing="auto", kept_prefixes_gib=0.0)),
         "stock": (StockTrainer, GRPOConfig(**settings)),
     }
+    if has_gpu:
+        by_blocks = PrefixSharingConfig(**settings, prefix_sharing="tree", tree_attention="sdpa")
+        kinds["blocks"] = (SharingTrainer, by_blocks)
     made = {
         name: kind(
             random_model(model, tokenizer),
@@ -151,7 +164,21 @@ def make_trainers(model: str, folder: str, answer: int) -> dict[str, Any]:
 # -- the tree ----------------------------------------------------------------------------------------------------------
 
 
-def sample_walks(trainer: Any, starts: list[int], steps: int, shown: int, seed: int) -> list[list[Turn]]:
+def draw_walks(starts: list[int], steps: int, shown: int, answer: int, seed: int) -> list[list[Turn]]:
+    """Draw a first walk and the walks that branch off from it, all tokens at random."""
+    torch.manual_seed(seed)
+
+    def drawn(size: int) -> list[int]:
+        return torch.randint(4, NUM_WORDS, (size,)).tolist()
+
+    walks: list[list[Turn]] = []
+    for start in starts:
+        before = walks[0][:start] if walks else []
+        walks.append(before + [(drawn(shown), drawn(answer)) for _ in range(steps - start)])
+    return walks
+
+
+def sample_walks(trainer: Any, starts: list[int], steps: int, shown: int, _answer: int, seed: int) -> list[list[Turn]]:
     """Sample the first walk, then all that branch off from it together; answers are the policy's, the rest is drawn."""
     if isinstance(trainer, PrefixSharingTrainer):
         trainer.forget_prefixes()
@@ -276,15 +303,17 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
     def median(one: list[float], other: list[float]) -> float:
         return round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 2)
 
-    steps = {
-        name: [a + b for a, b in zip(seconds[name], seconds[f"{name} sampling"], strict=True)]
-        for name in ("tree", "rows")
-    }
-    return {
-        "update_ratio": median(seconds["rows"], seconds["tree"]),
-        "generation_ratio": median(seconds["rows sampling"], seconds["tree sampling"]),
-        "step_ratio": median(steps["rows"], steps["tree"]),
-        "update_ratio_to_stock": median(seconds["stock"], seconds["tree"]),
-        "update_seconds": round(statistics.median(seconds["tree"]), 3),
-        "generation_seconds": round(statistics.median(seconds["tree sampling"]), 3),
-    }
+    numbers = {"update_ratio": median(seconds["rows"], seconds["tree"])}
+    if "tree sampling" in seconds:
+        steps = {
+            name: [a + b for a, b in zip(seconds[name], seconds[f"{name} sampling"], strict=True)]
+            for name in ("tree", "rows")
+        }
+        numbers["generation_ratio"] = median(seconds["rows sampling"], seconds["tree sampling"])
+        numbers["step_ratio"] = median(steps["rows"], steps["tree"])
+        numbers["generation_seconds"] = round(statistics.median(seconds["tree sampling"]), 3)
+    if "blocks" in seconds:
+        numbers["update_ratio_to_blocks"] = median(seconds["blocks"], seconds["tree"])
+    numbers["update_ratio_to_stock"] = median(seconds["stock"], seconds["tree"])
+    numbers["update_seconds"] = round(statistics.median(seconds["tree"]), 4)
+    return numbers

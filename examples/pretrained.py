@@ -54,7 +54,6 @@ METHODS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 MAX_COMPLETION_LENGTH = {"action": 16, "think": 96}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TASKS_AT_ONCE = 16
 HARDWARE = {
     "use_cpu": not torch.cuda.is_available(),
     "bf16": torch.cuda.is_available(),
@@ -153,12 +152,13 @@ def evaluate(model: Path, world: World, file: Path, piece: Piece, options: argpa
     parts = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     size = MAX_COMPLETION_LENGTH[options.prompt_format]
     generate = load_policy(str(model), temperature=options.temperature, max_completion_length=size)
-    starts = range(len(parts) * TASKS_AT_ONCE, len(world.unseen), TASKS_AT_ONCE)
+    played = sum(part["episodes"] for part in parts)
+    starts = range(played, len(world.unseen), options.tasks_at_once)
     for first in starts:
         if piece.is_over and first != starts[0]:
             raise TimeIsUpError
         torch.manual_seed(options.seed + first)
-        result = evaluate_policy(generate, world.env, world.unseen[first : first + TASKS_AT_ONCE])
+        result = evaluate_policy(generate, world.env, world.unseen[first : first + options.tasks_at_once])
         parts.append(
             {
                 "episodes": result.success.num_episodes,
@@ -226,6 +226,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.5, help="of training and evaluations")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="length of this piece; default: to the end")
+    parser.add_argument("--tasks-at-once", type=int, default=16, help="in evaluations; a GPU plays all at once")
     parser.add_argument("--output-dir", type=Path, help="default: runs/pretrained_WORLD_FORMAT")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "trl_3spo", help="for the model")
     parser.add_argument("--seed", type=int, default=0)

@@ -20,6 +20,14 @@ def test_a_value_that_there_is_not_is_refused(tmp_path, config_class):
 
 
 @pytest.mark.parametrize("config_class", CONFIGS)
+def test_attention_over_tries_is_checked(tmp_path, config_class):
+    with pytest.raises(ValueError, match=r"tree_attention is 'fast'; it must be 'auto', 'sdpa' or 'flex'"):
+        config_class(tree_attention="fast", **settings(tmp_path))
+    with pytest.raises(ValueError, match=r"FlexAttention has no gradients on a CPU; set 'sdpa'"):
+        config_class(tree_attention="flex", **settings(tmp_path))
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
 @pytest.mark.parametrize("value", ["auto", "tree", "cache", "off"])
 def test_the_command_line_gives_it(tmp_path, config_class, value):
     arguments = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false", "--prefix_sharing", value]

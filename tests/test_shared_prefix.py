@@ -140,6 +140,39 @@ def test_however_a_trie_is_cut_into_blocks(monkeypatch, max_size, min_size):
     assert_equal(with_head("qwen2"), "tree", *padded(random_tree(random.Random(3), 5, 3)), 4)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("name", ["qwen2", "llama", "gemma"])
+def test_flex_attention_is_equal_to_plain(name):
+    model = with_head(name)
+    ids, mask = padded_rows([3, 8, 30])
+    with torch.no_grad():  # it has no gradients on a CPU; benchmarks/gpu.py compares those
+        flexible, plain = outputs_by_tree(model, ids, mask, 5, uses_flex=True), plain_outputs(model, ids, mask, 5)
+    for one, other in zip(flexible, plain, strict=True):
+        assert (one - other).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flex_attention_computes_the_blocks_that_are_seen(seed):
+    rng = random.Random(seed)
+    trunk = [rng.randrange(9) for _ in range(700)]
+    trie = trie_of([trunk[: rng.randrange(700)] + [9] * rng.randrange(200) for _ in range(6)])
+    mask = tree_attention.flex_mask_of(torch.tensor(trie.ends))
+    queries, keys = torch.arange(len(trie))[:, None], torch.arange(len(trie))
+    visible = (keys <= queries) & (queries < torch.tensor(trie.ends))
+    for query, numbers in enumerate(visible.split(tree_attention.FLEX_BLOCK)):
+        partial, whole = (
+            set(indices[0, 0, query, : num[0, 0, query]].tolist())
+            for num, indices in (
+                (mask.kv_num_blocks, mask.kv_indices),
+                (mask.full_kv_num_blocks, mask.full_kv_indices),
+            )
+        )
+        for key, pairs in enumerate(numbers.split(tree_attention.FLEX_BLOCK, dim=1)):
+            assert (key in whole) <= bool(pairs.all())
+            assert (key in partial | whole) == bool(pairs.any())
+        assert not partial & whole
+
+
 def test_a_model_computes_the_rest_as_before():
     model = with_head("qwen2")
     ids, mask = padded_rows([3, 2])

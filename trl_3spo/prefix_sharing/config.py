@@ -8,6 +8,9 @@ from trl import GRPOConfig
 PrefixSharing = Literal["auto", "tree", "cache", "off"]
 """Values of the option `prefix_sharing`."""
 
+TreeAttention = Literal["auto", "sdpa", "flex"]
+"""Values of the option `tree_attention`."""
+
 
 @dataclass
 class PrefixSharingConfig(GRPOConfig):
@@ -28,6 +31,9 @@ class PrefixSharingConfig(GRPOConfig):
 
             Models with sliding-window or recurrent layers allow neither method. If no method is possible, every row is
             computed by itself, and the log says so once. Generation shares equal prompts too, unless `"off"`.
+        tree_attention (`str`, *optional*, defaults to `"auto"`):
+            What computes attention over a trie: `"sdpa"`, in blocks, or `"flex"`, FlexAttention, which has no gradients
+            on a CPU. `"auto"` is FlexAttention on CUDA devices and SDPA elsewhere.
         kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
             Memory in GiB per process for the keys and values of generated sequences. While the weights stay the same, a
             prompt that continues an earlier prompt and its completion computes only its new tokens. Nothing is kept at
@@ -37,6 +43,11 @@ class PrefixSharingConfig(GRPOConfig):
     prefix_sharing: PrefixSharing = field(
         default="auto",
         metadata={"help": "Method that computes shared prefixes once: 'auto', 'tree', 'cache' or 'off'."},
+    )
+
+    tree_attention: TreeAttention = field(
+        default="auto",
+        metadata={"help": "What computes attention over a trie: 'auto', 'sdpa' or 'flex' (CUDA devices)."},
     )
 
     kept_prefixes_gib: float = field(
@@ -50,3 +61,7 @@ class PrefixSharingConfig(GRPOConfig):
             raise ValueError(f"kept_prefixes_gib is {self.kept_prefixes_gib!r}; it must be at least 0 (GiB).")
         if self.prefix_sharing not in get_args(PrefixSharing):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'tree', 'cache' or 'off'.")
+        if self.tree_attention not in get_args(TreeAttention):
+            raise ValueError(f"tree_attention is {self.tree_attention!r}; it must be 'auto', 'sdpa' or 'flex'.")
+        if self.tree_attention == "flex" and self.device.type == "cpu":
+            raise ValueError("tree_attention is 'flex', but FlexAttention has no gradients on a CPU; set 'sdpa'.")

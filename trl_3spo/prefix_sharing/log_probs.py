@@ -93,6 +93,11 @@ class PackedRows:
         """Numbers of distinct prefixes, of pairs of positions in attention, and of attention blocks."""
         return len(self.trie), sum(block.num_pairs for block in self.blocks), len(self.blocks)
 
+    @property
+    def flex_sizes(self) -> tuple[int, int, int]:
+        """The same for FlexAttention, which is one call: a position's pairs are its ancestors, about."""
+        return len(self.trie), int(self.trie.depths.sum()), 1
+
 
 def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> PackedRows:
     """Pack padded rows of prompts and completions of at most C tokens into a trie; see `outputs_by_tree`."""
@@ -145,7 +150,13 @@ def outputs_by_cache(
 
 
 def outputs_by_tree(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, packed: PackedRows | None = None
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    completion_size: int,
+    packed: PackedRows | None = None,
+    *,
+    uses_flex: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the same as `outputs_by_cache` from one forward pass over one row of S tokens, the trie of all rows.
 
@@ -155,13 +166,14 @@ def outputs_by_tree(
         attention_mask: (B, P + C) mask, 0 at padding.
         completion_size: Number C of completion tokens.
         packed: Rows as a trie, if known already.
+        uses_flex: Whether FlexAttention computes attention, in place of SDPA.
 
     Raises:
         RuntimeError: The model does not pass on the arguments of its attention, so its output would be wrong.
     """
     packed = packed or packed_rows(input_ids, attention_mask, completion_size)
     device = input_ids.device
-    layout = layout_of(packed.trie, packed.blocks, device)
+    layout = layout_of(packed.trie, [] if uses_flex else packed.blocks, device, uses_flex=uses_flex)
     base = extract_model_from_parallel(model)
     use_tree_attention(base)
     parents = torch.tensor(packed.parents, device=device)

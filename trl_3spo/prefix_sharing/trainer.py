@@ -165,7 +165,8 @@ class PrefixSharingTrainer(GRPOTrainer):
         prompt_size = input_ids.size(1) - logits_to_keep
         prompts = shared_prompts_of(input_ids[:, :prompt_size], attention_mask[:, :prompt_size])
         packed = packed_rows(input_ids, attention_mask, logits_to_keep) if "tree" in ways else None
-        tree = None if packed is None else TreeSizes(*packed.sizes)
+        uses_flex = self._uses_flex_attention(model)
+        tree = None if packed is None else TreeSizes(*(packed.flex_sizes if uses_flex else packed.sizes))
         kind = self._route(ways, BatchSizes(prompts.completions_per_prompt, prompt_size, logits_to_keep, tree))
         if kind == "plain":
             plain: Outputs = super()._get_per_token_logps_and_entropies(
@@ -176,8 +177,17 @@ class PrefixSharingTrainer(GRPOTrainer):
             if kind == "cache":
                 logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, prompts)
             else:
-                logps, entropies = outputs_by_tree(model, input_ids, attention_mask, logits_to_keep, packed)
+                logps, entropies = outputs_by_tree(
+                    model, input_ids, attention_mask, logits_to_keep, packed, uses_flex=uses_flex
+                )
         return logps, entropies if compute_entropy else None, None
+
+    def _uses_flex_attention(self, model: Any) -> bool:
+        # It knows no dropout.
+        has_dropout = model.training and getattr(self.accelerator.unwrap_model(model).config, "attention_dropout", 0.0)
+        if self.args.tree_attention != "auto" or has_dropout:
+            return bool(self.args.tree_attention == "flex" and not has_dropout)
+        return bool(self.accelerator.device.type == "cuda")
 
     # -- gradient accumulation -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Attention in which every position of a trie attends only to its ancestors, computed in blocks by SDPA.
+"""Attention in which every position of a trie attends only to its ancestors: in blocks by SDPA, or by FlexAttention.
 
 It is registered with transformers under `TREE_ATTENTION`. Without a layout it equals transformers' SDPA, including
 masks, so a model can keep it all the time.
@@ -6,11 +6,13 @@ masks, so a model can keep it all the time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -18,6 +20,9 @@ from transformers.masking_utils import sdpa_mask
 from trl_3spo.prefix_sharing.trie import Block, Span, Trie
 
 TREE_ATTENTION = "sdpa_tree"
+
+FLEX_BLOCK = 128
+"""Number of positions in a block of FlexAttention: what its kernels are built for."""
 
 
 @dataclass(eq=False)
@@ -29,6 +34,7 @@ class TreeLayout:
         blocks: Blocks in order; together they cover all positions.
         piece_sizes: Sizes of the pieces of keys; the keys of each block are whole pieces.
         pieces: Numbers of the pieces that each block attends to.
+        flex_mask: Mask for FlexAttention; `None` computes the blocks by SDPA.
         num_calls: Number of attention calls with this layout.
     """
 
@@ -36,6 +42,7 @@ class TreeLayout:
     blocks: list[Block]
     piece_sizes: list[int]
     pieces: list[list[int]]
+    flex_mask: BlockMask | None = None
     num_calls: int = 0
 
     @property
@@ -51,24 +58,61 @@ class TreeLayout:
         return ((keys <= rows) & (rows < self.ends[keys]))[None, None]
 
 
-def layout_of(trie: Trie, blocks: list[Block], device: torch.device) -> TreeLayout:
+def layout_of(trie: Trie, blocks: list[Block], device: torch.device, *, uses_flex: bool = False) -> TreeLayout:
     """Return the layout of attention over a trie.
 
     Args:
         trie: Trie with at least one token.
         blocks: Blocks of the trie.
         device: Device of the model.
+        uses_flex: Whether FlexAttention computes it.
     """
+    ends = torch.tensor(trie.ends, device=device)
+    if uses_flex:
+        return TreeLayout(ends, [], [], [], flex_mask_of(ends))
     spans = [[*block.ancestors, block.queries] for block in blocks]
     # Keys are split once, at the borders of all spans. Slices would each need a gradient of the size of all keys.
     borders = sorted({border for of_block in spans for span in of_block for border in span})
     numbers = {border: number for number, border in enumerate(borders)}
     sizes = [after - before for before, after in pairwise(borders)]
-    return TreeLayout(torch.tensor(trie.ends, device=device), blocks, sizes, [_pieces(x, numbers) for x in spans])
+    return TreeLayout(ends, blocks, sizes, [_pieces(x, numbers) for x in spans])
 
 
 def _pieces(spans: Sequence[Span], numbers: dict[int, int]) -> list[int]:
     return [number for span in spans for number in range(numbers[span.start], numbers[span.stop])]
+
+
+def flex_mask_of(ends: Tensor) -> BlockMask:
+    """Return which blocks of keys FlexAttention computes for each block of queries, and the mask within them.
+
+    Args:
+        ends: (S,) ends of the subtrees.
+    """
+    size = len(ends)
+    starts = torch.arange(0, size, FLEX_BLOCK, device=ends.device)
+    stops = (starts + FLEX_BLOCK).clamp(max=size)
+    of_block = torch.nn.functional.pad(ends, (0, -size % FLEX_BLOCK)).view(-1, FLEX_BLOCK)
+    # Some query of a block sees some key of another, or every query every key.
+    some = (starts <= starts[:, None]) & (of_block.amax(1) > starts[:, None])
+    every = (starts < starts[:, None]) & (of_block.amin(1) >= stops[:, None])
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < ends[key])
+
+    return BlockMask.from_kv_blocks(
+        *_numbered(some & ~every), *_numbered(every), BLOCK_SIZE=FLEX_BLOCK, mask_mod=sees, seq_lengths=(size, size)
+    )
+
+
+def _numbered(is_computed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each row how many entries are true, and the numbers of all, true ones first."""
+    numbers = is_computed.int().argsort(dim=1, descending=True, stable=True)
+    return is_computed.sum(1).int()[None, None], numbers.int()[None, None]
+
+
+@cache
+def _compiled_flex_attention() -> Any:
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def tree_attention(
@@ -99,6 +143,14 @@ def tree_attention(
         plain: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return plain
     tree.num_calls += 1
+    if tree.flex_mask is not None:
+        # Only compiled does it leave blocks out; on a CPU, where it has no gradients, tests call it as it is.
+        attend = _compiled_flex_attention() if query.is_cuda else flex_attention
+        is_grouped = query.size(1) != key.size(1)
+        output = attend(
+            query, key, value, block_mask=tree.flex_mask, scale=kwargs.get("scaling"), enable_gqa=is_grouped
+        )
+        return output.transpose(1, 2).contiguous(), None
     keys, values = (torch.split(x, tree.piece_sizes, dim=2) for x in (key, value))
     outputs = []
     for number, (queries, pieces) in enumerate(zip(torch.split(query, tree.block_sizes, 2), tree.pieces, strict=True)):
