@@ -146,7 +146,7 @@ def throughput(is_tiny: bool) -> Rows:
 
 
 def trees(is_tiny: bool) -> Rows:
-    """Measure updates with search trees against row by row, GRPOTrainer's episodes, and SDPA in blocks."""
+    """Measure updates with search trees against row by row, GRPOTrainer's episodes, and FlexAttention."""
     rows = []
     for shape, cases in {"small": [(3, 2, 12)]}.items() if is_tiny else TREES.items():
         how = argparse.Namespace(model=shape, repeats=7, updates_only=True)

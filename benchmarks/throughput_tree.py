@@ -13,7 +13,7 @@ weights, take turns; the learning rate is 0, so that every update is the same.
 - stock: GRPOTrainer's own way with many turns: a walk is one row, in which the environment's tokens are masked. The
   same actions are trained on, but what walks have in common is computed in each of them.
 
-- blocks: on a GPU, the tree with SDPA in blocks in place of FlexAttention.
+- flex: on a GPU, the tree with FlexAttention in place of SDPA in blocks.
 
 With `--updates-only` the policy's tokens are drawn at random too and the optimizer is SGD, so that a GPU measures
 large shapes in minutes.
@@ -142,8 +142,8 @@ def make_trainers(model: str, folder: str, answer: int, optimizer: str) -> dict[
         "stock": (StockTrainer, GRPOConfig(**settings)),
     }
     if has_gpu:
-        by_blocks = PrefixSharingConfig(**settings, prefix_sharing="tree", tree_attention="sdpa")
-        kinds["blocks"] = (SharingTrainer, by_blocks)
+        flexible = PrefixSharingConfig(**settings, prefix_sharing="tree", tree_attention="flex")
+        kinds["flex"] = (SharingTrainer, flexible)
     made = {
         name: kind(
             random_model(model, tokenizer),
@@ -312,8 +312,8 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
         numbers["generation_ratio"] = median(seconds["rows sampling"], seconds["tree sampling"])
         numbers["step_ratio"] = median(steps["rows"], steps["tree"])
         numbers["generation_seconds"] = round(statistics.median(seconds["tree sampling"]), 3)
-    if "blocks" in seconds:
-        numbers["update_ratio_to_blocks"] = median(seconds["blocks"], seconds["tree"])
+    if "flex" in seconds:
+        numbers["update_ratio_to_flex"] = median(seconds["flex"], seconds["tree"])
     numbers["update_ratio_to_stock"] = median(seconds["stock"], seconds["tree"])
     numbers["update_seconds"] = round(statistics.median(seconds["tree"]), 4)
     return numbers

@@ -184,10 +184,8 @@ class PrefixSharingTrainer(GRPOTrainer):
 
     def _uses_flex_attention(self, model: Any) -> bool:
         # It knows no dropout.
-        has_dropout = model.training and getattr(self.accelerator.unwrap_model(model).config, "attention_dropout", 0.0)
-        if self.args.tree_attention != "auto" or has_dropout:
-            return bool(self.args.tree_attention == "flex" and not has_dropout)
-        return bool(self.accelerator.device.type == "cuda")
+        dropout = getattr(self.accelerator.unwrap_model(model).config, "attention_dropout", 0.0)
+        return self.args.tree_attention == "flex" and not (model.training and dropout)
 
     # -- gradient accumulation -----------------------------------------------------------------------------------------
 
