@@ -17,7 +17,6 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 from controls import Control, controls, undecided
 from provenance import provenance
-from starting_points import FOLDER, POINTS, digest
+from starting_points import WORLDS, digest
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -48,11 +47,7 @@ from trl_3spo.training.display import Display
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from demo_world import DemoWorld, Tasks
-from small_alfworld import ALFWORLD
-from small_webshop import WEBSHOP
 
-WORLDS = {"alfworld": ALFWORLD, "webshop": WEBSHOP}
-WORLDS |= {name: replace(WORLDS[name.partition("_")[0]], warm_start=FOLDER / name) for name in POINTS}
 NUM_EVALUATIONS = 8
 WARMUP = 0.2
 """Share of the actions over which learning rates rise, from a tenth. At rates that learn fast, trainings that begin at

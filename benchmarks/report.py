@@ -3,8 +3,9 @@
     python benchmarks/report.py --env webshop --budget 2000
     python benchmarks/report.py --env webshop_sparse --budget 2000 --seeds 5
 
-A setting that was tuned in an environment is kept for its other starting points. Seeds come first, so that the methods
-have equally many runs whenever it is stopped. Started again, it goes on. `report_tables.py` makes the tables.
+A setting that was tuned in an environment is kept for its other starting points and for the larger one. Seeds come
+first, so that the methods have equally many runs whenever it is stopped. Started again, it goes on. `report_tables.py`
+makes the tables.
 """
 
 import argparse
@@ -24,7 +25,7 @@ METHODS = ("branch", *BASELINES, "3spo", *CONTROLS)
 
 
 def chosen_in(environment: str) -> dict[str, Any]:
-    """Return what tuning chose for each method in an environment, whatever its starting point."""
+    """Return what tuning chose for each method in an environment, whatever its starting point and size."""
     file = RESULTS / "tuning" / f"{environment.partition('_')[0]}_chosen.json"
     return dict(json.loads(file.read_text(encoding="utf-8"))["methods"])
 

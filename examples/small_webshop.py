@@ -31,7 +31,8 @@ NUM_VALUES = 3
 
 GOALS_PER_GROUP = 4 * NUM_VALUES**2
 NUM_NAMES = 4 * NUM_GOALS // GOALS_PER_GROUP
-"""Smaller shops call their products by the demo's names too, so that a model has met all of these."""
+"""Smaller shops call their products by the demo's names too, so that a model has met all of these. Larger ones have
+more names."""
 
 
 class _Draft(NamedTuple):
@@ -62,7 +63,7 @@ def generate_small_catalogue(num_groups: int, seed: int) -> Catalogue:
     """Return a catalogue of groups of four products that are easily mistaken for each other."""
     rng = random.Random(seed)
     catalogue = Catalogue([], {}, {})
-    numbers = rng.sample(range(NUM_NAMES), 4 * num_groups)  # hits of equal score come in the order of asins
+    numbers = rng.sample(range(max(NUM_NAMES, 4 * num_groups)), 4 * num_groups)  # hits of equal score come in the order of asins
     for group in range(num_groups):
         for number, draft in zip(numbers[4 * group :], _group(rng), strict=False):
             asin = f"b{number}"
@@ -113,9 +114,9 @@ def make_env(num_goals: int, seed: int, *, split: str | None = None) -> WebShopE
     )
 
 
-def make_tasks(seed: int) -> Tasks:
+def make_tasks(seed: int, num_goals: int = NUM_GOALS) -> Tasks:
     """Return the demo's goals; the unseen ones are for products that no training goal was made for."""
-    env = make_env(NUM_GOALS, seed, split="train")
+    env = make_env(num_goals, seed, split="train")
     return Tasks(env, train=env.tasks(), unseen=env.tasks("test")[:NUM_UNSEEN])
 
 
