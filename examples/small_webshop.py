@@ -63,7 +63,8 @@ def generate_small_catalogue(num_groups: int, seed: int) -> Catalogue:
     """Return a catalogue of groups of four products that are easily mistaken for each other."""
     rng = random.Random(seed)
     catalogue = Catalogue([], {}, {})
-    numbers = rng.sample(range(max(NUM_NAMES, 4 * num_groups)), 4 * num_groups)  # hits of equal score come in the order of asins
+    # Hits of equal score come in the order of asins.
+    numbers = rng.sample(range(max(NUM_NAMES, 4 * num_groups)), 4 * num_groups)
     for group in range(num_groups):
         for number, draft in zip(numbers[4 * group :], _group(rng), strict=False):
             asin = f"b{number}"
