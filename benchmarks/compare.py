@@ -239,6 +239,8 @@ def run(
     file, checkpoints = folder / f"{name}.json", folder / f"{name}_checkpoints"
     if file.exists():
         return
+    if not WORLDS[world_name].warm_start.exists():
+        sys.exit(f"The starting point is missing. Make it: python benchmarks/starting_points.py {world_name}")
     origin = provenance("torch", "transformers", "trl")
     trainer = make_trainer(WORLDS[world_name], method, seed, budget, checkpoints, panel, num_evaluations, **changes)
     began = time.process_time()

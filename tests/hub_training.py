@@ -13,12 +13,13 @@ from huggingface_hub import HfApi, hf_hub_download
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training import config_for, corridor_trainer, tokenizer_for, untrained
-from trl_3spo import ThreeSPOTrainer
+from trl_3spo import ThreeSPOTrainer, cli
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.evaluation.policies import evaluate_checkpoint, load_policy
 
 STRATEGIES = ("end", "every_save", "checkpoint", "all_checkpoints")
 ENV = CorridorEnv(length=4)
+WORLD = ("--environment", "trl_3spo.environments.corridor:CorridorEnv", "--environment_options", "length=4")
 
 
 def settings(strategy):
@@ -85,13 +86,20 @@ def printed_by_the_card(repo):
     return output.getvalue()
 
 
-def answer_sizes(repo):
-    """Push another policy.json, and return the limits on answers of the commit before and of the latest."""
+def answer_sizes(repo, folder):
+    """Push another policy.json, and return the limits on answers of the commit before and of the latest.
+
+    The last two are the same by the command line.
+    """
     api = HfApi()
     before = api.model_info(repo).sha
     settings = json.dumps({"format": 1, "max_completion_length": 3}).encode()
     api.upload_file(path_or_fileobj=settings, path_in_repo="policy.json", repo_id=repo)
-    return [load_policy(repo, revision=x).settings.max_completion_length for x in (before, None)]
+    sizes = [load_policy(repo, revision=x).settings.max_completion_length for x in (before, None)]
+    for revision in (["--revision", before], []):
+        cli.main(["evaluate", "--model", repo, *WORLD, *revision, "--json", str(folder / "result.json")])
+        sizes.append(json.loads((folder / "result.json").read_text())["policy"]["max_completion_length"])
+    return sizes
 
 
 def main(folder):
@@ -110,7 +118,7 @@ def main(folder):
     found["named"]["loaded"] = answers("somebody/named", found["named"]["pushed"]["messages"])
     found["printed"] = {repo: printed_by_the_card(repo) for repo in ("somebody/end", "somebody/named")}
     found["evaluation"] = evaluate_checkpoint("somebody/end", ENV).to_dict()
-    found["revisions"] = answer_sizes("somebody/end")
+    found["revisions"] = answer_sizes("somebody/end", folder)
     (folder / "found.json").write_text(json.dumps(found))
 
 

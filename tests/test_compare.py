@@ -120,3 +120,10 @@ def test_a_run_of_a_control_has_its_part(compare, tmp_path):
     trainer = compare.make_trainer(compare.WORLDS["alfworld"], "no_side_samples", 0, 80, tmp_path)
     assert type(trainer.algorithm.scorer).__name__ == "SingleScorer"
     assert list(trainer.algorithm.order.tasks) == trainer.train_tasks
+
+
+def test_a_starting_point_that_is_missing_is_named(compare, tmp_path, monkeypatch):
+    world = dataclasses.replace(compare.WORLDS["webshop"], warm_start=tmp_path / "none")
+    monkeypatch.setitem(compare.WORLDS, "webshop_few", world)
+    with pytest.raises(SystemExit, match=r"missing. Make it: python benchmarks/starting_points.py webshop_few"):
+        compare.run("webshop_few", "branch", 0, 100, tmp_path)

@@ -98,7 +98,7 @@ def test_a_name_on_the_hub_is_evaluated_as_its_trainer_did(pushed):
 
 
 def test_a_revision_of_a_policy_is_asked_as_that_was(pushed):
-    assert pushed.found["revisions"] == [1, 3]
+    assert pushed.found["revisions"] == [1, 3, 1, 3]
 
 
 def card_of(pushed, repo):

@@ -27,6 +27,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         help="evaluate a checkpoint on a panel of tasks",
     )
     evaluate.add_argument("--model", required=True, help="model or PEFT adapter: a folder, or a name on the Hub")
+    evaluate.add_argument("--revision", help="branch, tag or commit of the model on the Hub; default: the latest")
     evaluate.add_argument("--num_episodes", type=positive, help="total number of episodes; default: one per task")
     evaluate.add_argument("--temperature", type=float, help="0 is greedy; default: as in the training's evaluations")
     evaluate.add_argument("--batch_size", type=positive, default=64, help="episodes advanced together")
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
             options.model,
             env,
             tasks_of(env, options),
+            revision=options.revision,
             num_episodes=options.num_episodes,
             temperature=options.temperature,
             batch_size=options.batch_size,
@@ -83,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
         )
     if os.environ.get("RANK", "0") != "0":
         return  # the first process speaks for all
-    policy = PolicySettings.beside(options.model).with_given(given | {"eval_temperature": options.temperature})
+    policy = PolicySettings.beside(options.model, options.revision).with_given(
+        given | {"eval_temperature": options.temperature}
+    )
     settings = {name: str(x) if isinstance(x, Path) else x for name, x in vars(options).items()}
     settings = {name: x for name, x in settings.items() if name not in NOT_SETTINGS}
     context = {"settings": settings, "policy": asdict(policy), "versions": versions("torch", "transformers")}

@@ -69,11 +69,12 @@ class PolicySettings:
         (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def beside(cls, model: str) -> Self:
+    def beside(cls, model: str, revision: str | None = None) -> Self:
         """Read the file that was saved with a model; without one return the defaults.
 
         Args:
             model: Folder, or name on the Hub.
+            revision: Branch, tag or commit on the Hub; `None` is the latest.
 
         Raises:
             ValueError: The file cannot be read, or a later version wrote it.
@@ -81,7 +82,7 @@ class PolicySettings:
         missing = {
             f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")
         }
-        path = cached_file(model, FILE, **missing)
+        path = cached_file(model, FILE, revision=revision, **missing)
         if path is None:
             return cls()
         try:
