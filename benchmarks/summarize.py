@@ -3,9 +3,11 @@
     python benchmarks/summarize.py benchmarks/results/tabular.json
     python benchmarks/summarize.py runs/compare --json summary.json --plot summary.png
 
-Inputs are files of one run or of many, or folders of such files; without any, the committed ones. No mean is taken over
-different seeds: the methods of an environment need the same ones, and so do its controls (`no_…`), whose seeds must be
-among 3SPO's. In the file of `--json`, `tuned` says whether the protocol's tuning chose the setting (docs/protocol.md).
+Inputs are files of one run or of many, or folders of such files; without any, the committed ones. There, an
+environment's report runs take the place of the earlier study's. No mean is taken over different seeds: the methods of
+an environment need the same ones, and so do the controls of a method (`no_…` of 3SPO, `branch_…` of branch and finish),
+whose seeds must be among that method's. In the file of `--json`, `tuned` says whether the protocol's tuning chose the
+setting (docs/protocol.md).
 
     final        success rate at the last evaluation, mean over seeds, with the 95 % t-interval of the mean
     area         success rate over the sampled actions, averaged
@@ -13,7 +15,8 @@ among 3SPO's. In the file of `--json`, `tuned` says whether the protocol's tunin
                  or more did not get there
     all keys     prequential log-loss of the history against the base rate's, nats per visited state, mean over a run;
                  of its score keys together and of each alone, finest first
-    p            paired t-tests of final and area against 3SPO's, over seeds, with Holm's correction over a table
+    p            paired t-tests of final and area against 3SPO's, or a control's against its method's, over seeds, with
+                 Holm's correction over a table
 """
 
 import argparse
@@ -34,8 +37,10 @@ Methods = dict[str, dict[int, Run]]
 """Runs of an environment by method and seed."""
 
 RESULTS = Path(__file__).parent / "results"
-COMMITTED = (RESULTS / "tabular.json", RESULTS / "compare")
+EARLIER, REPORT = (RESULTS / "tabular.json", RESULTS / "compare"), RESULTS / "report"
 REFERENCE = "3spo"
+CONTROLS = {"no_": REFERENCE, "branch_": "branch"}
+"""What the names of a method's controls begin with."""
 SHARES = (60, 80, 90)
 
 
@@ -54,6 +59,11 @@ def load(paths: Sequence[Path]) -> dict[str, Methods]:
     return environments
 
 
+def load_committed() -> dict[str, Methods]:
+    """Return the committed runs, those of a report where an environment has them."""
+    return load([path for path in EARLIER if path.exists()]) | (load([REPORT]) if REPORT.exists() else {})
+
+
 def require_comparable(environment: str, methods: Methods) -> None:
     """Exit, naming every missing run, unless methods and controls each have the same seeds, and all the same panel."""
     panels = {run["panel"] for runs in methods.values() for run in runs.values() if "panel" in run}
@@ -62,13 +72,13 @@ def require_comparable(environment: str, methods: Methods) -> None:
             f"{environment}: the runs were evaluated on different tasks, panels {', '.join(sorted(panels))}."
         )
     compared = {name: runs for name, runs in methods.items() if not is_control(name)}
-    controls = {name: runs for name, runs in methods.items() if is_control(name)}
-    needed = set().union(*compared.values())
-    missing = _missing(compared, needed)
-    of_controls = set().union(*controls.values())
-    missing |= _missing(controls, of_controls)
-    if controls and (lacking := sorted(of_controls - methods.get(REFERENCE, {}).keys())):
-        missing[REFERENCE] = lacking
+    missing = _missing(compared, set().union(*compared.values()))
+    for reference in CONTROLS.values():
+        controls = controls_of(reference, methods)
+        seeds = set().union(*controls.values())
+        missing |= _missing(controls, seeds)
+        if lacking := sorted(seeds - methods.get(reference, {}).keys()):
+            missing[reference] = lacking
     if missing:
         named = "; ".join(f"{name} lacks {', '.join(map(str, seeds))}" for name, seeds in missing.items())
         raise SystemExit(
@@ -82,8 +92,14 @@ def _missing(methods: Methods, needed: set[int]) -> dict[str, list[int]]:
 
 
 def is_control(method: str) -> bool:
-    """Whether a method is 3SPO with a part switched off."""
-    return method.startswith("no_")
+    """Whether a method is another one with a part switched off."""
+    return method.startswith(tuple(CONTROLS))
+
+
+def controls_of(reference: str, methods: Methods) -> Methods:
+    """Return the controls of a method."""
+    beginnings = tuple(beginning for beginning, name in CONTROLS.items() if name == reference)
+    return {name: runs for name, runs in methods.items() if name.startswith(beginnings)}
 
 
 def summary(runs: dict[int, Run]) -> dict[str, Any]:
@@ -135,13 +151,13 @@ def final(run: Run) -> float:
     return float(run["curve"]["success"][-1])
 
 
-def p_values(methods: Methods, measure: Callable[[Run], float]) -> dict[str, float]:
-    """Return Holm-corrected p-values of every method's measure against the reference's, over the seeds of both."""
-    reference = methods.get(REFERENCE, {})
+def p_values(methods: Methods, measure: Callable[[Run], float], compared_with: str = REFERENCE) -> dict[str, float]:
+    """Return Holm-corrected p-values of every method's measure against another's, over the seeds of both."""
+    reference = methods.get(compared_with, {})
     raw = {}
     for name, runs in methods.items():
         seeds = sorted(runs.keys() & reference.keys())
-        if name != REFERENCE and len(seeds) > 1:
+        if name != compared_with and len(seeds) > 1:
             raw[name] = paired_p([measure(runs[seed]) - measure(reference[seed]) for seed in seeds])
     return holm(raw)
 
@@ -161,9 +177,9 @@ def holm(p: dict[Any, float]) -> dict[Any, float]:
     return corrected
 
 
-def table(methods: Methods) -> str:
+def table(methods: Methods, compared_with: str = REFERENCE) -> str:
     """Return a Markdown table of methods that have the same seeds, best area first."""
-    tests = [p_values(methods, measure) for measure in (final, area)]
+    tests = [p_values(methods, measure, compared_with) for measure in (final, area)]
     lines = [
         "| method | seeds | final | 95 % interval | area | to 60 % | to 80 % | to 90 % | states per action "
         "| p, final | p, area |",
@@ -214,18 +230,18 @@ def gain_table(methods: Methods) -> str:
 
 
 def tables(environment: str, methods: Methods) -> str:
-    """Return all tables of an environment: the methods, and the controls beside 3SPO on the controls' seeds."""
+    """Return all tables of an environment: the methods, and controls beside their method on the controls' seeds."""
     compared = {name: runs for name, runs in methods.items() if not is_control(name)}
-    controls = {name: runs for name, runs in methods.items() if is_control(name)}
     parts = [f"### {environment}", table(compared)]
     if all("tokens" in run["curve"] for runs in compared.values() for run in runs.values()):
         parts.append(token_table(compared))
     if knowing := {x: runs for x, runs in methods.items() if all(run.get("predictive_gain") for run in runs.values())}:
         parts.append(gain_table(knowing))
-    if controls:
-        seeds = set().union(*controls.values())
-        beside = {REFERENCE: {seed: methods[REFERENCE][seed] for seed in seeds}}
-        parts.append(table(beside | controls))
+    for reference in CONTROLS.values():
+        if controls := controls_of(reference, methods):
+            seeds = set().union(*controls.values())
+            beside = {reference: {seed: methods[reference][seed] for seed in seeds}}
+            parts.append(table(beside | controls, reference))
     return "\n\n".join(parts)
 
 
@@ -258,12 +274,12 @@ def plot(environments: dict[str, Methods], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", type=Path, default=[path for path in COMMITTED if path.exists()])
+    parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--json", type=Path, help="file to write the statistics to")
     parser.add_argument("--plot", type=Path, help="file to draw the curves to")
     parser.add_argument("--seeds", type=int, nargs="+", help="take no others")
     arguments = parser.parse_args()
-    environments = load(arguments.runs)
+    environments = load(arguments.runs) if arguments.runs else load_committed()
     for environment, methods in environments.items():
         if arguments.seeds is not None:
             for name, runs in methods.items():

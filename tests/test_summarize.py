@@ -126,6 +126,33 @@ def test_controls_need_equal_seeds_among_themselves(summarize, tmp_path, monkeyp
         call(summarize, monkeypatch, tmp_path)
 
 
+def test_controls_are_compared_with_the_method_that_they_are_of(summarize, tmp_path, monkeypatch, capsys):
+    branch = [record("branch", seed, (0.0, 0.6, final)) for seed, final in enumerate((0.9, 0.8, 0.7))]
+    control = [record("branch_at_root", seed, (0.0, 0.6, final)) for seed, final in enumerate((0.5, 0.6))]
+    write(tmp_path, [*RUNS[:6], *branch, *control])
+    call(summarize, monkeypatch, tmp_path)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ") and "method" not in line]
+    names = [row.split(" | ")[0] for row in rows]
+    assert (set(names[:3]), names[3:]) == ({"| branch", "| 3spo", "| grpo"}, ["| branch", "| branch_at_root"])
+    assert rows[3].startswith("| branch | 2 | 85.0% |")
+    # -0.4 and -0.2 have mean -0.3 and a standard error of 0.1: t = -3 with one degree of freedom, p = 0.205.
+    assert " | 0.205 | " in rows[4]
+
+
+def test_a_report_takes_the_place_of_an_earlier_study(summarize, tmp_path, monkeypatch):
+    for name in ("earlier", "report"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "earlier", [*RUNS, record("3spo", 0, (0.0, 0.1, 0.2), environment="maze")])
+    write(tmp_path / "report", [record("branch", 200, (0.0, 0.6, 0.9)) | {"tasks": "report"}])
+    monkeypatch.setattr(summarize, "EARLIER", (tmp_path / "earlier",))
+    monkeypatch.setattr(summarize, "REPORT", tmp_path / "report")
+    call(summarize, monkeypatch, "--json", tmp_path / "summary.txt")
+    result = json.loads((tmp_path / "summary.txt").read_text())
+    assert {name: list(methods) for name, methods in result.items()} == {"shop": ["branch"], "maze": ["3spo"]}
+    assert (result["shop"]["branch"]["tuned"], result["shop"]["branch"]["report_seeds"]) == (True, [200])
+    assert (result["maze"]["3spo"]["tuned"], result["maze"]["3spo"]["report_seeds"]) == (False, [])
+
+
 def test_seeds_can_be_chosen(summarize, tmp_path, monkeypatch, capsys):
     write(tmp_path, [run for run in RUNS if (run["method"], run["seed"]) != ("grpo", 2)])
     call(summarize, monkeypatch, tmp_path, "--seeds", "0", "1", "--plot", tmp_path / "curves.png")
@@ -156,6 +183,6 @@ def test_nothing_to_summarize(summarize, tmp_path, monkeypatch):
 def test_the_documentation_holds_the_tables_of_the_committed_runs(summarize):
     pages = ("earlier_study.md", "tabular_study.md")
     text = "\n".join((BENCHMARKS.parent / "docs" / page).read_text() for page in pages)
-    environments = summarize.load([path for path in summarize.COMMITTED if path.exists()])
+    environments = summarize.load([path for path in summarize.EARLIER if path.exists()])
     for environment, methods in environments.items():
         assert summarize.tables(environment, methods) in text
