@@ -15,6 +15,8 @@ weights, take turns; the learning rate is 0, so that every update is the same.
 
 - flex: on a GPU, the tree with FlexAttention in place of SDPA in blocks.
 
+Rows of long conversations take hours: `--without-rows` leaves them out.
+
 With `--updates-only` the policy's tokens are drawn at random too and the optimizer is SGD, so that a GPU measures
 large shapes in minutes.
 
@@ -47,21 +49,16 @@ from throughput import (
     versions,
 )
 from torch.nn.utils.rnn import pad_sequence
+from tree_walks import Row, draw_walks, episode_of, num_distinct, rows_of, sample_walks, starts_of
 from trl import GRPOConfig
 
 from trl_3spo.prefix_sharing.config import PrefixSharingConfig
 from trl_3spo.prefix_sharing.trainer import PrefixSharingTrainer
-from trl_3spo.prefix_sharing.trie import trie_of
 from trl_3spo.tiny import word_tokenizer
 
 SIZES = ("steps", "branches", "new_tokens")
-START = 60
-"""Tokens of the first prompt before what the first step adds."""
 ROWS_AT_ONCE = 16
 """Rows of the way without tries that go through the model together."""
-
-Turn = tuple[list[int], list[int]]
-"""What the environment said, and what the policy answered."""
 
 
 class RowsTrainer(Timed, PrefixSharingTrainer):
@@ -90,23 +87,25 @@ def main(arguments: argparse.Namespace) -> None:
 def measure(arguments: argparse.Namespace, steps: int, branches: int, new_tokens: int) -> dict[str, Any]:
     answer = new_tokens // 3
     shown = new_tokens - answer
-    starts = [0] + [steps * number // branches for number in range(1, branches)]
+    starts = starts_of(steps, branches)
     with tempfile.TemporaryDirectory() as folder:
         trainers = make_trainers(arguments.model, folder, answer, "sgd" if arguments.updates_only else "adamw_torch")
+        if arguments.without_rows:
+            del trainers["rows"]
         draw = draw_walks if arguments.updates_only else partial(sample_walks, trainers["tree"])
         walks = draw(starts, steps, shown, answer, seed=0)
         batch = rows_of(walks, starts)
         episodes = [[episode_of(walk)] for walk in walks]
         parts = {"rows": [batch[i : i + ROWS_AT_ONCE] for i in range(0, len(batch), ROWS_AT_ONCE)], "stock": episodes}
         tensors = {name: [tensors_of(x, trainers[name]) for x in parts.get(name, [batch])] for name in trainers}
-        numbers = differences(trainers["tree"], trainers["rows"], batch)
+        numbers = differences(trainers["tree"], trainers["rows"], batch) if "rows" in trainers else {}
         updates = {name: partial(update, trainers[name], tensors[name]) for name in trainers}
         numbers["tokens_computed_per_distinct"] = computed(trainers["tree"], updates["tree"]) / num_distinct(batch)
         memory = {name: round(peak_memory(do) / 2**20) for name, do in updates.items()}
         samplings = {
             f"{name} sampling": partial(sample_walks, trainers[name], starts, steps, shown, answer)
             for name in ("tree", "rows")
-            if not arguments.updates_only
+            if name in trainers and not arguments.updates_only
         }
         seconds: dict[str, list[float]] = {name: [] for name in (*updates, *samplings)}
         for i in range(arguments.repeats + 1):
@@ -159,74 +158,6 @@ def make_trainers(model: str, folder: str, answer: int, optimizer: str) -> dict[
         trainer.current_gradient_accumulation_steps = 1
         trainer.model.train()
     return made
-
-
-# -- the tree ----------------------------------------------------------------------------------------------------------
-
-
-def draw_walks(starts: list[int], steps: int, shown: int, answer: int, seed: int) -> list[list[Turn]]:
-    """Draw a first walk and the walks that branch off from it, all tokens at random."""
-    torch.manual_seed(seed)
-
-    def drawn(size: int) -> list[int]:
-        return torch.randint(4, NUM_WORDS, (size,)).tolist()
-
-    walks: list[list[Turn]] = []
-    for start in starts:
-        before = walks[0][:start] if walks else []
-        walks.append(before + [(drawn(shown), drawn(answer)) for _ in range(steps - start)])
-    return walks
-
-
-def sample_walks(trainer: Any, starts: list[int], steps: int, shown: int, _answer: int, seed: int) -> list[list[Turn]]:
-    """Sample the first walk, then all that branch off from it together; answers are the policy's, the rest is drawn."""
-    if isinstance(trainer, PrefixSharingTrainer):
-        trainer.forget_prefixes()
-    torch.manual_seed(seed)
-    first = go_on(trainer, [[]], steps, shown)[0]
-    others = [first[:start] for start in starts[1:]]
-    return [first, *go_on(trainer, others, steps, shown)]
-
-
-def go_on(trainer: Any, walks: list[list[Turn]], steps: int, shown: int) -> list[list[Turn]]:
-    walks = list(walks)
-    while unfinished := [i for i, walk in enumerate(walks) if len(walk) < steps]:
-        said = torch.randint(4, NUM_WORDS, (len(unfinished), shown)).tolist()
-        prompts = [start_of(walks[i]) + text for i, text in zip(unfinished, said, strict=True)]
-        answers, _ = trainer._generate_single_turn(prompts, None, {}, 1)
-        for i, text, answer in zip(unfinished, said, answers, strict=True):
-            walks[i] = [*walks[i], (text, list(answer))]
-    return walks
-
-
-def start_of(walk: list[Turn]) -> list[int]:
-    """Return the tokens of a conversation so far."""
-    return [*range(4, 4 + START), *itertools.chain.from_iterable(text + answer for text, answer in walk)]
-
-
-Row = tuple[list[int], list[int], list[int]]
-"""Prompt, completion, and for every token of it whether it is the policy's."""
-
-
-def rows_of(walks: list[list[Turn]], starts: list[int]) -> list[Row]:
-    """Return a row for every step of every walk; those before a branch are the first walk's."""
-    return [
-        (start_of(walk[:step]) + walk[step][0], walk[step][1], [1] * len(walk[step][1]))
-        for walk, start in zip(walks, starts, strict=True)
-        for step in range(start, len(walk))
-    ]
-
-
-def episode_of(walk: list[Turn]) -> Row:
-    """Return a walk as one row, as GRPOTrainer has it."""
-    completion = [token for text, answer in walk for token in text + answer]
-    own = [is_own for text, answer in walk for is_own in [0] * len(text) + [1] * len(answer)]
-    first = len(walk[0][0])
-    return start_of([]) + completion[:first], completion[first:], own[first:]
-
-
-def num_distinct(rows: list[Row]) -> int:
-    return len(trie_of([prompt + completion for prompt, completion, _ in rows]))
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
@@ -303,17 +234,19 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
     def median(one: list[float], other: list[float]) -> float:
         return round(statistics.median(a / b for a, b in zip(one, other, strict=True)), 2)
 
-    numbers = {"update_ratio": median(seconds["rows"], seconds["tree"])}
-    if "tree sampling" in seconds:
+    numbers = {
+        "update_ratio" if name == "rows" else f"update_ratio_to_{name}": median(seconds[name], seconds["tree"])
+        for name in ("rows", "stock", "flex")
+        if name in seconds
+    }
+    numbers["update_seconds"] = round(statistics.median(seconds["tree"]), 4)
+    if "rows sampling" in seconds:
         steps = {
             name: [a + b for a, b in zip(seconds[name], seconds[f"{name} sampling"], strict=True)]
             for name in ("tree", "rows")
         }
         numbers["generation_ratio"] = median(seconds["rows sampling"], seconds["tree sampling"])
         numbers["step_ratio"] = median(steps["rows"], steps["tree"])
+    if "tree sampling" in seconds:
         numbers["generation_seconds"] = round(statistics.median(seconds["tree sampling"]), 3)
-    if "flex" in seconds:
-        numbers["update_ratio_to_flex"] = median(seconds["flex"], seconds["tree"])
-    numbers["update_ratio_to_stock"] = median(seconds["stock"], seconds["tree"])
-    numbers["update_seconds"] = round(statistics.median(seconds["tree"]), 4)
     return numbers
