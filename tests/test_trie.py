@@ -47,9 +47,15 @@ def test_blocks_hold_every_position_once_and_all_it_sees(rows, max_size, min_siz
     blocks = blocks_of(trie, max_size, min_size) if len(trie) else []
     assert [i for block in blocks for i in range(*block.queries)] == list(range(len(trie)))
     for block in blocks:
-        assert 1 <= block.queries.size <= max_size
-        ancestors = [i for span in block.ancestors for i in range(*span)]
-        assert block.num_pairs == block.queries.size * (block.queries.size + len(ancestors))
+        size, ancestors = block.queries.size, [i for span in block.ancestors for i in range(*span)]
+        if block.is_causal:
+            assert block.queries.start == 0
+            assert size > max_size
+            assert trie.depths[:size].tolist() == list(range(size))
+            assert block.num_pairs == sum(range(1, size + 1))
+        else:
+            assert 1 <= size <= max_size
+            assert block.num_pairs == size * (size + len(ancestors))
         for query in range(*block.queries):
             seen = np.flatnonzero((np.arange(len(trie)) <= query) & (trie.ends > query))
             assert set(seen.tolist()) <= {*ancestors, *range(*block.queries)}
@@ -59,7 +65,15 @@ def test_a_chain_of_branches_computes_hardly_more_than_the_pairs_that_see_each_o
     rows = [[*range(step * 60), 10_000 + step] for step in range(1, 41)]
     trie = trie_of(rows)
     seen = int(trie.depths.sum()) + len(trie)
-    assert sum(block.num_pairs for block in blocks_of(trie, 256, 64)) < 1.25 * seen
+    assert sum(block.num_pairs for block in blocks_of(trie, 256, 64)) < 1.05 * seen
+
+
+def test_one_path_is_one_causal_block():
+    (block,) = blocks_of(trie_of([list(range(1000))]), 256, 64)
+    assert block.is_causal
+    first, *others = blocks_of(trie_of([[*range(500)], [*range(300), *range(1000, 1400)]]), 256, 64)
+    assert (first.queries, first.is_causal) == ((0, 500), True)
+    assert [(block.queries.size, block.ancestors[0]) for block in others] == [(256, (0, 300)), (144, (0, 300))]
 
 
 def test_small_trees_share_a_block_and_larger_ones_do_not():

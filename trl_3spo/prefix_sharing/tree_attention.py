@@ -50,9 +50,14 @@ class TreeLayout:
         """Sizes of the blocks."""
         return [block.queries.size for block in self.blocks]
 
-    def visible(self, number: int) -> Tensor:
-        """Return a block's (1, 1, Q, K) mask, true where the query of the third axis sees the key of the fourth."""
-        queries, ancestors = self.blocks[number]
+    def visible(self, number: int) -> Tensor | None:
+        """Return a block's (1, 1, Q, K) mask, true where the query of the third axis sees the key of the fourth.
+
+        `None` is causal.
+        """
+        queries, ancestors, is_causal = self.blocks[number]
+        if is_causal:
+            return None
         keys = torch.cat([torch.arange(*span, device=self.ends.device) for span in [*ancestors, queries]])
         rows = torch.arange(*queries, device=self.ends.device)[:, None]
         return ((keys <= rows) & (rows < self.ends[keys]))[None, None]

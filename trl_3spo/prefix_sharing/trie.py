@@ -88,30 +88,35 @@ class Block(NamedTuple):
         queries: Positions of the block.
         ancestors: Positions before the block that its first position attends to, in order. The block's other positions
             attend to no further ones before it: the subtree of such a position would include the first one too.
+        is_causal: Whether every position attends to all positions up to itself, so that no mask is needed.
     """
 
     queries: Span
     ancestors: list[Span]
+    is_causal: bool = False
 
     @property
     def num_pairs(self) -> int:
         """Number of pairs of positions in the attention, including masked pairs."""
-        return self.queries.size * (self.queries.size + sum(span.size for span in self.ancestors))
+        size = self.queries.size
+        return size * (size + 1) // 2 if self.is_causal else size * (size + sum(span.size for span in self.ancestors))
 
 
 def blocks_of(trie: Trie, max_size: int, min_size: int = 1) -> list[Block]:
     """Cut a trie into blocks, so that attention computes few masked pairs.
 
-    A block ends where the subtree of its first position ends, because later positions attend to less of it. Small
-    subtrees are put together.
+    The first path, from the root to its leaf, is one block without a mask, if it is long. Any other block ends where the
+    subtree of its first position ends, because later positions attend to less of it. Small subtrees are put together.
 
     Args:
         trie: Trie with at least one token.
-        max_size: Largest number of positions in a block, at least 1.
+        max_size: Largest number of positions in a block with a mask, at least 1.
         min_size: Number of positions up to which subtrees are put together, at least 1.
     """
-    blocks = []
-    start = 0
+    leaf = np.flatnonzero(np.diff(trie.depths) != 1)
+    size = int(leaf[0]) + 1 if len(leaf) else len(trie)
+    blocks = [Block(Span(0, size), [], is_causal=True)] if size > max_size else []
+    start = blocks[0].queries.stop if blocks else 0
     while start < len(trie):
         stop = int(trie.ends[start])
         while stop - start < min_size and stop < len(trie):
