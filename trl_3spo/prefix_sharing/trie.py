@@ -105,8 +105,9 @@ class Block(NamedTuple):
 def blocks_of(trie: Trie, max_size: int, min_size: int = 1) -> list[Block]:
     """Cut a trie into blocks, so that attention computes few masked pairs.
 
-    The first path, from the root to its leaf, is one block without a mask, if it is long. Any other block ends where the
-    subtree of its first position ends, because later positions attend to less of it. Small subtrees are put together.
+    The first path, from the root to its leaf, is one block without a mask, if it is long. Any other block ends where
+    the subtree of its first position ends, because later positions attend to less of it. Small subtrees are put
+    together.
 
     Args:
         trie: Trie with at least one token.
