@@ -131,9 +131,7 @@ def throughput(is_tiny: bool) -> Rows:
     for shape in ("small",) if is_tiny else SHAPES:
         how = {"model": shape, "group_size": 8, "repeats": 7, "activation_checkpointing": False}
         result = measure(argparse.Namespace(**how, **sizes))
-        gc.collect()
-        if DEVICE == "cuda":
-            torch.cuda.empty_cache()
+        free_memory()
         rows.append(
             {"shape": shape}
             | {f"{name} ratio": result[f"{name}_ratio"] for name in ("step", "generation", "update", "peak_memory")}
@@ -143,6 +141,12 @@ def throughput(is_tiny: bool) -> Rows:
             | {"log-probability difference": result["max_abs_logprob_difference"]}
         )
     return rows
+
+
+def free_memory() -> None:
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
 
 
 def trees(is_tiny: bool) -> Rows:
@@ -155,9 +159,7 @@ def trees(is_tiny: bool) -> Rows:
             result = throughput_tree.measure(how, **sizes)
             memory = result.pop("peak_memory_mebibytes")
             rows.append({"shape": shape} | sizes | result | {f"{name} MiB": x for name, x in memory.items()})
-            gc.collect()
-            if DEVICE == "cuda":
-                torch.cuda.empty_cache()
+            free_memory()
     return rows
 
 

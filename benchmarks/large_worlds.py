@@ -38,8 +38,7 @@ def make_games(num_games: int, seed: int) -> AlfworldEnv:
 
 def split_games(seed: int) -> Tasks:
     """Return games to train on and unseen ones."""
-    env = make_games(small_alfworld.NUM_UNSEEN + NUM_GAMES, seed)
-    return Tasks(env, train=env.tasks()[small_alfworld.NUM_UNSEEN :], unseen=env.tasks()[: small_alfworld.NUM_UNSEEN])
+    return small_alfworld.split(make_games(small_alfworld.NUM_UNSEEN + NUM_GAMES, seed))
 
 
 WORLDS = {

@@ -15,7 +15,7 @@ weights, take turns; the learning rate is 0, so that every update is the same.
 
 - flex: on a GPU, the tree with FlexAttention in place of SDPA in blocks.
 
-Rows of long conversations take hours: `--without-rows` leaves them out.
+Rows of long conversations take long: `--without-rows` leaves them out.
 
 With `--updates-only` the policy's tokens are drawn at random too and the optimizer is SGD, so that a GPU measures
 large shapes in minutes.

@@ -30,7 +30,7 @@ Levels = Sequence[dict[str, Any]]
 
 RATES = {
     "webshop": [{"learning_rate": rate} for rate in (16e-4, 32e-4, 64e-4)],  # lower ones were worse for all in pilots
-    "alfworld": [{"learning_rate": rate} for rate in (8e-4, 16e-4, 32e-4)],  # at higher ones StepPO unlearned
+    "alfworld": [{"learning_rate": rate} for rate in (8e-4, 16e-4, 32e-4)],  # the shop's: StepPO unlearned
 }
 ACTIONS = [{"per_device_train_batch_size": size} for size in (96, 192, 384)]
 EPISODES = [{"per_device_train_batch_size": size} for size in (8, 16, 32)]  # about as many actions

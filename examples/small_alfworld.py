@@ -25,8 +25,12 @@ def make_env(num_games: int, seed: int) -> AlfworldEnv:
 
 
 def make_tasks(seed: int) -> Tasks:
-    """Return the demo's games; the unseen ones are the first of those generated."""
-    env = make_env(NUM_UNSEEN + NUM_TRAIN, seed)
+    """Return the demo's games."""
+    return split(make_env(NUM_UNSEEN + NUM_TRAIN, seed))
+
+
+def split(env: AlfworldEnv) -> Tasks:
+    """Return generated games, of which the first are unseen in training."""
     return Tasks(env, train=env.tasks()[NUM_UNSEEN:], unseen=env.tasks()[:NUM_UNSEEN])
 
 

@@ -71,10 +71,13 @@ def test_every_two_levels_of_two_factors_meet_once():
 
 
 @pytest.mark.parametrize("method", tune.FACTORS)
-def test_every_method_is_tried_with_as_many_settings(method):
-    settings = [tune.setting("webshop", method, [int(level) for level in row]) for row in tune.ARRAY]
+@pytest.mark.parametrize(
+    ("environment", "rates"), [("webshop", (0.0016, 0.0032, 0.0064)), ("alfworld", (0.0008, 0.0016, 0.0032))]
+)
+def test_every_method_is_tried_with_as_many_settings(method, environment, rates):
+    settings = [tune.setting(environment, method, [int(level) for level in row]) for row in tune.ARRAY]
     assert len({tuple(sorted(x.items())) for x in settings}) == 9
-    assert Counter(x["learning_rate"] for x in settings) == {0.0016: 3, 0.0032: 3, 0.0064: 3}
+    assert Counter(x["learning_rate"] for x in settings) == dict.fromkeys(rates, 3)
 
 
 def test_the_best_levels_are_the_best_on_average():

@@ -33,7 +33,8 @@ class PrefixSharingConfig(GRPOConfig):
             computed by itself, and the log says so once. Generation shares equal prompts too, unless `"off"`.
         tree_attention (`str`, *optional*, defaults to `"auto"`):
             What computes attention over a trie: `"sdpa"`, in blocks, or `"flex"`, FlexAttention in one call, which has
-            no gradients on a CPU and has not run on a GPU yet. `"auto"` is SDPA.
+            no gradients on a CPU and has not run on a GPU yet. `"auto"` is SDPA, and so is training with attention
+            dropout, which FlexAttention lacks.
         kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
             Memory in GiB per process for the keys and values of generated sequences. While the weights stay the same, a
             prompt that continues an earlier prompt and its completion computes only its new tokens. Nothing is kept at

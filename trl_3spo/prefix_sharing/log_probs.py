@@ -173,7 +173,7 @@ def outputs_by_tree(
     """
     packed = packed or packed_rows(input_ids, attention_mask, completion_size)
     device = input_ids.device
-    layout = layout_of(packed.trie, [] if uses_flex else packed.blocks, device, uses_flex=uses_flex)
+    layout = layout_of(packed.trie, None if uses_flex else packed.blocks, device)
     base = extract_model_from_parallel(model)
     use_tree_attention(base)
     parents = torch.tensor(packed.parents, device=device)

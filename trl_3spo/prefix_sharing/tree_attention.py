@@ -63,17 +63,16 @@ class TreeLayout:
         return ((keys <= rows) & (rows < self.ends[keys]))[None, None]
 
 
-def layout_of(trie: Trie, blocks: list[Block], device: torch.device, *, uses_flex: bool = False) -> TreeLayout:
+def layout_of(trie: Trie, blocks: list[Block] | None, device: torch.device) -> TreeLayout:
     """Return the layout of attention over a trie.
 
     Args:
         trie: Trie with at least one token.
-        blocks: Blocks of the trie.
+        blocks: Blocks of the trie for SDPA; `None` leaves the attention to FlexAttention.
         device: Device of the model.
-        uses_flex: Whether FlexAttention computes it.
     """
     ends = torch.tensor(trie.ends, device=device)
-    if uses_flex:
+    if blocks is None:
         return TreeLayout(ends, [], [], [], flex_mask_of(ends))
     spans = [[*block.ancestors, block.queries] for block in blocks]
     # Keys are split once, at the borders of all spans. Slices would each need a gradient of the size of all keys.

@@ -116,8 +116,8 @@ def blocks_of(trie: Trie, max_size: int, min_size: int = 1) -> list[Block]:
     """
     leaf = np.flatnonzero(np.diff(trie.depths) != 1)
     size = int(leaf[0]) + 1 if len(leaf) else len(trie)
-    blocks = [Block(Span(0, size), [], is_causal=True)] if size > max_size else []
-    start = blocks[0].queries.stop if blocks else 0
+    start = size if size > max_size else 0
+    blocks = [Block(Span(0, start), [], is_causal=True)] if start else []
     while start < len(trie):
         stop = int(trie.ends[start])
         while stop - start < min_size and stop < len(trie):
