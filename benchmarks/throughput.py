@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, nargs="+", default=[60], help="of a step, with --tree")
     parser.add_argument("--updates-only", action="store_true", help="with --tree, generate nothing")
     parser.add_argument("--without-rows", action="store_true", help="with --tree, do not compute row by row")
+    parser.add_argument("--max-tree-tokens", type=int, help="with --tree, measure tries of at most so many tokens too")
     parser.add_argument("--model", choices=MODELS, default="qwen2.5-0.5b" if has_gpu else "small")
     parser.add_argument("--activation-checkpointing", action="store_true", help="recompute activations, in both")
     parser.add_argument("--json", type=Path, required=True, help="file to write the results to")

@@ -14,6 +14,7 @@ weights, take turns; the learning rate is 0, so that every update is the same.
   same actions are trained on, but what walks have in common is computed in each of them.
 
 - flex: on a GPU, the tree with FlexAttention in place of SDPA in blocks.
+- bounded: with `--max-tree-tokens`, the tree in tries of at most so many tokens, whose activations are computed twice.
 
 Rows of long conversations take long: `--without-rows` leaves them out.
 
@@ -89,7 +90,8 @@ def measure(arguments: argparse.Namespace, steps: int, branches: int, new_tokens
     shown = new_tokens - answer
     starts = starts_of(steps, branches)
     with tempfile.TemporaryDirectory() as folder:
-        trainers = make_trainers(arguments.model, folder, answer, "sgd" if arguments.updates_only else "adamw_torch")
+        optimizer = "sgd" if arguments.updates_only else "adamw_torch"
+        trainers = make_trainers(arguments.model, folder, answer, optimizer, arguments.max_tree_tokens)
         if arguments.without_rows:
             del trainers["rows"]
         draw = draw_walks if arguments.updates_only else partial(sample_walks, trainers["tree"])
@@ -116,7 +118,9 @@ def measure(arguments: argparse.Namespace, steps: int, branches: int, new_tokens
     return numbers | ratios({name: values[1:] for name, values in seconds.items()}) | about
 
 
-def make_trainers(model: str, folder: str, answer: int, optimizer: str) -> dict[str, Any]:
+def make_trainers(
+    model: str, folder: str, answer: int, optimizer: str, max_tree_tokens: int | None = None
+) -> dict[str, Any]:
     tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(NUM_WORDS))])
     has_gpu = torch.cuda.is_available()
     settings = {
@@ -143,6 +147,9 @@ def make_trainers(model: str, folder: str, answer: int, optimizer: str) -> dict[
     if has_gpu:
         flexible = PrefixSharingConfig(**settings, prefix_sharing="tree", tree_attention="flex")
         kinds["flex"] = (SharingTrainer, flexible)
+    if max_tree_tokens:
+        bounded = PrefixSharingConfig(**settings, prefix_sharing="tree", max_tree_tokens=max_tree_tokens)
+        kinds["bounded"] = (SharingTrainer, bounded)
     made = {
         name: kind(
             random_model(model, tokenizer),
@@ -236,7 +243,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
 
     numbers = {
         "update_ratio" if name == "rows" else f"update_ratio_to_{name}": median(seconds[name], seconds["tree"])
-        for name in ("rows", "stock", "flex")
+        for name in ("rows", "stock", "flex", "bounded")
         if name in seconds
     }
     numbers["update_seconds"] = round(statistics.median(seconds["tree"]), 4)

@@ -181,6 +181,14 @@ def test_sharing_a_prompt_saves_what_it_says():
     assert (shared.activations - mask) / plain.activations == pytest.approx(tokens)
 
 
+def test_activations_do_not_grow_beyond_the_largest_trie():
+    tokens = ROWS * (PROMPT + COMPLETION)
+    assert plan(max_tree_tokens=tokens).activations == plan(max_tree_tokens=2 * tokens).activations
+    assert plan(max_tree_tokens=tokens).activations == plan().activations
+    assert plan(max_tree_tokens=tokens // 2).activations == plan(num_rows=ROWS // 2).activations
+    assert plan(max_tree_tokens=tokens // 2, num_rows=100 * ROWS) == plan(num_rows=ROWS // 2)
+
+
 def test_most_rows_fit_and_one_more_does_not():
     rows = most_rows(SHAPE, FULL, RESERVE + 40 * 2**20)
     assert rows > 0

@@ -28,6 +28,17 @@ def test_attention_over_tries_is_checked(tmp_path, config_class):
 
 
 @pytest.mark.parametrize("config_class", CONFIGS)
+def test_the_bound_of_a_trie_is_checked(tmp_path, monkeypatch, config_class):
+    with pytest.raises(ValueError, match=r"max_tree_tokens is 0; it must be at least 1, or None for no limit"):
+        config_class(max_tree_tokens=0, **settings(tmp_path))
+    with pytest.raises(ValueError, match=r"max_tree_tokens is 9 and prefix_sharing is 'off', which makes no tries"):
+        config_class(max_tree_tokens=9, prefix_sharing="off", **settings(tmp_path))
+    monkeypatch.setattr(config_class, "world_size", 2)
+    with pytest.raises(ValueError, match=r"max_tree_tokens is 9 and there are 2 processes.*gradient_accumulation"):
+        config_class(max_tree_tokens=9, **settings(tmp_path))
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
 @pytest.mark.parametrize("value", ["auto", "tree", "cache", "off"])
 def test_the_command_line_gives_it(tmp_path, config_class, value):
     arguments = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "false", "--prefix_sharing", value]

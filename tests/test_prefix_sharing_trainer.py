@@ -65,6 +65,15 @@ def test_variants_equal_stock_grpo(tmp_path, model_folder, tokenizer, variant):
     assert num_shared < 0.9 * num_plain
 
 
+@pytest.mark.parametrize("variant", ["checkpointing", "accumulation", "adapters"])
+def test_bounded_tries_equal_stock_grpo(tmp_path, model_folder, tokenizer, variant):
+    stock, num_plain = trained(tmp_path, model_folder, tokenizer, sharing=None, **VARIANTS[variant])
+    bounded = VARIANTS[variant] | {"max_tree_tokens": 40}
+    shared, num_shared = trained(tmp_path, model_folder, tokenizer, sharing="auto", **bounded)
+    assert_alike(shared, stock)
+    assert num_shared < 1.8 * num_plain  # every trie goes forward twice
+
+
 PLAIN_GENERATION = {
     "without a cache": {"generation_kwargs": {"use_cache": False}},
     "with a static cache": {"cache_implementation": "static"},

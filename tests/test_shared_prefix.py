@@ -10,7 +10,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from prefix_models import MODELS, gradient, padded_rows, plain_outputs, with_head
 from trl_3spo.prefix_sharing import log_probs, tree_attention
-from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, shared_prompts_of
+from trl_3spo.prefix_sharing.log_probs import outputs_by_cache, outputs_by_tree, outputs_by_trees, shared_prompts_of
 from trl_3spo.prefix_sharing.trie import blocks_of, trie_of
 
 ROUTES = {
@@ -18,6 +18,7 @@ ROUTES = {
         model, ids, mask, size, shared_prompts_of(ids[:, :-size], mask[:, :-size])
     ),
     "tree": outputs_by_tree,
+    "trees": lambda *batch: outputs_by_trees(*batch, max_tokens=25),
 }
 
 
@@ -57,7 +58,7 @@ def test_completions_of_one_token(route):
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
-@pytest.mark.parametrize("route", ["tree"])
+@pytest.mark.parametrize("route", ["tree", "trees"])
 def test_equal_to_plain_with_activations_recomputed(route, use_reentrant):
     model = with_head("qwen2")
     model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
@@ -126,10 +127,24 @@ def padded(rows, completion_size=4):
 
 @pytest.mark.parametrize(("depth", "branching"), [(1, 8), (4, 3), (10, 2), (30, 1)])
 @pytest.mark.parametrize("name", ["qwen2", "llama", "gemma"])
-def test_trees_of_conversations_equal_plain(name, depth, branching):
+@pytest.mark.parametrize("route", ["tree", "trees"])
+def test_trees_of_conversations_equal_plain(name, route, depth, branching):
     rows = random_tree(random.Random(depth), depth, branching)
     random.Random(1).shuffle(rows)
-    assert_equal(with_head(name), "tree", *padded(rows), 4)
+    assert_equal(with_head(name), route, *padded(rows), 4)
+
+
+def test_a_bounded_trie_goes_forward_twice_and_none_is_larger():
+    rows = random_tree(random.Random(10), 10, 2)
+    assert len(trie_of([prompt + answer for prompt, answer in rows])) > 150
+    model, sizes = with_head("qwen2"), []
+    model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].numel()))
+    outputs = outputs_by_trees(model, *padded(rows), 4, max_tokens=60)
+    forward = list(sizes)
+    sum(x.sum() for x in outputs).backward()
+    assert len(forward) >= 3
+    assert max(sizes) <= 60
+    assert sizes[len(forward) :] == forward[::-1]
 
 
 @pytest.mark.parametrize(("max_size", "min_size"), [(1, 1), (3, 2), (8, 8)])

@@ -1,10 +1,12 @@
 """Tries of rows of tokens: every distinct prefix once, and in blocks every pair that sees each other."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_3spo.prefix_sharing.trie import blocks_of, trie_of
+from trl_3spo.prefix_sharing.trie import blocks_of, cut_by_size, trie_of
 
 ROWS = st.lists(st.lists(st.integers(0, 2), max_size=8), min_size=1, max_size=12)
 
@@ -80,3 +82,20 @@ def test_small_trees_share_a_block_and_larger_ones_do_not():
     trie = trie_of([[tree, *range(100, 130)] for tree in range(4)])
     assert [block.queries.size for block in blocks_of(trie, 256, 64)] == [93, 31]
     assert [block.queries.size for block in blocks_of(trie, 256, 1)] == [31] * 4
+
+
+def test_rows_are_cut_by_the_size_of_their_trie_by_hand():
+    rows = [[7, 8, 9], [5], [7, 8], [7, 6, 6, 6], [7, 8, 1]]
+    assert cut_by_size(rows, 100) == [[1, 3, 2, 4, 0]]
+    assert cut_by_size(rows, 5) == [[1, 3], [2, 4, 0]]
+    assert cut_by_size(rows, 3) == [[1], [3], [2, 4], [0]]
+
+
+@given(ROWS, st.integers(1, 12))
+def test_rows_are_cut_into_tries_that_are_full_and_no_larger(rows, max_size):
+    lists = cut_by_size(rows, max_size)
+    assert sorted(number for numbers in lists for number in numbers) == list(range(len(rows)))
+    for numbers in lists:
+        assert len(numbers) == 1 or len(trie_of([rows[number] for number in numbers])) <= max_size
+    for numbers, (first, *_) in pairwise(lists):
+        assert len(trie_of([rows[number] for number in [*numbers, first]])) > max_size

@@ -29,6 +29,7 @@ class MemorySetup:
         optimizer_shards: Number of shards of the optimizer's moments.
         num_processes: Number of devices.
         kept_bytes: Most that is kept of prompts that may go on.
+        max_tree_tokens: Most tokens that go through the model at once in training, if anything limits them.
     """
 
     weight_bytes: int
@@ -49,6 +50,7 @@ class MemorySetup:
     optimizer_shards: int = 1
     num_processes: int = 1
     kept_bytes: float = 0.0
+    max_tree_tokens: int | None = None
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class MemorySetup:
             optimizer_shards=shards[2],
             num_processes=args.world_size,
             kept_bytes=0.0 if args.use_vllm or args.prefix_sharing == "off" else args.kept_prefixes_gib * 2**30,
+            max_tree_tokens=args.max_tree_tokens,
         )
 
     @property

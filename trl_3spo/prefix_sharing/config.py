@@ -35,6 +35,11 @@ class PrefixSharingConfig(GRPOConfig):
             What computes attention over a trie: `"sdpa"`, in blocks, or `"flex"`, FlexAttention in one call, which has
             no gradients on a CPU and has not run on a GPU yet. `"auto"` is SDPA, and so is training with attention
             dropout, which FlexAttention lacks.
+        max_tree_tokens (`int`, *optional*):
+            Largest number of distinct tokens in a trie; `None`: no limit. The rows of a larger batch are computed as
+            several tries, one after the other, also if `"auto"` would share nothing. The backward pass computes each
+            again, so the memory of an update does not grow with the batch. A longer row is a trie by itself. It needs
+            one process, and a model that allows tries.
         kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
             Memory in GiB per process for the keys and values of generated sequences. While the weights stay the same, a
             prompt that continues an earlier prompt and its completion computes only its new tokens. Nothing is kept at
@@ -51,6 +56,11 @@ class PrefixSharingConfig(GRPOConfig):
         metadata={"help": "What computes attention over a trie: 'auto', 'sdpa' or 'flex' (CUDA devices)."},
     )
 
+    max_tree_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Largest number of distinct tokens computed at once as a trie; None: no limit."},
+    )
+
     kept_prefixes_gib: float = field(
         default=1.0,
         metadata={"help": "Memory in GiB per process for keys and values that later prompts reuse; 0: none."},
@@ -62,7 +72,23 @@ class PrefixSharingConfig(GRPOConfig):
             raise ValueError(f"kept_prefixes_gib is {self.kept_prefixes_gib!r}; it must be at least 0 (GiB).")
         if self.prefix_sharing not in get_args(PrefixSharing):
             raise ValueError(f"prefix_sharing is {self.prefix_sharing!r}; it must be 'auto', 'tree', 'cache' or 'off'.")
+        if self.max_tree_tokens is not None:
+            self._check_tree_tokens(self.max_tree_tokens)
         if self.tree_attention not in get_args(TreeAttention):
             raise ValueError(f"tree_attention is {self.tree_attention!r}; it must be 'auto', 'sdpa' or 'flex'.")
         if self.tree_attention == "flex" and self.device.type == "cpu":
             raise ValueError("tree_attention is 'flex', but FlexAttention has no gradients on a CPU; set 'sdpa'.")
+
+    def _check_tree_tokens(self, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"max_tree_tokens is {limit!r}; it must be at least 1, or None for no limit.")
+        if self.prefix_sharing not in ("auto", "tree"):
+            raise ValueError(
+                f"max_tree_tokens is {limit} and prefix_sharing is {self.prefix_sharing!r}, which makes no tries; set "
+                "prefix_sharing to 'auto' or 'tree'."
+            )
+        if self.world_size > 1:
+            raise ValueError(
+                f"max_tree_tokens is {limit} and there are {self.world_size} processes. A model in parallel expects "
+                "one forward pass before each backward pass. Leave it out, and raise gradient_accumulation_steps."
+            )

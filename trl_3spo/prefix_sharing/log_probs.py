@@ -12,17 +12,18 @@ Two methods give the same result as GRPOTrainer's computation row by row:
 import inspect
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from trl_3spo.prefix_sharing.tree_attention import layout_of, require_used, use_tree_attention
-from trl_3spo.prefix_sharing.trie import Block, Positions, Trie, blocks_of, trie_of
+from trl_3spo.prefix_sharing.trie import Block, Positions, Trie, blocks_of, cut_by_size, trie_of
 
 MIN_BLOCK, MAX_BLOCK = 64, 256
 """Numbers of positions in a block of attention. Larger blocks waste pairs, smaller ones need more calls."""
@@ -101,9 +102,8 @@ class PackedRows:
 
 def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> PackedRows:
     """Pack padded rows of prompts and completions of at most C tokens into a trie; see `outputs_by_tree`."""
-    is_token = attention_mask != 0
-    rows = [ids[known].tolist() for ids, known in zip(input_ids.cpu(), is_token.cpu(), strict=True)]
-    num_labels = is_token[:, -completion_size:].sum(1).tolist()
+    rows = token_rows(input_ids, attention_mask)
+    num_labels = (attention_mask[:, -completion_size:] != 0).sum(1).tolist()
     trie = trie_of([row[:-1] for row in rows])
     pairs = [
         np.stack([path[len(path) - num :], np.asarray(row[len(row) - num :], np.int64)])
@@ -113,9 +113,14 @@ def packed_rows(input_ids: Tensor, attention_mask: Tensor, completion_size: int)
     return PackedRows(trie, parents, labels, edges)
 
 
+def token_rows(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
+    """Return padded rows without their padding."""
+    return [ids[known].tolist() for ids, known in zip(input_ids.cpu(), attention_mask.cpu() != 0, strict=True)]
+
+
 def sorted_by_prefix(prompt_ids: Tensor, prompt_mask: Tensor) -> list[int]:
     """Return the numbers of padded rows in an order in which rows with the same beginning are neighbors."""
-    prompts = [ids[known].tolist() for ids, known in zip(prompt_ids.cpu(), prompt_mask.cpu() != 0, strict=True)]
+    prompts = token_rows(prompt_ids, prompt_mask)
     return sorted(range(len(prompts)), key=lambda row: prompts[row])
 
 
@@ -201,6 +206,39 @@ def outputs_by_tree(
         )
 
     return of_rows(outputs.log_probs), None if outputs.entropy is None else of_rows(outputs.entropy)
+
+
+def outputs_by_trees(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    completion_size: int,
+    max_tokens: int,
+    *,
+    uses_flex: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the same as `outputs_by_tree` from several tries, with the activations of one trie in memory at a time.
+
+    The backward pass computes each trie's activations again. What rows of two tries share is computed in both.
+
+    Args:
+        model: Patched model with SDPA attention and rotary positions, alone in its process.
+        input_ids: (B, P + C) token ids, prompts left-padded, completions right-padded.
+        attention_mask: (B, P + C) mask, 0 at padding.
+        completion_size: Number C of completion tokens.
+        max_tokens: Largest number of distinct tokens of a trie; a longer row is a trie by itself.
+        uses_flex: Whether FlexAttention computes attention, in place of SDPA.
+    """
+    order: list[int] = []
+    outputs = []
+    for numbers in cut_by_size(token_rows(input_ids, attention_mask), max_tokens):
+        order += numbers
+        part = (input_ids[numbers], attention_mask[numbers], completion_size)
+        by_tree = partial(outputs_by_tree, model, *part, packed_rows(*part), uses_flex=uses_flex)
+        outputs.append(checkpoint(by_tree, use_reentrant=False))
+    places = torch.tensor(order, device=input_ids.device).argsort()
+    log_probs, entropies = zip(*outputs, strict=True)
+    return torch.cat(log_probs)[places], None if entropies[0] is None else torch.cat(entropies)[places]
 
 
 def _tails(input_ids: Tensor, attention_mask: Tensor, completion_size: int) -> tuple[Tensor, Tensor]:

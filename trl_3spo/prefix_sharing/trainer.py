@@ -19,6 +19,7 @@ from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, mark_of
 from trl_3spo.prefix_sharing.log_probs import (
     outputs_by_cache,
     outputs_by_tree,
+    outputs_by_trees,
     packed_rows,
     shared_prompts_of,
     sorted_by_prefix,
@@ -167,7 +168,10 @@ class PrefixSharingTrainer(GRPOTrainer):
         packed = packed_rows(input_ids, attention_mask, logits_to_keep) if "tree" in ways else None
         uses_flex = self._uses_flex_attention(model)
         tree = None if packed is None else TreeSizes(*(packed.flex_sizes if uses_flex else packed.sizes))
-        kind = self._route(ways, BatchSizes(prompts.completions_per_prompt, prompt_size, logits_to_keep, tree))
+        limit = self.args.max_tree_tokens
+        is_too_large = limit is not None and packed is not None and len(packed.trie) > limit
+        sizes = BatchSizes(prompts.completions_per_prompt, prompt_size, logits_to_keep, tree)
+        kind = "tree" if is_too_large else self._route(ways, sizes)
         if kind == "plain":
             plain: Outputs = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
@@ -176,6 +180,10 @@ class PrefixSharingTrainer(GRPOTrainer):
         with self.accelerator.autocast():
             if kind == "cache":
                 logps, entropies = outputs_by_cache(model, input_ids, attention_mask, logits_to_keep, prompts)
+            elif is_too_large:
+                logps, entropies = outputs_by_trees(
+                    model, input_ids, attention_mask, logits_to_keep, limit, uses_flex=uses_flex
+                )
             else:
                 logps, entropies = outputs_by_tree(
                     model, input_ids, attention_mask, logits_to_keep, packed, uses_flex=uses_flex

@@ -62,6 +62,29 @@ def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
     return Trie(np.concatenate([*tokens, row[:0]]), np.concatenate([*depths, row[:0]]), ends[:size], paths)
 
 
+def cut_by_size(rows: Sequence[Sequence[int]], max_size: int) -> list[list[int]]:
+    """Return the numbers of the rows in lists. The trie of each list has at most `max_size` tokens, or one row.
+
+    Rows that share most are neighbors, so that few lists share tokens.
+
+    Args:
+        rows: Lists of token ids, of any lengths.
+        max_size: Largest number of tokens in a trie, at least 1.
+    """
+    lists: list[list[int]] = []
+    before: Sequence[int] = ()
+    size = 0
+    for number in sorted(range(len(rows)), key=lambda number: list(rows[number])):
+        row = rows[number]
+        size += len(row) - num_shared(before, row)
+        if not lists or size > max_size:
+            lists.append([])
+            size = len(row)
+        lists[-1].append(number)
+        before = row
+    return lists
+
+
 def num_shared(one: Sequence[int] | Positions, other: Sequence[int] | Positions) -> int:
     """Return the length of the common beginning of two rows, in tokens."""
     size = min(len(one), len(other))
