@@ -17,6 +17,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
@@ -140,7 +142,7 @@ def make_trainer(
     """Return the trainer of one run. Tasks are the same whatever the seed."""
     trainer_class, make_config, options = METHODS[method]
     options = options | changes
-    tasks = world.make_tasks(PANELS[panel])
+    tasks = tasks_of(world.make_tasks, panel)
     shared = {
         "output_dir": str(folder),
         "max_steps": budget,  # never reached: every optimizer step samples several actions
@@ -173,6 +175,12 @@ def make_trainer(
     )
     trainer.remove_callback(Display)
     return trainer
+
+
+@cache
+def tasks_of(make_tasks: Callable[[int], Tasks], panel: str) -> Tasks:
+    """Return environment and tasks of a panel. Thousands of games take as long to make as a tenth of a run."""
+    return make_tasks(PANELS[panel])
 
 
 def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
@@ -247,7 +255,7 @@ def run(
     trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
     if num_last_plays:
         trainer.args.num_generations_eval = num_last_plays
-        trainer.evaluate(WORLDS[world_name].make_tasks(PANELS[panel]).unseen)
+        trainer.evaluate(tasks_of(WORLDS[world_name].make_tasks, panel).unseen)
     else:
         trainer.evaluate()  # training may have ended before the budget, where nothing is left to learn
     record = origin | {
