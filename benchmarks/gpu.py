@@ -153,7 +153,7 @@ def trees(is_tiny: bool) -> Rows:
     """Measure updates with search trees against row by row, GRPOTrainer's episodes, and FlexAttention."""
     rows = []
     for shape, cases in {"small": [(3, 2, 12)]}.items() if is_tiny else TREES.items():
-        how = argparse.Namespace(model=shape, repeats=7, updates_only=True, without_rows=False)
+        how = argparse.Namespace(model=shape, repeats=7, updates_only=True, without_rows=False, max_tree_tokens=None)
         for case in cases:
             sizes = dict(zip(throughput_tree.SIZES, case, strict=True))
             result = throughput_tree.measure(how, **sizes)

@@ -118,9 +118,7 @@ def measure(arguments: argparse.Namespace, steps: int, branches: int, new_tokens
     return numbers | ratios({name: values[1:] for name, values in seconds.items()}) | about
 
 
-def make_trainers(
-    model: str, folder: str, answer: int, optimizer: str, max_tree_tokens: int | None = None
-) -> dict[str, Any]:
+def make_trainers(model: str, folder: str, answer: int, optimizer: str, max_tree_tokens: int | None) -> dict[str, Any]:
     tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(NUM_WORDS))])
     has_gpu = torch.cuda.is_available()
     settings = {

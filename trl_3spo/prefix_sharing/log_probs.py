@@ -118,12 +118,6 @@ def token_rows(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
     return [ids[known].tolist() for ids, known in zip(input_ids.cpu(), attention_mask.cpu() != 0, strict=True)]
 
 
-def sorted_by_prefix(prompt_ids: Tensor, prompt_mask: Tensor) -> list[int]:
-    """Return the numbers of padded rows in an order in which rows with the same beginning are neighbors."""
-    prompts = token_rows(prompt_ids, prompt_mask)
-    return sorted(range(len(prompts)), key=lambda row: prompts[row])
-
-
 def outputs_by_cache(
     model: Any, input_ids: Tensor, attention_mask: Tensor, completion_size: int, prompts: SharedPrompts
 ) -> tuple[Tensor, Tensor | None]:

@@ -22,7 +22,7 @@ from trl_3spo.prefix_sharing.log_probs import (
     outputs_by_trees,
     packed_rows,
     shared_prompts_of,
-    sorted_by_prefix,
+    token_rows,
 )
 from trl_3spo.prefix_sharing.route import (
     MIN_SAVING,
@@ -34,6 +34,7 @@ from trl_3spo.prefix_sharing.route import (
     why_no_cache,
     why_no_tree,
 )
+from trl_3spo.prefix_sharing.trie import sorted_by_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +227,7 @@ def _regrouped(batches: list[Batch]) -> list[Batch]:
         name: value if value is None or value.ndim == 0 else torch.cat([batch[name] for batch in batches])
         for name, value in first.items()
     }
-    order = torch.tensor(sorted_by_prefix(whole["prompt_ids"], whole["prompt_mask"]), device=whole["prompt_ids"].device)
+    prompts = token_rows(whole["prompt_ids"], whole["prompt_mask"])
+    order = torch.tensor(sorted_by_prefix(prompts), device=whole["prompt_ids"].device)
     rows = {name: value if value is None or value.ndim == 0 else value[order] for name, value in whole.items()}
     return list(split_tensor_dict(rows, len(batches)))

@@ -49,7 +49,7 @@ def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
     ends = np.zeros(sum(map(len, rows)), np.int64)
     row = path = np.zeros(0, np.int64)
     size = 0
-    for index in sorted(range(len(rows)), key=lambda index: list(rows[index])):
+    for index in sorted_by_prefix(rows):
         before, row = row, np.asarray(rows[index], np.int64)
         common = num_shared(before, row)
         ends[path[common:]] = size
@@ -60,6 +60,11 @@ def trie_of(rows: Sequence[Sequence[int]]) -> Trie:
         size += len(row) - common
     ends[path] = size
     return Trie(np.concatenate([*tokens, row[:0]]), np.concatenate([*depths, row[:0]]), ends[:size], paths)
+
+
+def sorted_by_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the numbers of rows in an order in which rows with the same beginning are neighbors."""
+    return sorted(range(len(rows)), key=lambda number: list(rows[number]))
 
 
 def cut_by_size(rows: Sequence[Sequence[int]], max_size: int) -> list[list[int]]:
@@ -74,7 +79,7 @@ def cut_by_size(rows: Sequence[Sequence[int]], max_size: int) -> list[list[int]]
     lists: list[list[int]] = []
     before: Sequence[int] = ()
     size = 0
-    for number in sorted(range(len(rows)), key=lambda number: list(rows[number])):
+    for number in sorted_by_prefix(rows):
         row = rows[number]
         size += len(row) - num_shared(before, row)
         if not lists or size > max_size:
