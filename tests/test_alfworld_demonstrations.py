@@ -1,5 +1,7 @@
 """Demonstrations are the expert's answers to the environment's own prompts, wherever noise has led."""
 
+from itertools import pairwise
+
 import pytest
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
@@ -36,6 +38,18 @@ def test_without_noise_they_solve_every_task(env):
         assert result.success
         assert steps[0]["prompt"][0]["role"] == "user"
         assert steps[0]["completion"][0]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("prompt_format", ["action", "think"])
+def test_in_a_conversation_every_prompt_goes_on_from_the_answer_before(prompt_format):
+    env = AlfworldEnv(generated=2, prompt_format=prompt_format, prompt_style="conversation")
+    for task in env.tasks():
+        steps = list(demonstrate(env, [task]))
+        assert len(steps) > 2
+        for before, step in pairwise(steps):
+            begun = [*before["prompt"], *before["completion"]]
+            assert step["prompt"][: len(begun)] == begun
+            assert len(step["prompt"]) == len(begun) + 1
 
 
 def test_noise_is_taken_but_not_demonstrated(env):

@@ -146,8 +146,7 @@ def first_visit(env: Environment, task: Task) -> Visit:
 
 
 def _turn(before: Visit, after: Visit) -> Turn:
-    shown, answer = before.observation, after.sample.text if after.sample else None
-    return Turn(shown.text, after.action or "", answer, shown.messages)
+    return Turn.at(before.observation, after.action or "", after.sample.text if after.sample else None)
 
 
 def next_visits(

@@ -155,6 +155,11 @@ class Turn(NamedTuple):
     answer: str | None = None
     messages: tuple[Message, ...] = ()
 
+    @classmethod
+    def at(cls, observation: "Observation", action: str, answer: str | None = None) -> "Turn":
+        """Return the turn in which an action was taken at an observation."""
+        return cls(observation.text, action, answer, observation.messages)
+
 
 class Environment(abc.ABC):
     """An environment that can go back to earlier states.

@@ -86,7 +86,7 @@ def demonstrate(
                     "completion": encodable_messages([{"role": "assistant", "content": answer(shown)}]),
                 }
             )
-            turns.append(Turn(observation.text, taken.action))
+            turns.append(Turn.at(observation, taken.action, answer(taken)))
             result = env.step(taken.action)
             observation = result.observation
             if result.is_final:

@@ -63,7 +63,7 @@ def walk(env: Environment, task: Task, steps: int, actions: Sequence[str], rng: 
         action = rng.choice(visit.observation.admissible_actions or tuple(actions) or JUNK_ACTIONS)
         result = step(env, action, visit)
         yield replace(visit, action=action, result=result)
-        turns = (*visit.turns, Turn(visit.observation.text, action))
+        turns = (*visit.turns, Turn.at(visit.observation, action))
         visit = Visit(task, turns, env.snapshot(), result.observation, is_final=result.is_final)
         if visit.is_final:
             break
@@ -84,7 +84,7 @@ def step(env: Environment, action: str, visit: Visit) -> StepResult:
             "an action is any string; one that means nothing here leaves the state as it is.",
             visit,
         )
-    after = replace(visit, turns=(*visit.turns, Turn(visit.observation.text, action)))
+    after = replace(visit, turns=(*visit.turns, Turn.at(visit.observation, action)))
     _check_result(result, after)
     _check_observation(replace(after, observation=result.observation))
     return result
