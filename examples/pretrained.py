@@ -23,6 +23,7 @@ import torch
 from datasets import Dataset
 from demo import commit
 from peft import LoraConfig
+from pretrained_imitation import sequences
 from pretrained_model import NAME, smollm2
 from pretrained_pieces import Clock, Piece, TimeIsUpError, num_sampled
 from pretrained_worlds import WORLDS, World
@@ -73,13 +74,13 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
     imitated = folder / "imitated"
     if imitated.exists():
         return imitated
-    rows = list(world.demonstrate(world.shown[:num_episodes]))
-    print(f"Imitating {num_episodes} episodes of the expert, {len(rows)} actions.", flush=True)
+    steps, tokenizer = list(world.demonstrate(world.shown[:num_episodes])), load_tokenizer(str(model))
+    print(f"Imitating {num_episodes} episodes of the expert, {len(steps)} actions.", flush=True)
     config = SFTConfig(
         output_dir=str(folder / "imitation"),
         num_train_epochs=1,
         learning_rate=1e-3,
-        per_device_train_batch_size=4,  # many updates of few rows: there are few rows, and little is padded
+        per_device_train_batch_size=2,  # many updates of few rows: there are few rows, and little is padded
         completion_only_loss=True,
         save_steps=20,
         save_total_limit=1,
@@ -91,8 +92,8 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
     trainer = SFTTrainer(
         str(model),
         config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=load_tokenizer(str(model)),
+        train_dataset=Dataset.from_list(list(sequences(steps, tokenizer))),
+        processing_class=tokenizer,
         peft_config=adapter(model),
         callbacks=[piece],
     )

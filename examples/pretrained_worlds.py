@@ -58,7 +58,10 @@ def shop(prompt_format: str, num_unseen: int) -> World:
 
 
 def games(prompt_format: str, num_unseen: int) -> World:
-    """Return small generated ALFWorld games: find one thing and bring it somewhere; prompts of about 150 tokens."""
+    """Return small generated ALFWorld games: find one thing and bring it somewhere.
+
+    Conversations without lists of actions add about 55 tokens a step. Prompts of their own would have 100 to 160.
+    """
     env = AlfworldEnv(
         generated=num_unseen + NUM_DEMONSTRATED + 600,
         kinds=["pick_and_place_simple"],
@@ -66,7 +69,8 @@ def games(prompt_format: str, num_unseen: int) -> World:
         num_objects=(4, 6),
         max_steps=16,
         prompt_format=prompt_format,
-        history_length=1,
+        prompt_style="conversation",
+        shows_admissible_actions=False,
     )
     tasks, first = env.tasks(), num_unseen + NUM_DEMONSTRATED
     return World(env, tasks[num_unseen:first], tasks[first:], tasks[:num_unseen], _by_prompt(env))

@@ -8,11 +8,13 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 import pretrained
+from pretrained_imitation import sequences
 from pretrained_model import smollm2
 from pretrained_worlds import WORLDS, World
 
 from training import WordsEnv, tokenizer_for, untrained
 from trl_3spo.environments.demonstrations import Advice, demonstrate
+from trl_3spo.tiny import END, word_tokenizer
 
 FEW = ["--world", "words", "--demonstrations", 2, "--unseen", 20, "--actions", 60]
 
@@ -65,6 +67,23 @@ def test_it_goes_on_until_all_is_done(cache, monkeypatch, capsys):
     other = json.loads(file.read_text())
     assert (other["method"], other["evaluations"]["before"]) == ("grpo", result["evaluations"]["before"])
     assert other["sampled_actions"] >= 60
+
+
+def test_an_episode_is_one_sequence_and_the_answers_that_were_given_are_learned():
+    def said(*texts):
+        return [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 3, texts, strict=False)]
+
+    conversation = [said("here"), said("here", "go left", "there"), said("here", "go left", "there", "look", "nothing")]
+    answers = ["go left", "open", "take it"]  # something else was done in place of the second
+    steps = [{"prompt": x, "completion": said("", y)[1:]} for x, y in zip(conversation, answers, strict=True)]
+    other = {"prompt": said("here you are"), "completion": said("", "open")[1:]}
+    tokenizer = word_tokenizer(["here go left there look nothing open take it you are"])
+    first, second = sequences([*steps, other], tokenizer)
+
+    whole = tokenizer.apply_chat_template([*conversation[-1], *steps[-1]["completion"]], return_dict=False)
+    assert first["input_ids"] == whole
+    learned = [[x for x, is_learned in zip(*row.values(), strict=True) if is_learned] for row in (first, second)]
+    assert [tokenizer.decode(x) for x in learned] == [f"go left {END} take it {END}", f"open {END}"]
 
 
 def test_a_model_that_is_there_is_not_fetched(cache):
