@@ -73,7 +73,7 @@ def bandit() -> list[tuple[Visit, float]]:
 
 def mean_regrets(name: str, num_seeds: int) -> dict[str, list[float]]:
     """Return the regrets at the marks, averaged over seeds."""
-    options = ThreeSPOOptions(**({"num_generations": GROUP_SIZE} | SETTINGS[name]))
+    options = ThreeSPOOptions(**({"num_generations": GROUP_SIZE, "search": "frontier"} | SETTINGS[name]))
     options.check_options()
     runs = [simulate(options, GROUP_SIZE if name == "no scores" else 1, seed) for seed in range(num_seeds)]
     return {

@@ -25,7 +25,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from controls import Control, controls, undecided
+from controls import FRONTIER, Control, controls, undecided
 from provenance import provenance
 from starting_points import WORLDS, digest
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
@@ -64,7 +64,7 @@ LEARNING_RATE = 4e-4
 ACTIONS = {"per_device_train_batch_size": 192, "learning_rate": LEARNING_RATE}
 EPISODES = {"per_device_train_batch_size": 16, "learning_rate": LEARNING_RATE}
 METHODS: dict[str, tuple[type[AgentTrainer[Any]], Any, dict[str, Any]]] = {
-    "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),
+    "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | FRONTIER),
     "published": (ThreeSPOTrainer, ThreeSPOConfig.published, ACTIONS | {"learning_rate": 1e-4}),  # unlearns at 4e-4
     "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, EPISODES),
     "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
@@ -73,9 +73,8 @@ METHODS: dict[str, tuple[type[AgentTrainer[Any]], Any, dict[str, Any]]] = {
 COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
 METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")}
-METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"per_device_train_batch_size": 96})
-WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4, "novelty_weight": 0.3}
-METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS)
+METHODS["3spo_96"] = (*METHODS["3spo"][:2], METHODS["3spo"][2] | {"per_device_train_batch_size": 96})
+METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS)
 CHOICES = {"branch_at_root": at_the_root, "branch_undecided": undecided}
 METHODS |= dict.fromkeys(CHOICES, METHODS["branch"])
 METHODS["steppo_history"] = (
@@ -83,10 +82,10 @@ METHODS["steppo_history"] = (
     StepPOConfig,
     EPISODES | {"discount": 0.95, "gae_lambda": 0.9, "value_source": "history", "num_generations": 2},
 )
-METHODS["no_small_groups"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | {"num_generations": 4})
+METHODS["no_small_groups"] = (*METHODS["3spo"][:2], METHODS["3spo"][2] | {"num_generations": 4})
 METHODS |= {
-    name: (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | control.options)
-    for name, control in controls(ThreeSPOOptions(), seed=0).items()
+    name: (*METHODS["3spo"][:2], METHODS["3spo"][2] | control.options)
+    for name, control in controls(ThreeSPOOptions(**FRONTIER), seed=0).items()
 }
 
 

@@ -15,6 +15,9 @@ from trl_3spo.algorithm.records import Visit
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.search import TreeSearch
 
+FRONTIER: dict[str, Any] = {"search": "frontier", "max_episodes_per_tree": 2, "novelty_weight": 0.05}
+"""3SPO as it was before branching became the default. The controls are of this."""
+
 
 class RandomScorer(StateScorer):
     """Answers with random scores: if 3SPO does as well with these, it is not the score that helps.
@@ -141,7 +144,7 @@ def controls(options: ThreeSPOOptions, *, seed: int, min_group_size: int = 1) ->
     }
 
 
-NAMES = tuple(controls(ThreeSPOOptions(), seed=0))
+NAMES = tuple(controls(ThreeSPOOptions(**FRONTIER), seed=0))
 
 
 def undecided(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from controls import FRONTIER
+
 from trl_3spo import __version__
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.scorer import StateScorer
@@ -57,7 +59,7 @@ def main() -> None:
 
 def measure(games: AlfworldEnv, *, trees: int, steps: int, states: int) -> dict[str, Any]:
     games.max_steps = steps
-    options = ThreeSPOOptions(num_generations=GROUP_SIZE)
+    options = ThreeSPOOptions(num_generations=GROUP_SIZE, **FRONTIER)
     all_alike = partial(StateScorer, min_group_size=GROUP_SIZE)
     algorithm = ThreeSPO(games, games.tasks(), options, make_scorer=all_alike)
     for first in range(0, states, steps):

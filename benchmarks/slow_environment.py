@@ -51,8 +51,6 @@ def measure(env: Environment, num_updates: int) -> dict[str, Any]:
             output_dir=folder,
             max_steps=num_updates,
             per_device_train_batch_size=NUM_TREES * NUM_STEPS,
-            search="branch",
-            baseline="walks",
             max_episodes_per_tree=1,
             max_completion_length=NUM_TOKENS,
             max_idle_rounds=1000,

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from controls import Control, controls
+from controls import FRONTIER, Control, controls
 from tabular_worlds import TablePolicy, TabularEnv
 
 from trl_3spo.algorithm.base import Algorithm, Row
@@ -36,7 +36,9 @@ STEPWISE = SCORES_ALONE | {
     "num_generations": 8,
     "novelty_decay_rate": 0.1,
     "advantage_scaling": "none",
+    "search": "frontier",
     "max_episodes_per_tree": 4,
+    "novelty_weight": 0.05,
     "history_half_life": 2000.0,
 }
 STEPWISE_FLOOR = 2
@@ -105,10 +107,9 @@ def make_algorithm(env: TabularEnv, method: str, seed: int) -> tuple[Algorithm, 
 
 def _settings(method: str, seed: int) -> tuple[ThreeSPOOptions, dict[str, Any]]:
     if method == "defaults":
-        return ThreeSPOOptions(advantage_scaling="none"), {}
+        return ThreeSPOOptions(advantage_scaling="none", **FRONTIER), {}
     if method == "branch":
-        walks = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
-        return ThreeSPOOptions(advantage_scaling="none", **walks), {}
+        return ThreeSPOOptions(advantage_scaling="none", novelty_weight=0.05), {}
     if method == "published":
         return ThreeSPOOptions(**PUBLISHED), {}
     if method == "stepwise":

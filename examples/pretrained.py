@@ -46,10 +46,8 @@ from trl_3spo.evaluation.policies import load_policy, load_tokenizer, merge_adap
 # Updates of about equally many actions: a batch holds 48 of them, or 8 episodes in groups of 4.
 ACTIONS = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 6}
 EPISODES = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "num_generations": 4}
-WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
 METHODS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | WALKS),
-    "3spo_frontier": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),
+    "3spo": (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS),
     "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, EPISODES),
     "gigpo": (GiGPOTrainer, GiGPOConfig, EPISODES),
 }

@@ -53,16 +53,15 @@ lost = next(episode for episode in tree.episodes[::-1] if not episode["success"]
 steps_from = {node.parent: node.step for node in tree.nodes.values() if node.step}  # by the visit they were taken in
 path = tree.path(lost["end"])
 print(f"Step {tree.first['step']}, tree {tree.first['tree']}: {tree.first['root']['observation'].splitlines()[-1]}")
-print(f"{'visit':>6}{'p':>6}{'S':>6}{'S after':>9}{'advantage':>11}  action")
+print(f"{'visit':>6}{'p':>6}{'advantage':>11}  action")
 
 
 def row(node):
     """Return a line about the first sample that led to a node."""
     answer, before = node.answers[0], steps_from[node.parent]
-    numbers = (before["value"], before["score_before"], answer["score_after"], answer["advantage"])
-    p, score, after, advantage = ("" if x is None else f"{x:.2f}" for x in numbers)
+    p, advantage = ("" if x is None else f"{x:.2f}" for x in (before["value"], answer["advantage"]))
     note = "  (inadmissible)" * answer["is_inadmissible"]
-    return f"{node.visit:6}{p:>6}{score:>6}{after:>9}{advantage:>11}  {answer['action']}{note}"
+    return f"{node.visit:6}{p:>6}{advantage:>11}  {answer['action']}{note}"
 
 
 for node in path[1:]:

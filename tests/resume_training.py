@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig
 
 from rank_training import UnevenEnv
+from search_options import FRONTIER, STEPWISE
 from training import SpokenCorridor, config_for, tokenizer_for, untrained
 from trl_3spo import (
     EpisodeGRPOConfig,
@@ -21,10 +22,11 @@ from trl_3spo import (
 
 METHODS = {
     "3spo": (ThreeSPOTrainer, ThreeSPOConfig, {"novelty_weight": 0.3}),
+    "3spo, frontier": (ThreeSPOTrainer, ThreeSPOConfig, FRONTIER),
     "3spo, published": (
         ThreeSPOTrainer,
         ThreeSPOConfig,
-        {"outcome_weight": 0.0, "update_after": "step", "baseline": "group", "novelty_weight": 0.3},
+        STEPWISE | {"baseline": "group", "novelty_weight": 0.3},
     ),
     "grpo": (EpisodeGRPOTrainer, EpisodeGRPOConfig, {}),
     "gigpo": (GiGPOTrainer, GiGPOConfig, {}),

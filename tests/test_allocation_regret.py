@@ -21,7 +21,7 @@ def regret(monkeypatch):
 
 
 def test_without_scores_every_mastered_state_gets_seven_too_many(regret):
-    noted = regret.simulate(ThreeSPOOptions(num_generations=8), 8, seed=0)
+    noted = regret.simulate(ThreeSPOOptions(num_generations=8, search="frontier"), 8, seed=0)
     assert noted["too_few"] == [0, 0, 0]
     assert all(count % 7 == 0 for count in noted["too_many"])
     assert noted["too_many"][2] / 7 == pytest.approx(800, abs=80)  # half of the states are mastered

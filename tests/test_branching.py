@@ -12,6 +12,7 @@ from controls import undecided
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_options import FRONTIER
 from trl_3spo.algorithm.base import Alone
 from trl_3spo.algorithm.branching import BranchSearch, anywhere, at_the_root
 from trl_3spo.algorithm.history import StateHistory
@@ -22,8 +23,6 @@ from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.algorithm.walk_credit import RunningScale, WalkCredit
 from trl_3spo.environments.corridor import CorridorEnv
 from trl_3spo.environments.guarded import GuardedEnvironment
-
-WALKS = {"search": "branch", "baseline": "walks", "max_episodes_per_tree": 4}
 
 
 class Drawing:
@@ -41,7 +40,7 @@ class Drawing:
 
 
 def judge(history=None):
-    return StateScorer(ThreeSPOOptions(**WALKS), history or StateHistory())
+    return StateScorer(ThreeSPOOptions(), history or StateHistory())
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_credit_worked(env, scaling):
     lost = back
     while not lost.result.is_final:
         lost = next_visit(env, lost, "dance")
-    options = ThreeSPOOptions(**WALKS, discount=0.5, outcome_weight=1.0, novelty_weight=0.3, advantage_scaling=scaling)
+    options = ThreeSPOOptions(discount=0.5, outcome_weight=1.0, novelty_weight=0.3, advantage_scaling=scaling)
     credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
     groups = [Group(before, (Transition(after, 0.0),)) for before, after in ((root, door), (door, out), (door, back))]
     samples = [[Sample([], [], [0], group.transitions[0].visit.action)] for group in groups]
@@ -158,7 +157,7 @@ def test_without_any_success_the_bonus_stays_as_small_as_it_is(env):
     root = first_visit(env, env.tasks()[0])
     new = next_visit(env, root, "left")
     same = next_visit(env, root, "dance")
-    options = ThreeSPOOptions(**WALKS, novelty_weight=0.3)
+    options = ThreeSPOOptions(novelty_weight=0.3)
     groups = [Group(root, (Transition(visit, 0.0),)) for visit in (new, same)]
     samples = [[Sample([], [], [0], visit.action)] for visit in (new, same)]
     credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
@@ -183,7 +182,7 @@ def test_no_action_is_compared_with_its_own_outcome(env):
     rng = random.Random(3)
     tree = BranchSearch(first_visit(env, env.tasks()[0]), max_episodes=1, choose=anywhere, scorer=judge(), rng=rng)
     groups, episodes = walked(env, tree, rng)
-    options = ThreeSPOOptions(**WALKS, novelty_weight=0.0)
+    options = ThreeSPOOptions(novelty_weight=0.0)
     history = StateHistory()
     for visit in episodes[0].end.path():
         history.observe(dict.fromkeys(visit.keys, 0.25))
@@ -200,7 +199,7 @@ def test_the_same_walks_are_drawn_after_resuming(env):
         rows = algorithm.collect(policy, capacity=60)
         return [(row.sample.action, row.advantage, row.group) for row in rows]
 
-    options = ThreeSPOOptions(**WALKS)
+    options = ThreeSPOOptions()
     one = ThreeSPO(env, env.tasks(), options, seed=5)
     policy = Drawing()
     for _ in range(3):
@@ -221,7 +220,7 @@ class Breaking(CorridorEnv):
 
 def test_walks_that_fail_are_given_up_and_credit_nothing():
     guard = GuardedEnvironment(Breaking(length=3, max_steps=4))
-    three_spo = ThreeSPO(guard, guard.tasks(), ThreeSPOOptions(**WALKS, novelty_weight=0.0))
+    three_spo = ThreeSPO(guard, guard.tasks(), ThreeSPOOptions(novelty_weight=0.0))
     num_ended = num_rows = num_sampled = 0
     for seed in range(10):
         num_rows += len(three_spo.collect(Drawing(seed), capacity=200))
@@ -237,12 +236,12 @@ def test_inadmissible_actions_pay_their_penalty(env):
     root = first_visit(env, env.tasks()[0])
     visits = [next_visit(env, root, action) for action in ("left", "dance")]
     assert [visit.is_inadmissible for visit in visits] == [False, True]
-    for changes in ({}, {"search": "branch", "baseline": "walks"}):
+    for changes in (FRONTIER, {}):
         rewards = []
         for penalty in (0.0, 0.3):
             options = ThreeSPOOptions(invalid_action_penalty=penalty, **changes)
             scorer = StateScorer(options, StateHistory())
-            if changes:
+            if options.search == "branch":
                 groups = [Group(root, (Transition(visit, 0.0),)) for visit in visits]
                 samples = [[Sample([], [], [0], "")] for _ in groups]
                 rows = WalkCredit(options, scorer, Alone(), RunningScale()).rows(
@@ -263,7 +262,7 @@ def test_learns_in_a_table(monkeypatch):
     env = tabular_worlds.TabularEnv(tabular_worlds.WORLDS["reversible"], 0)
     policy = tabular_worlds.TablePolicy(env, 0, 6.0)
     sampler = tabular_methods.TableSampler(policy)
-    algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(**WALKS, advantage_scaling="none"))
+    algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(advantage_scaling="none", novelty_weight=0.05))
     before = policy.success_rate()
     for _ in range(200):
         sampler.learn(algorithm.collect(sampler, 60))

@@ -88,19 +88,19 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(compare, tmp_
 
 
 def test_controls_switch_one_thing_off(compare):
-    for name, control in compare.controls(ThreeSPOOptions(), seed=0).items():
+    for name, control in compare.controls(ThreeSPOOptions(**compare.FRONTIER), seed=0).items():
         trainer, config, options = compare.METHODS[name]
         assert (trainer, config) == compare.METHODS["3spo"][:2]
         # Success has to be rewarded where scores are not; an update can only follow a step where outcomes do not count.
         has_consequence = name in ("no_score_difference", "no_outcomes")
         assert len(control.options) + len(control.parts) == 1 + has_consequence
         assert options.items() >= control.options.items()
-        ThreeSPOOptions(**control.options).check_options()
+        ThreeSPOOptions(**compare.FRONTIER | control.options).check_options()
 
 
 def test_controls_are_parts_of_the_algorithm(compare):
     env = CorridorEnv(length=3)
-    options = ThreeSPOOptions(num_generations=4)
+    options = ThreeSPOOptions(num_generations=4, **compare.FRONTIER)
     found = {}
     for name, control in compare.controls(options, seed=0).items():
         found[name] = ThreeSPO(env, env.tasks(), options, **control.parts)

@@ -6,14 +6,13 @@ from functools import partial
 
 import pytest
 
+from search_options import STEPWISE
 from trl_3spo.algorithm.credit import Credit
 from trl_3spo.algorithm.options import ThreeSPOOptions
 from trl_3spo.algorithm.records import Sample, digest
 from trl_3spo.algorithm.scorer import StateScorer
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
-
-STEPWISE = {"update_after": "step", "outcome_weight": 0.0}
 
 
 class Rank:

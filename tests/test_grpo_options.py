@@ -199,7 +199,8 @@ def test_the_trainer_says_it_once_and_the_page_where_to_read_on(tmp_path, caplog
 
 
 def test_a_batch_in_which_all_was_cut_off_is_said_to_train_nothing(tmp_path, caplog):
-    trainer = corridor_trainer(tmp_path, mask_truncated_completions=True, max_steps=1)
+    endless = {"mask_truncated_completions": True, "generation_kwargs": {"min_new_tokens": 1}}
+    trainer = corridor_trainer(tmp_path, **endless, max_steps=1)
     trainer.train()
     assert "every completion of this batch was cut off after 1 tokens" in caplog.text
     caplog.clear()

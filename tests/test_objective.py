@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_options import FRONTIER
 from training import SpokenCorridor, baseline_trainer, config_for, tokenizer_for, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
 from trl_3spo.algorithm.base import Alone
@@ -103,10 +104,8 @@ def options(**changes):
 
 
 METHODS = {
-    "3spo": lambda env: ThreeSPO(env, env.tasks(), options(), max_idle_rounds=5),
-    "branch": lambda env: ThreeSPO(
-        env, env.tasks(), options(search="branch", baseline="walks", max_episodes_per_tree=4), max_idle_rounds=5
-    ),
+    "branch": lambda env: ThreeSPO(env, env.tasks(), options(), max_idle_rounds=5),
+    "frontier": lambda env: ThreeSPO(env, env.tasks(), options(**FRONTIER), max_idle_rounds=5),
     "grpo": lambda env: EpisodeGRPO(env, env.tasks(), group_size=8, objective="reward", max_idle_rounds=5),
     "gigpo": lambda env: GiGPO(env, env.tasks(), group_size=8, objective="reward", max_idle_rounds=5),
     "group values": lambda env: StepPO(
@@ -136,7 +135,7 @@ def test_the_better_of_two_paying_ends_is_learned(method, seed):
     env, policy = TwoEnds(), Softmax(seed)
     algorithm = METHODS[method](env)
     for _ in range(150):
-        rows = algorithm.collect(policy, 32 if method in ("3spo", "branch") else 8)
+        rows = algorithm.collect(policy, 32 if method in ("branch", "frontier") else 8)
         if not rows:  # nothing is left to learn
             break
         policy.learn(rows)
@@ -266,8 +265,10 @@ def test_returns_and_their_parts_are_logged():
     assert metrics["success_rate"] == [1.0]
 
 
-def test_text_rewards_belong_to_their_own_step():
+@pytest.mark.parametrize("search", [{}, FRONTIER | {"num_generations": 1}])
+def test_text_rewards_belong_to_their_own_step(search):
     env = TwoEnds()
+    settings = options(advantage_scaling="none", **search | {"max_episodes_per_tree": 1})
     plain = partial(Sample, [], [2], [0])
 
     def rewards(text_reward):
@@ -275,7 +276,7 @@ def test_text_rewards_belong_to_their_own_step():
             def _sample(self, place):
                 return plain("left", text_reward=text_reward if place == 2 else 0.0)
 
-        rows = ThreeSPO(env, env.tasks(), options(advantage_scaling="none", num_generations=1)).collect(Scripted(0), 4)
+        rows = ThreeSPO(env, env.tasks(), settings).collect(Scripted(0), 4)
         return [row.reward for row in rows[:2]]
 
     (first, second), (first_paid, second_paid) = rewards(0.0), rewards(0.25)

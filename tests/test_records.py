@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rank_training import UnevenEnv, on_ranks, settings
+from search_options import FRONTIER
 from training import SpokenCorridor, baseline_trainer, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOConfig, ThreeSPOTrainer
 from trl_3spo.algorithm.options import PUBLISHED
@@ -15,7 +16,7 @@ from trl_3spo.recording.files import EpisodeFile, lines_of, place
 from trl_3spo.recording.reading import read_run, trees_of
 
 STEPWISE = {name: x for name, x in PUBLISHED.items() if name != "num_generations"}
-WALKED = {"frontier": {}, "branch": {"search": "branch", "baseline": "walks"}, "published": STEPWISE}
+WALKED = {"branch": {}, "frontier": FRONTIER, "published": STEPWISE}
 HOSTILE = "</script><script>alert(1)</script>\u2028\x1b[2J\ud800 <!-- & " + "x" * 1_000_000
 
 

@@ -7,12 +7,11 @@ from itertools import chain
 
 import pytest
 
+from search_options import FRONTIER, STEPWISE
 from trl_3spo.algorithm.options import PUBLISHED, ThreeSPOOptions
 from trl_3spo.algorithm.records import Sample
 from trl_3spo.algorithm.three_spo import ThreeSPO
 from trl_3spo.environments.corridor import CorridorEnv
-
-STEPWISE = {"update_after": "step", "outcome_weight": 0.0}
 
 
 class Rotating:
@@ -38,7 +37,7 @@ def algorithm(*, tasks=None, ranks=None, max_idle_rounds=5, **options):
     return ThreeSPO(env, tasks or env.tasks(), ThreeSPOOptions(**options), ranks=ranks, max_idle_rounds=max_idle_rounds)
 
 
-@pytest.mark.parametrize("options", [{}, STEPWISE, PUBLISHED])
+@pytest.mark.parametrize("options", [{}, FRONTIER, STEPWISE, PUBLISHED])
 def test_rows_fit_and_have_signal(options):
     three_spo = algorithm(**options)
     policy = Rotating("left", "right", "open", "right")
@@ -50,7 +49,7 @@ def test_rows_fit_and_have_signal(options):
         three_spo.metrics()
 
 
-@pytest.mark.parametrize("options", [{}, STEPWISE])
+@pytest.mark.parametrize("options", [{}, FRONTIER, STEPWISE])
 def test_every_sampled_action_is_counted(options):
     three_spo = algorithm(**options)
     policy = Rotating("left", "right", "open", "right")
@@ -63,7 +62,7 @@ def test_every_sampled_action_is_counted(options):
 
 def test_groups_without_signal_are_those_left_out():
     """By the batch's own judgement, which knows the outcomes, not by that of the moment the actions were taken."""
-    three_spo = algorithm(max_idle_rounds=1, baseline="state", advantage_scaling="none")
+    three_spo = algorithm(max_idle_rounds=1, baseline="state", advantage_scaling="none", **FRONTIER)
     policy = Rotating("left", "right", "open", "right")
     shares = []
     for _ in range(8):
@@ -79,7 +78,7 @@ def test_groups_without_signal_are_those_left_out():
     assert max(shares) > 0
 
 
-@pytest.mark.parametrize("options", [{}, STEPWISE])
+@pytest.mark.parametrize("options", [{}, FRONTIER, STEPWISE])
 def test_without_signal_nothing_is_returned(options):
     three_spo = algorithm(max_idle_rounds=3, **options)
     assert three_spo.collect(Rotating("dance"), capacity=40) == []
@@ -131,7 +130,7 @@ class Threads:
             return list(pool.map(as_rank, range(self.num_ranks)))
 
 
-@pytest.mark.parametrize("options", [{}, STEPWISE])
+@pytest.mark.parametrize("options", [{"novelty_weight": 0.0}, FRONTIER, STEPWISE])
 def test_ranks_gather_equally_often_and_share_a_history(options):
     ranks = Threads(3)
 

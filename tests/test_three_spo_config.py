@@ -43,8 +43,10 @@ def test_bad_values_are_named_with_what_is_required(tmp_path, name):
 
 def test_dividing_by_a_groups_spread_needs_its_mean(tmp_path):
     with pytest.raises(ValueError, match=r"advantage_scaling is 'group'; it must .* baseline='group'"):
-        config_for(tmp_path, advantage_scaling="group")
-    config_for(tmp_path, advantage_scaling="group", baseline="group")
+        config_for(tmp_path, advantage_scaling="group", search="frontier")
+    with pytest.raises(ValueError, match=r"advantage_scaling is 'group'; it must .* where search is 'branch'"):
+        config_for(tmp_path, advantage_scaling="group", baseline="group")
+    config_for(tmp_path, advantage_scaling="group", baseline="group", search="frontier")
 
 
 def test_states_need_scores_that_differ(tmp_path):
@@ -56,7 +58,12 @@ def test_states_need_scores_that_differ(tmp_path):
 def test_awaited_trees_must_end(tmp_path):
     with pytest.raises(ValueError, match=r"max_episodes_per_tree is None; it must be at least 1 where update_after"):
         config_for(tmp_path, max_episodes_per_tree=None)
-    config_for(tmp_path, max_episodes_per_tree=None, outcome_weight=0.0, update_after="step")
+    config_for(tmp_path, max_episodes_per_tree=None, outcome_weight=0.0, update_after="step", search="best_first")
+
+
+def test_branching_waits_for_the_ends_of_walks(tmp_path):
+    with pytest.raises(ValueError, match=r"update_after is 'step'; it must be 'walks' where search is 'branch'"):
+        config_for(tmp_path, update_after="step", outcome_weight=0.0)
 
 
 def test_outcomes_are_not_known_right_after_a_step(tmp_path):

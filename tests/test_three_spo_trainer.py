@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
+from search_options import FRONTIER, STEPWISE
 from training import SpokenCorridor, WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
 from trl_3spo.algorithm.credit import group_relative
@@ -70,11 +71,9 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         gradient_accumulation_steps=accumulation,
         advantage_scaling="group",
         baseline="group",
-        novelty_weight=0.3,
-        outcome_weight=0.0,
-        update_after="step",
         loss_type=loss_type,
         prefix_sharing=prefix_sharing,
+        **STEPWISE | {"novelty_weight": 0.3},
         **PLAIN_DESCENT,
     )
     before = parameters(trainer.model).clone()
@@ -107,6 +106,48 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
     assert distance(parameters(trainer.model), parameters(stock.model)) < 1e-6
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_one_update_by_walks_equals_stock_grpo_with_the_same_advantages(tmp_path, accumulation):
+    """Stock GRPOTrainer gets every row with a masked copy. Rewards of 2 · A and 0 give the row the advantage A."""
+    trainer = corridor_trainer(
+        tmp_path / "ours",
+        env=SpokenCorridor(),
+        per_device_train_batch_size=256 // accumulation,
+        gradient_accumulation_steps=accumulation,
+        **PLAIN_DESCENT,
+    )
+    before = parameters(trainer.model).clone()
+    trainer.train()
+    assert len({round(row.advantage, 6) for row in trainer._rows}) > 4
+    rows = trainer._rows[: len(trainer._rows) // accumulation * accumulation]
+    assert not any(row.advantage for row in trainer._rows[len(rows) :])
+    pairs = [x for row in rows for x in (row, replace(row, is_padding=True))]
+
+    stock = GRPOTrainer(
+        untrained(trainer.processing_class),
+        lambda reward, **_: reward,
+        args=stock_config(
+            trainer.args,
+            output_dir=str(tmp_path / "stock"),
+            per_device_train_batch_size=len(pairs) // accumulation,
+            num_generations=2,
+            scale_rewards="none",
+        ),
+        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in pairs]),
+        processing_class=trainer.processing_class,
+    )
+    stock.rollout_func = lambda prompts, _: {
+        "prompt_ids": [row.sample.prompt_ids for row in pairs],
+        "completion_ids": [row.sample.completion_ids for row in pairs],
+        "logprobs": None,
+        "env_mask": [[int(i % 2 == 0 and not rows[i // 2].is_padding)] for i in range(len(pairs))],
+        "reward": [2 * row.advantage * (i % 2 == 0) for i, row in enumerate(pairs)],
+    }
+    stock.train()
+    assert distance(parameters(trainer.model), before) > 1e-3
+    assert distance(parameters(trainer.model), parameters(stock.model)) < 1e-6
+
+
 def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     """In a world of one step, with success alone rewarded, everything is GRPO's, samples included."""
     env = WordsEnv(num_tasks=4)
@@ -114,13 +155,11 @@ def test_reduces_to_grpo_without_scores_and_with_fixed_groups(tmp_path):
     config = config_for(
         tmp_path / "ours",
         success_weight=1.0,
-        novelty_weight=0.0,
-        outcome_weight=0.0,
-        update_after="step",
         baseline="group",
         advantage_scaling="group",
         prefix_sharing="off",
         shuffle_dataset=False,
+        **STEPWISE | {"novelty_weight": 0.0},
         **PLAIN_DESCENT,
     )
     algorithm = ThreeSPO(
@@ -200,17 +239,16 @@ def test_every_parameter_moves(tmp_path):
     assert unmoved == []
 
 
-STEPWISE = {
-    "outcome_weight": 0.0,
-    "update_after": "step",
-    "baseline": "group",
-    "novelty_weight": 0.1,
-    "novelty_decay_rate": 0.1,
-}
+FADING_NOVELTY = {"baseline": "group", "novelty_weight": 0.1, "novelty_decay_rate": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("options", "batch_size", "rate"), [({"novelty_weight": 0.02}, 256, 2e-3), (STEPWISE, 128, 1e-3)]
+    ("options", "batch_size", "rate"),
+    [
+        ({"novelty_weight": 0.1}, 128, 1e-3),
+        (FRONTIER | {"novelty_weight": 0.02}, 256, 2e-3),
+        (STEPWISE | FADING_NOVELTY, 128, 1e-3),
+    ],
 )
 def test_learns_the_corridor(tmp_path, options, batch_size, rate):
     trainer = corridor_trainer(
@@ -270,7 +308,7 @@ def test_no_optimizer_step_without_signal(tmp_path, caplog):
 
 
 def test_batches_of_walks_fit_and_are_relative_to_their_mean(tmp_path):
-    settings = {"max_steps": 8, "per_device_train_batch_size": 64, "num_generations": 4}
+    settings = {"max_steps": 8, "per_device_train_batch_size": 64, "num_generations": 4} | FRONTIER
     trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), **settings)
     batches = []
     collect = trainer._collect
@@ -306,7 +344,7 @@ def test_flat_groups_stay_out_of_the_batch(tmp_path):
 
 
 def test_batches_are_nearly_full_whatever_the_group_sizes(tmp_path):
-    batch = {"per_device_train_batch_size": 64, "outcome_weight": 0.0, "update_after": "step", "baseline": "group"}
+    batch = {"per_device_train_batch_size": 64, "baseline": "group"} | STEPWISE
     trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=8, **batch)
     trainer.train()
     logs = [log for log in trainer.state.log_history if "batch_fill" in log]
@@ -371,9 +409,10 @@ def test_model_card_names_method_environment_panel_and_result(tmp_path):
 
 
 def test_budgets_that_do_not_adapt_are_pointed_out(tmp_path, caplog):
-    corridor_trainer(tmp_path / "default")
+    corridor_trainer(tmp_path / "default", score_annealing_rate=50.0)
+    corridor_trainer(tmp_path / "frontier", **FRONTIER)
     assert "whatever its success rate" not in caplog.text
-    corridor_trainer(tmp_path / "published", score_annealing_rate=50.0)
+    corridor_trainer(tmp_path / "published", score_annealing_rate=50.0, **FRONTIER)
     assert "n = 1 samples, whatever its success rate" in caplog.text
 
 

@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 from trl_3spo.algorithm.objective import ObjectiveName
 
 Novelty = Literal["episode", "changed", "training"]
-Baseline = Literal["group", "state", "both", "walks"]
+Baseline = Literal["group", "state", "both"]
 AdvantageScaling = Literal["group", "batch", "none"]
 UpdateAfter = Literal["walks", "step"]
-Search = Literal["frontier", "best_first", "branch"]
+Search = Literal["branch", "frontier", "best_first"]
 
 _CHOICES = {
     "novelty": get_args(Novelty),
@@ -58,7 +58,8 @@ class ThreeSPOOptions:
 
     Parameters:
         num_generations (`int`, *optional*, defaults to `2`):
-            Largest number of actions sampled per state (G_max). The paper and GRPOConfig use 8.
+            Largest number of actions sampled per state (G_max). `search="branch"` samples one. The paper and GRPOConfig
+            use 8.
 
         > Parameters that control the score
 
@@ -79,10 +80,10 @@ class ThreeSPOOptions:
         objective (`str`, *optional*, defaults to `"success"`):
             Quantity to maximize. `"success"`: the success rate. `"reward"`: the environment's rewards, scaled by its
             `reward_range`; p(s) is then the expected discounted return as a share of that range.
-        novelty_weight (`float`, *optional*, defaults to `0.05`):
-            ω₀ in [0, 0.5], the weight of the novelty bonus in a state that was never visited. A small bonus keeps the
-            policy from learning actions that change nothing. The paper uses 0.5. If `baseline="walks"`, the bonus is
-            added to the scaled advantage after its mean is subtracted; 0.3 there is about 0.05 elsewhere.
+        novelty_weight (`float`, *optional*, defaults to `0.3`):
+            ω₀ in [0, 0.5], the weight of the novelty bonus. A small bonus keeps the policy from learning actions that
+            change nothing. With `search="branch"` the bonus is added to the scaled advantage, and its mean is
+            subtracted. Other searches add it to the reward; 0.05 there is about as much. The paper uses 0.5.
         novelty (`str`, *optional*, defaults to `"episode"`):
             Condition under which a state is new. `"episode"`: first visit on this path. `"changed"`: different from the
             previous state (the authors' code). `"training"`: its finest score key is in no completed episode (the
@@ -95,26 +96,27 @@ class ThreeSPOOptions:
         baseline (`str`, *optional*, defaults to `"both"`):
             Baseline of the rewards. `"group"`: the mean of the group (the paper). `"state"`: only S(s), which the
             reward S(s) − S(s') already contains. `"both"`: S(s), and the group mean times 1 − 1/k, where k is the
-            number of different actions in the group. `"walks"`: the reward is the λ-return of s'. The baseline is the
-            mean of p(s) and of the returns of the other episodes through s. State scores take no part.
+            number of different actions in the group. `search="branch"` has its own: the mean of p(s) and of the
+            returns of the tree's other episodes through s.
         advantage_scaling (`str`, *optional*, defaults to `"batch"`):
-            Scaling of the advantages. `"batch"`: subtract the batch mean and divide by the batch standard deviation. If
-            `baseline="walks"`, `"batch"` only divides by the root mean square, of this batch or the last ones if
-            larger. `"group"`: divide by the standard deviation of the group (the paper); needs `baseline="group"`.
-            `"none"`: neither.
+            Scaling of the advantages. `"batch"`: subtract the batch mean and divide by the batch standard deviation.
+            With `search="branch"`, only divide by the root mean square, of this batch or of the last ones if larger.
+            `"group"`: divide by the standard deviation of the group (the paper); needs `baseline="group"`. `"none"`:
+            neither.
 
         > Parameters that control the search
 
         update_after (`str`, *optional*, defaults to `"walks"`):
             Time of the update. `"walks"`: after the search trees of some tasks have finished. `"step"`: after every
             step of many trees (the paper); needs `outcome_weight=0`.
-        search (`str`, *optional*, defaults to `"frontier"`):
-            State from which a tree continues. `"frontier"`: n(s) actions are tried in each state. The episode continues
-            from the state that the first action reached; later episodes start at the other states. Each episode
-            therefore follows the policy. `"best_first"`: the episode continues from the best state of a group (the
-            paper). `"branch"`: one action is sampled in each state. The first episode starts at the task's first state.
-            Each later one starts in a state of the tree's episodes, all of them equally likely.
-        max_episodes_per_tree (`int`, *optional*, defaults to `2`):
+        search (`str`, *optional*, defaults to `"branch"`):
+            State from which a tree continues. `"branch"`: one action is sampled in each state. The first episode starts
+            at the task's first state. Each later one starts in a state of the tree's episodes, all of them equally
+            likely. Every step is then compared with the other episodes through its state; state scores take no part.
+            `"frontier"`: n(s) actions are tried in each state. The episode continues from the state that the first
+            action reached; later episodes start at the other states. `"best_first"`: the episode continues from the
+            best state of a group (the paper).
+        max_episodes_per_tree (`int`, *optional*, defaults to `4`):
             Number of finished episodes that end a search tree, at least 1. `None`: the tree ends when its frontier is
             empty (the paper); needs `update_after="step"`.
 
@@ -152,7 +154,7 @@ class ThreeSPOOptions:
         default="success", metadata={"help": "Quantity to maximize: 'success' or the environment's 'reward'."}
     )
     novelty_weight: float = field(
-        default=0.05, metadata={"help": "ω₀, weight of the novelty bonus ω(N) = ω₀ · exp(−ω_k · N)."}
+        default=0.3, metadata={"help": "ω₀, weight of the novelty bonus ω(N) = ω₀ · exp(−ω_k · N)."}
     )
     novelty: Novelty = field(
         default="episode",
@@ -166,7 +168,7 @@ class ThreeSPOOptions:
         default=0.0, metadata={"help": "Penalty for an action that is not admissible, subtracted from its reward."}
     )
     baseline: Baseline = field(
-        default="both", metadata={"help": "Baseline of the rewards: 'group', 'state', 'both' or 'walks'."}
+        default="both", metadata={"help": "Baseline of the rewards: 'group', 'state' or 'both'."}
     )
     advantage_scaling: AdvantageScaling = field(
         default="batch",
@@ -176,11 +178,11 @@ class ThreeSPOOptions:
         default="walks", metadata={"help": "Time of the update: after whole episodes ('walks') or after every 'step'."}
     )
     search: Search = field(
-        default="frontier",
-        metadata={"help": "State from which a search tree continues: 'frontier', 'best_first' or 'branch'."},
+        default="branch",
+        metadata={"help": "State from which a search tree continues: 'branch', 'frontier' or 'best_first'."},
     )
     max_episodes_per_tree: int | None = field(
-        default=2, metadata={"help": "Finished episodes that end a search tree; None: until the frontier is empty."}
+        default=4, metadata={"help": "Finished episodes that end a search tree; None: until the frontier is empty."}
     )
     score_annealing_rate: float = field(
         default=0.0, metadata={"help": "α in the state score S = exp(−(λ₀ + α · ln t) · p)."}
@@ -223,13 +225,15 @@ class ThreeSPOOptions:
         _require(has_score, "score_sharpness", self.score_sharpness, remedy)
         is_relative = self.advantage_scaling != "group" or self.baseline == "group"
         remedy = f"'batch' or 'none' where baseline is {self.baseline!r}. Or set baseline='group'"
+        if self.search == "branch":
+            is_relative = self.advantage_scaling != "group"
+            remedy = "'batch' or 'none' where search is 'branch', which samples no groups"
         _require(is_relative, "advantage_scaling", self.advantage_scaling, remedy)
         if self.update_after == "step":
             remedy = "0 where update_after is 'step': the outcome of a walk is not known then. Or set it to 'walks'"
             _require(self.outcome_weight == 0, "outcome_weight", self.outcome_weight, remedy)
-            has_walks = self.search == "branch" or self.baseline == "walks"
-            remedy = "'walks' where search is 'branch' or baseline is 'walks', which need walks that have ended"
-            _require(not has_walks, "update_after", self.update_after, remedy)
+            remedy = "'walks' where search is 'branch', which needs walks that have ended. Or set search='best_first'"
+            _require(self.search != "branch", "update_after", self.update_after, remedy)
         else:
             remedy = "at least 1 where update_after is 'walks', because updates wait for the ends of trees"
             _require(self.max_episodes_per_tree is not None, "max_episodes_per_tree", None, remedy)

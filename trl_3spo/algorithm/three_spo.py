@@ -45,9 +45,10 @@ VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 class ThreeSPO:
     """State-Score-Supervised Policy Optimization (arXiv 2606.09961).
 
-    Searches a tree for every task. It samples n(s) actions from a state and scores the states they lead to by the past
-    success. Then it goes on from one of them and comes back to the others. `options.update_after` says when the policy
-    is updated. Parts can be exchanged for ablations: pass a class or function of your own.
+    Searches a tree for every task. By default walks branch off from the walks before them. A step is compared with the
+    past success in its state and with the other walks through it. Other searches sample n(s) actions from a state and
+    score the states they lead to. They go on from one of these and come back to the others. `options.update_after` says
+    when the policy is updated. Parts can be exchanged for ablations: pass a class or function of your own.
 
     Args:
         env: Environment of all trees. It is put back with `restore` for every action.
@@ -58,11 +59,11 @@ class ThreeSPO:
         max_idle_rounds: Sampling rounds without any signal after which `collect` returns nothing.
         make_scorer: Class or function that makes the scorer of states from options, history and objective.
         make_tree: Class or function that makes the search of one task from its first visit.
-        advantages: Function that compares the rewards of a group.
+        advantages: Function that compares the rewards of a group. Branching has no groups.
         choose: Function that chooses where walks branch off.
 
     Raises:
-        ValueError: An option is out of its range, or there are no tasks.
+        ValueError: An option is out of its range, there are no tasks, or there is nothing for `advantages` to compare.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class ThreeSPO:
     ) -> None:
         options.check_options()
         warn_of_equal_sizes(options)
+        if advantages is not None and options.search == "branch":
+            raise ValueError("advantages compares the actions of one state, and search='branch' samples one action.")
         self.ranks = ranks or Alone()
         self.objective = Objective.of(options.objective, env)
         self.tally = Tally(self.ranks, self.objective)
@@ -104,7 +107,7 @@ class ThreeSPO:
         self._scale = RunningScale()
         credit = (
             WalkCredit(options, self.scorer, self.ranks, self._scale)
-            if options.baseline == "walks"
+            if options.search == "branch"
             else Credit(options, self.scorer, advantages)
         )
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds, self._show)
@@ -118,13 +121,14 @@ class ThreeSPO:
             return TreeSearch(root, max_episodes=most, follows_best=self.options.search == "best_first")
         assert most is not None, "Options are checked: branching needs update_after='walks', which needs a number."
         # Drawn anew for every batch, without anything that a checkpoint would have to hold.
-        rng = random.Random(f"{self._seed}/{self.ranks.rank}/{self.history.num_episodes}/{root.task.id}")
+        drawn_for = f"{self._seed}/{self.ranks.rank}/{self.history.num_episodes}/{root.task.id}"
+        rng = random.Random(drawn_for.encode(errors="surrogatepass"))  # a task's name may be any text
         return BranchSearch(root, max_episodes=most, choose=self._choose, scorer=self.scorer, rng=rng)
 
     def collect(self, sampler: Sampler, capacity: int) -> list[Row]:
         """Sample state groups and return the rows of those with signal; see `Algorithm.collect`."""
         rows = self._loop.collect(sampler, capacity)
-        is_whitened = self.options.advantage_scaling == "batch" and self.options.baseline != "walks"
+        is_whitened = self.options.advantage_scaling == "batch" and self.options.search != "branch"
         return whitened(rows, self.ranks) if is_whitened else rows
 
     def _show(
@@ -197,7 +201,7 @@ def warn_of_equal_sizes(options: ThreeSPOOptions) -> None:
     sharpness = scoring.sharpness(100, options.score_sharpness, options.score_annealing_rate)
     scores = [scoring.state_score(value, sharpness) for value in VALUES]
     sizes = {scoring.group_size(score, options.num_generations, 1) for score in scores}
-    if len(sizes) == 1 and options.num_generations > 1:
+    if len(sizes) == 1 and options.num_generations > 1 and options.search != "branch":
         logger.warning(
             "After 100 episodes every state that ever succeeded gets n = %d samples, whatever its success rate. For "
             "sizes in between lower score_annealing_rate (%s) or score_sharpness (%s).",

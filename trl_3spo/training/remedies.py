@@ -102,7 +102,8 @@ class Remedies(TrainerCallback):
                 success,
                 "Take harder tasks, or end here."
                 if success > 0.5
-                else "Take easier tasks or a better policy to begin with; raise num_generations or temperature.",
+                else "Take easier tasks or a better policy to begin with; raise temperature or num_generations (with "
+                "search='branch', max_episodes_per_tree).",
             )
 
     def _say(self, about: str, message: str, *values: object) -> None:
