@@ -22,7 +22,7 @@ parser.add_argument("--demonstrations", type=int, default=30, help="games that t
 options = parser.parse_args()
 
 num_games, num_unseen, num_shown, num_train, num_updates = (
-    round(options.share * number) for number in (800, 200, options.demonstrations, 400, 20)
+    round(options.share * number) for number in (800, 200, options.demonstrations, 400, 24)
 )
 env = AlfworldEnv(
     generated=num_games,
@@ -59,11 +59,11 @@ config = ThreeSPOConfig(
     output_dir=str(options.output_dir),
     max_steps=num_updates,
     learning_rate=6e-4,
-    per_device_train_batch_size=96,
+    per_device_train_batch_size=192,
     max_completion_length=10,  # tokens of an action
     per_device_eval_batch_size=num_unseen,
     eval_temperature=1.0,
-    logging_steps=5,
+    logging_steps=6,
     save_strategy="no",
     hub_license="apache-2.0",
     **CPU,

@@ -69,8 +69,15 @@ for node in path[1:]:
 
 if not mixed:
     parser.exit(message="No recorded tree has a solved walk and a failed one.\n")
-won = next(episode for episode in tree.episodes if episode["success"])
-parting = [node for node in tree.path(won["end"]) if node in path][-1]
+
+
+def shared(episode):
+    """Return the nodes that an episode has in common with the lost one."""
+    return [node for node in tree.path(episode["end"]) if node in path]
+
+
+won = max((episode for episode in tree.episodes if episode["success"]), key=lambda episode: len(shared(episode)))
+parting = shared(won)[-1]
 print(f"The solved walk and the failed one part at visit {parting.visit}. What was sampled there:")
 for node in tree.nodes.values():
     if node.parent == parting.visit:
