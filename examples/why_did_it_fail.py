@@ -71,15 +71,14 @@ if not mixed:
     parser.exit(message="No recorded tree has a solved walk and a failed one.\n")
 
 
-def shared(episode):
-    """Return the nodes that an episode has in common with the lost one."""
-    return [node for node in tree.path(episode["end"]) if node in path]
+def alike(walk):
+    """Return how many first actions a walk has in common with the failed one."""
+    pairs = [(x.answers[0]["action"], y.answers[0]["action"]) for x, y in zip(path[1:], walk[1:], strict=False)]
+    return next((number for number, (lost, won) in enumerate(pairs) if lost != won), len(pairs))
 
 
-won = max((episode for episode in tree.episodes if episode["success"]), key=lambda episode: len(shared(episode)))
-parting = shared(won)[-1]
-print(f"The solved walk and the failed one part at visit {parting.visit}. What was sampled there:")
-for node in tree.nodes.values():
-    if node.parent == parting.visit:
-        ends = [episode["success"] for episode in tree.episodes if node in tree.path(episode["end"])]
-        print(f"{row(node)}  ({sum(ends)} of {len(ends)} walks solved)")
+won = max((tree.path(episode["end"]) for episode in tree.episodes if episode["success"]), key=alike)
+print(f"The failed walk and a solved one act alike for {alike(won)} steps. Then they differ:")
+for node in path[alike(won) + 1 :][:1] + won[alike(won) + 1 :][:1]:
+    ends = [episode["success"] for episode in tree.episodes if node in tree.path(episode["end"])]
+    print(f"{row(node)}  ({sum(ends)} of {len(ends)} walks solved)")
