@@ -60,8 +60,8 @@ def show_the_tree(page: Any, output: list[str]) -> None:
         page.locator(f"#filters [name={end}]").fill(str(first["step"]))
     page.locator("[role=option]").first.click()
     page.get_by_role("button", name="Open all").click()
-    (action,) = re.findall(r"(?m)^.*-\d\.\d\d  (.+)  \(0 of \d walks solved\)", text)[:1]
-    page.get_by_role("treeitem").filter(has_text=action).last.click()
+    ((advantage, action),) = re.findall(r"(?m)^.*-(\d\.\d\d)  (.+)  \(0 of \d walks solved\)", text)[:1]
+    page.get_by_role("treeitem").filter(has_text=action).filter(has_text=f"\N{MINUS SIGN}{advantage}").last.click()
 
 
 def main() -> None:
