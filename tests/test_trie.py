@@ -88,14 +88,22 @@ def test_rows_are_cut_by_the_size_of_their_trie_by_hand():
     rows = [[7, 8, 9], [5], [7, 8], [7, 6, 6, 6], [7, 8, 1]]
     assert cut_by_size(rows, 100) == [[1, 3, 2, 4, 0]]
     assert cut_by_size(rows, 5) == [[1, 3], [2, 4, 0]]
-    assert cut_by_size(rows, 3) == [[1], [3], [2, 4], [0]]
+    assert cut_by_size(rows, 3) == [[1], [3], [2, 4, 0]]  # the longest row has four
+
+
+def test_a_conversation_longer_than_the_limit_stays_one_trie():
+    steps = [[*range(size)] for size in range(1, 9)]
+    assert cut_by_size(steps, 3) == [[*range(8)]]
+    other = [[*range(4), *range(100, 100 + size)] for size in range(1, 5)]
+    assert cut_by_size(steps + other, 3) == [[*range(8)], [*range(8, 12)]]
 
 
 @given(ROWS, st.integers(1, 12))
 def test_rows_are_cut_into_tries_that_are_full_and_no_larger(rows, max_size):
     lists = cut_by_size(rows, max_size)
+    limit = max(max_size, *map(len, rows))
     assert sorted(number for numbers in lists for number in numbers) == list(range(len(rows)))
     for numbers in lists:
-        assert len(numbers) == 1 or len(trie_of([rows[number] for number in numbers])) <= max_size
+        assert len(trie_of([rows[number] for number in numbers])) <= limit
     for numbers, (first, *_) in pairwise(lists):
-        assert len(trie_of([rows[number] for number in [*numbers, first]])) > max_size
+        assert len(trie_of([rows[number] for number in [*numbers, first]])) > limit

@@ -148,7 +148,7 @@ def _activations(shape: ModelShape, setup: MemorySetup) -> float:
     num_prompts = math.ceil(setup.num_rows / setup.completions_per_prompt)
     num_computed = num_prompts if setup.shares_prefixes else setup.num_rows
     tokens = num_computed * setup.prompt_size + setup.num_rows * setup.completion_size
-    tokens = min(tokens, setup.max_tree_tokens or tokens)
+    tokens = min(tokens, max(setup.max_tree_tokens or tokens, setup.prompt_size + setup.completion_size))
     width, hidden, inner = setup.compute_bytes, shape.layer.hidden_size, shape.layer.intermediate_size
     # Of a layer: input and normalized input of two norms in float32, and in the forward pass's own numbers what goes
     # into the matrices and out of the norms, q, k and v before and after the rotation, and the gate's four factors.

@@ -38,8 +38,8 @@ class PrefixSharingConfig(GRPOConfig):
         max_tree_tokens (`int`, *optional*):
             Largest number of distinct tokens in a trie; `None`: no limit. The rows of a larger batch are computed as
             several tries, one after the other, also if `"auto"` would share nothing. The backward pass computes each
-            again, so the memory of an update does not grow with the batch. A longer row is a trie by itself. It needs
-            one process, and a model that allows tries.
+            again, so the memory of an update does not grow with the batch. If the longest row has more tokens, its
+            length is the limit. It needs one process, and a model that allows tries.
         kept_prefixes_gib (`float`, *optional*, defaults to `1.0`):
             Memory in GiB per process for the keys and values of generated sequences. While the weights stay the same, a
             prompt that continues an earlier prompt and its completion computes only its new tokens. Nothing is kept at

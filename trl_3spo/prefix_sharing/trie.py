@@ -68,21 +68,23 @@ def sorted_by_prefix(rows: Sequence[Sequence[int]]) -> list[int]:
 
 
 def cut_by_size(rows: Sequence[Sequence[int]], max_size: int) -> list[list[int]]:
-    """Return the numbers of the rows in lists. The trie of each list has at most `max_size` tokens, or one row.
+    """Return the numbers of the rows in lists. The trie of each list has at most `max_size` tokens.
 
-    Rows that share most are neighbors, so that few lists share tokens.
+    Rows that share most are neighbors, so that few lists share tokens. If the longest row has more than `max_size`
+    tokens, its length is the limit. That row goes through the model whole, and a trie of its size costs no more.
 
     Args:
         rows: Lists of token ids, of any lengths.
         max_size: Largest number of tokens in a trie, at least 1.
     """
+    limit = max(max_size, *map(len, rows), 1)
     lists: list[list[int]] = []
     before: Sequence[int] = ()
     size = 0
     for number in sorted_by_prefix(rows):
         row = rows[number]
         size += len(row) - num_shared(before, row)
-        if not lists or size > max_size:
+        if not lists or size > limit:
             lists.append([])
             size = len(row)
         lists[-1].append(number)
