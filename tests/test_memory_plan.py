@@ -9,7 +9,9 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
+from search_options import FRONTIER
 from training import config_for
+from trl_3spo import EpisodeGRPOConfig, ThreeSPOConfig
 from trl_3spo.cli.memory_plan import GIB, RESERVE, most_rows, plan_memory, remedies, report
 from trl_3spo.cli.memory_setup import MemorySetup
 from trl_3spo.model_shape import ModelShape
@@ -221,7 +223,8 @@ def test_the_report_adds_up_and_says_what_to_change():
 
 
 def test_a_setup_is_read_off_the_configuration(tmp_path):
-    args = config_for(tmp_path, gradient_checkpointing=True, beta=0.1, optim="paged_adamw_8bit", steps_per_generation=2)
+    options = {"gradient_checkpointing": True, "beta": 0.1, "optim": "paged_adamw_8bit", "steps_per_generation": 2}
+    args = config_for(tmp_path, **FRONTIER, **options)
     given = {"prompt_size": 100, "peft_config": None, "quantization_config": None}
     setup = MemorySetup.of(args, dtype="float32", **given)
     assert (setup.num_rows, setup.num_generated, setup.completions_per_prompt, setup.completion_size) == (32, 64, 8, 1)
@@ -230,6 +233,13 @@ def test_a_setup_is_read_off_the_configuration(tmp_path):
     given |= {"peft_config": peft.LoraConfig(r=4), "quantization_config": BitsAndBytesConfig(load_in_4bit=True)}
     setup = MemorySetup.of(args, dtype="bfloat16", **given)
     assert (setup.adapter_rank, setup.num_bits, setup.has_reference, setup.trained_bytes) == (4, 4, False, 2)
+
+
+@pytest.mark.parametrize("config_class", [ThreeSPOConfig, EpisodeGRPOConfig])
+def test_prompts_of_single_samples_are_counted_once_each(tmp_path, config_class):
+    args = config_for(tmp_path, config_class, num_generations=8)
+    given = {"prompt_size": 100, "peft_config": None, "quantization_config": None}
+    assert MemorySetup.of(args, dtype="float32", **given).completions_per_prompt == 1
 
 
 def test_what_is_kept_of_prompts_is_part_of_the_cache():

@@ -198,6 +198,11 @@ class ThreeSPOOptions:
     )
     success_weight: float = field(default=0.0, metadata={"help": "Weight of a success (R_success) in the reward."})
 
+    @property
+    def largest_group(self) -> int:
+        """Largest number of samples with the same prompt."""
+        return 1 if self.search == "branch" else self.num_generations
+
     def check_options(self) -> None:
         """Check ranges and consistency.
 

@@ -89,14 +89,13 @@ class ThreeSPO:
         self.tally = Tally(self.ranks, self.objective)
         self.history = StateHistory(half_life=options.history_half_life, backoff_strength=options.backoff_strength)
         self.scorer = make_scorer(options, self.history, objective=self.objective)
-        most_per_step = 1 if options.search == "branch" else options.num_generations
         self.order = TaskOrder(tasks, seed=seed, rank=self.ranks.rank, num_ranks=self.ranks.num_ranks)
         self.forest = Forest(
             env,
             self.order,
             self.scorer,
             make_tree or self._tree,
-            first_tree_size=EXPECTED_STEPS * most_per_step * (options.max_episodes_per_tree or 1),
+            first_tree_size=EXPECTED_STEPS * options.largest_group * (options.max_episodes_per_tree or 1),
             tally=self.tally,
         )
         self.options = options
@@ -112,7 +111,7 @@ class ThreeSPO:
         )
         parts = (self.forest, credit, self._observe, self.tally, self.ranks, max_idle_rounds, self._show)
         is_stepwise = options.update_after == "step"
-        self._loop = AfterStep(*parts, options.num_generations) if is_stepwise else AfterWalks(*parts)
+        self._loop = AfterStep(*parts, options.largest_group) if is_stepwise else AfterWalks(*parts)
 
     def _tree(self, root: Visit) -> TreeSearch:
         """Return the search of one task as the options have it."""

@@ -21,7 +21,7 @@ class MemorySetup:
         shares_prefixes: Whether a prompt is computed once for its completions.
         num_rows: Rows of one backward pass.
         num_generated: Rows generated at once.
-        completions_per_prompt: Completions of a prompt.
+        completions_per_prompt: Completions of a prompt, at most.
         prompt_size: P, in tokens.
         completion_size: C, in tokens.
         weight_shards: Devices that the weights are spread over.
@@ -80,7 +80,7 @@ class MemorySetup:
             shares_prefixes=args.prefix_sharing != "off",
             num_rows=args.per_device_train_batch_size,
             num_generated=0 if args.use_vllm else args.per_device_train_batch_size * args.steps_per_generation,
-            completions_per_prompt=args.num_generations,
+            completions_per_prompt=args.largest_group,
             prompt_size=prompt_size,
             completion_size=args.max_completion_length,
             weight_shards=shards[0],

@@ -238,6 +238,11 @@ class AgentConfig(PrefixSharingConfig):
             raise ValueError(f"on_nonfinite is {self.on_nonfinite!r}; it must be 'stop' or 'skip'.")
 
     @property
+    def largest_group(self) -> int:
+        """Largest number of samples with the same prompt: every step of an episode has a prompt of its own."""
+        return 1
+
+    @property
     def failures(self) -> FailurePolicy:
         """Reaction to an environment that fails, and its limits."""
         return FailurePolicy(self.failure_policy, self.max_failed_share, self.step_timeout, self.max_episode_steps)
