@@ -73,7 +73,7 @@ METHODS: dict[str, tuple[type[AgentTrainer[Any]], Any, dict[str, Any]]] = {
 COMPARED = tuple(METHODS)
 SMALL = {"per_device_train_batch_size": 8, "num_generations": 4}
 METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for name in ("grpo", "gigpo", "steppo")}
-METHODS["3spo_96"] = (*METHODS["3spo"][:2], METHODS["3spo"][2] | {"per_device_train_batch_size": 96})
+METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | FRONTIER | {"per_device_train_batch_size": 96})
 METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS)
 CHOICES = {"branch_at_root": at_the_root, "branch_undecided": undecided}
 METHODS |= dict.fromkeys(CHOICES, METHODS["branch"])
@@ -82,9 +82,9 @@ METHODS["steppo_history"] = (
     StepPOConfig,
     EPISODES | {"discount": 0.95, "gae_lambda": 0.9, "value_source": "history", "num_generations": 2},
 )
-METHODS["no_small_groups"] = (*METHODS["3spo"][:2], METHODS["3spo"][2] | {"num_generations": 4})
+METHODS["no_small_groups"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | FRONTIER | {"num_generations": 4})
 METHODS |= {
-    name: (*METHODS["3spo"][:2], METHODS["3spo"][2] | control.options)
+    name: (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | FRONTIER | control.options)
     for name, control in controls(ThreeSPOOptions(**FRONTIER), seed=0).items()
 }
 

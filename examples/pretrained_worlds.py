@@ -60,7 +60,7 @@ def shop(prompt_format: str, num_unseen: int) -> World:
 def games(prompt_format: str, num_unseen: int) -> World:
     """Return small generated ALFWorld games: find one thing and bring it somewhere.
 
-    Conversations without lists of actions add about 55 tokens a step. Prompts of their own would have 100 to 160.
+    A conversation without lists of actions adds 44 tokens a step (benchmarks/pretrained_tokens.py).
     """
     env = AlfworldEnv(
         generated=num_unseen + NUM_DEMONSTRATED + 600,

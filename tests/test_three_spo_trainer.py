@@ -334,7 +334,7 @@ def test_batches_too_small_for_a_tree_are_pointed_out(tmp_path, caplog):
 
 
 def test_flat_groups_stay_out_of_the_batch(tmp_path):
-    trainer = corridor_trainer(tmp_path, max_steps=3, novelty_weight=0.3)
+    trainer = corridor_trainer(tmp_path, max_steps=3, **FRONTIER | {"novelty_weight": 0.3})
     trainer.train()
     for block in blocks_of(trainer._rows, 8):
         assert any(row.advantage != 0 for row in block)

@@ -153,7 +153,7 @@ class ThreeSPO:
         num_groups = max(total["groups"], 1)
         self.tally.log("pruned_states", total["pruned"])
         self.tally.log("frac_sampled_groups_without_signal", total["groups_without_signal"] / num_groups)
-        for n in range(1, self.options.num_generations + 1):
+        for n in range(1, self.options.largest_group + 1):
             self.tally.log(f"group_size/{n}", total[f"size_{n}"] / num_groups)
         self.tally.log("frontier_size", sum(self.ranks.gather(self.forest.num_waiting)))
         return self.tally.metrics()

@@ -9,6 +9,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from trl_3spo.evaluation.model_checks import num_positions
 from trl_3spo.evaluation.policy_settings import PolicySettings
+from trl_3spo.prefix_sharing.generation import can_generate_shared, generate_shared
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes
+
+KEPT_BYTES = 2**30
+"""Most memory for the keys and values of conversations that may go on."""
 
 
 class Completer(Protocol):
@@ -29,7 +34,9 @@ class Completer(Protocol):
 class Network:
     """A model of transformers as what completes prompts.
 
-    Prompts are padded here and not by the tokenizer, which need not have a token for it.
+    Prompts are padded here and not by the tokenizer, which need not have a token for it. Equal prompts are computed
+    once, and of a prompt that continues an earlier one only the new tokens, as in a training. Keys and values of
+    conversations take up to 1 GiB.
 
     Args:
         network: The model.
@@ -47,6 +54,9 @@ class Network:
         network.generation_config = GenerationConfig(
             **generation_options(settings), pad_token_id=self._pad, eos_token_id=self.end_tokens or None
         )
+        is_on_one_device = len({x.device for x in network.parameters()}) == 1
+        can_share = is_on_one_device and self.end_tokens and can_generate_shared(network, network.generation_config)
+        self._kept = KeptPrefixes(KEPT_BYTES) if can_share else None
 
     @classmethod
     def load(
@@ -67,6 +77,9 @@ class Network:
     def complete(self, prompt_ids: list[list[int]]) -> list[list[int]]:
         """Return for every prompt a completion, with the token that ends it."""
         size = max(map(len, prompt_ids))
+        if size > 1 and self._kept is not None and self._kept.is_worth_it:
+            with torch.inference_mode():
+                return generate_shared(self._network, prompt_ids, self._network.generation_config, kept=self._kept)
         ids = torch.tensor([[self._pad] * (size - len(x)) + x for x in prompt_ids], device=self._network.device)
         mask = torch.tensor([[0] * (size - len(x)) + [1] * len(x) for x in prompt_ids], device=self._network.device)
         with torch.inference_mode():

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
+from transformers.generation import GenerationMode
 
 from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, Match, layers_of
 from trl_3spo.prefix_sharing.log_probs import as_argument
+from trl_3spo.prefix_sharing.route import why_no_cache
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,18 @@ class Continued:
             if match.size:
                 row[:, self.known - match.size :] = match.layers[layer][kind][:, : match.size]
         return rows
+
+
+def can_generate_shared(model: Any, generation_config: GenerationConfig) -> bool:
+    """Return whether `generate_shared` can take the place of `model.generate`.
+
+    Args:
+        model: Unwrapped causal language model.
+        generation_config: Configuration to sample with.
+    """
+    is_sampling = generation_config.get_generation_mode() in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
+    has_plain_cache = generation_config.use_cache is not False and not generation_config.cache_implementation
+    return is_sampling and has_plain_cache and why_no_cache(model, is_checkpointing=False) is None
 
 
 def generate_shared(

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
-from transformers.generation import GenerationMode
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from trl_3spo.prefix_sharing.generation import generate_shared
+from trl_3spo.prefix_sharing.generation import can_generate_shared, generate_shared
 from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, mark_of
 from trl_3spo.prefix_sharing.log_probs import (
     outputs_by_cache,
@@ -136,11 +135,7 @@ class PrefixSharingTrainer(GRPOTrainer):
         is_engine = self.use_vllm or self.use_transformers_continuous_batching
         if self.args.prefix_sharing == "off" or is_engine or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return False
-        config = self.generation_config
-        is_sampling = config.get_generation_mode() in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
-        has_plain_cache = config.use_cache is not False and not config.cache_implementation
-        model = self.accelerator.unwrap_model(self.model)
-        return is_sampling and has_plain_cache and why_no_cache(model, is_checkpointing=False) is None
+        return can_generate_shared(self.accelerator.unwrap_model(self.model), self.generation_config)
 
     # -- log-probabilities ---------------------------------------------------------------------------------------------
 
