@@ -5,9 +5,9 @@ from itertools import chain
 
 import pytest
 import torch
-from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
+from stock import stock_trainer
 from training import SpokenCorridor, baseline_trainer, untrained
 from trl_3spo import EpisodeGRPOTrainer, GiGPOTrainer, StepPOTrainer, ThreeSPOTrainer
 from trl_3spo.algorithm.credit import whiten
@@ -92,20 +92,13 @@ def test_one_update_equals_stock_grpo_on_the_same_episodes(tmp_path, loss_type, 
         "per_device_train_batch_size": len(rows),
         "scale_rewards": advantage_scaling,
     }
-    stock = GRPOTrainer(
-        untrained(ours.processing_class),
-        lambda reward, **_: reward,
-        args=GRPOConfig(**(settings | changes)),
-        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in rows]),
-        processing_class=ours.processing_class,
+    stock = stock_trainer(
+        GRPOConfig(**(settings | changes)),
+        ours.processing_class,
+        rows,
+        masks=[[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
+        rewards=[row.reward for row in rows],
     )
-    stock.rollout_func = lambda prompts, _: {
-        "prompt_ids": [row.sample.prompt_ids for row in rows],
-        "completion_ids": [row.sample.completion_ids for row in rows],
-        "logprobs": None,
-        "env_mask": [[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
-        "reward": [row.reward for row in rows],
-    }
     stock.train()
     assert distance(parameters(ours.model), before) > 1e-3
     assert distance(parameters(ours.model), parameters(stock.model)) < 1e-6

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from search_options import FRONTIER, STEPWISE
+from stock import stock_trainer
 from training import SpokenCorridor, WordsEnv, config_for, corridor_trainer, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
 from trl_3spo.algorithm.credit import group_relative
@@ -85,22 +86,14 @@ def test_one_update_equals_stock_grpo_on_the_same_groups(tmp_path, loss_type, ac
         blocks.append([replace(row, is_padding=True) for row in blocks[0]])
     rows = [row for block in blocks for row in block]
 
-    stock = GRPOTrainer(
-        untrained(trainer.processing_class),
-        lambda reward, **_: reward,
-        args=stock_config(
-            trainer.args, output_dir=str(tmp_path / "stock"), per_device_train_batch_size=len(rows) // accumulation
-        ),
-        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in rows]),
-        processing_class=trainer.processing_class,
+    size = len(rows) // accumulation
+    stock = stock_trainer(
+        stock_config(trainer.args, output_dir=str(tmp_path / "stock"), per_device_train_batch_size=size),
+        trainer.processing_class,
+        rows,
+        masks=[[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
+        rewards=[None if row.is_padding else row.reward for row in rows],
     )
-    stock.rollout_func = lambda prompts, _: {
-        "prompt_ids": [row.sample.prompt_ids for row in rows],
-        "completion_ids": [row.sample.completion_ids for row in rows],
-        "logprobs": None,
-        "env_mask": [[int(not row.is_padding)] * len(row.sample.completion_ids) for row in rows],
-        "reward": [None if row.is_padding else row.reward for row in rows],
-    }
     stock.train()
     assert distance(parameters(trainer.model), before) > 1e-3
     assert distance(parameters(trainer.model), parameters(stock.model)) < 1e-6
@@ -123,26 +116,19 @@ def test_one_update_by_walks_equals_stock_grpo_with_the_same_advantages(tmp_path
     assert not any(row.advantage for row in trainer._rows[len(rows) :])
     pairs = [x for row in rows for x in (row, replace(row, is_padding=True))]
 
-    stock = GRPOTrainer(
-        untrained(trainer.processing_class),
-        lambda reward, **_: reward,
-        args=stock_config(
+    stock = stock_trainer(
+        stock_config(
             trainer.args,
             output_dir=str(tmp_path / "stock"),
             per_device_train_batch_size=len(pairs) // accumulation,
             num_generations=2,
             scale_rewards="none",
         ),
-        train_dataset=Dataset.from_list([{"prompt": row.sample.prompt} for row in pairs]),
-        processing_class=trainer.processing_class,
+        trainer.processing_class,
+        pairs,
+        masks=[[int(i % 2 == 0 and not rows[i // 2].is_padding)] for i in range(len(pairs))],
+        rewards=[2 * row.advantage * (i % 2 == 0) for i, row in enumerate(pairs)],
     )
-    stock.rollout_func = lambda prompts, _: {
-        "prompt_ids": [row.sample.prompt_ids for row in pairs],
-        "completion_ids": [row.sample.completion_ids for row in pairs],
-        "logprobs": None,
-        "env_mask": [[int(i % 2 == 0 and not rows[i // 2].is_padding)] for i in range(len(pairs))],
-        "reward": [2 * row.advantage * (i % 2 == 0) for i, row in enumerate(pairs)],
-    }
     stock.train()
     assert distance(parameters(trainer.model), before) > 1e-3
     assert distance(parameters(trainer.model), parameters(stock.model)) < 1e-6
