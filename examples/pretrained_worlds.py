@@ -1,5 +1,6 @@
 """Worlds to train a small pretrained model in, with prompts that two CPU cores can read."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -77,11 +78,21 @@ def games(prompt_format: str, num_unseen: int) -> World:
 
 
 def alfworld(prompt_format: str, num_unseen: int) -> World:
-    """Return the released ALFWorld games below $ALFWORLD_DATA, evaluated on valid_unseen."""
-    env = AlfworldEnv(split="train", prompt_format=prompt_format)
-    tasks = env.tasks()
+    """Return the released ALFWorld games below $ALFWORLD_DATA, evaluated on valid_unseen, in conversations as well."""
+    env = AlfworldEnv(
+        split="train",
+        prompt_format=prompt_format,
+        prompt_style="conversation",
+        shows_admissible_actions=False,
+    )
+    tasks, unseen = _mixed(env.tasks()), _mixed(env.tasks("valid_unseen"))
     shown = min(NUM_DEMONSTRATED, len(tasks) // 2)
-    return World(env, tasks[:shown], tasks[shown:], env.tasks("valid_unseen")[:num_unseen], _by_prompt(env))
+    return World(env, tasks[:shown], tasks[shown:], unseen[:num_unseen], _by_prompt(env))
+
+
+def _mixed(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks in a fixed random order: the released ones are ordered by kind, and a part would lack some."""
+    return random.Random(0).sample(tasks, len(tasks))
 
 
 def _by_prompt(env: AlfworldEnv) -> Callable[[Sequence[Task]], Iterator[dict[str, Any]]]:
