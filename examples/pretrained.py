@@ -80,6 +80,7 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
         learning_rate=1e-3,
         per_device_train_batch_size=2,  # many updates of few rows: there are few rows, and little is padded
         completion_only_loss=True,
+        max_length=None,  # an episode of 50 steps is longer than TRL's 1,024 tokens; its end would be cut off
         save_steps=20,
         save_total_limit=1,
         logging_steps=5,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from pretrained_model import smollm2
 from pretrained_worlds import WORLDS, World
 
 from training import WordsEnv, tokenizer_for, untrained
+from trl_3spo.environments.alfworld.assignment import KINDS
+from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.demonstrations import Advice, demonstrate
 from trl_3spo.tiny import END, word_tokenizer
 
@@ -98,3 +101,16 @@ def test_what_is_shown_and_trained_on_is_not_evaluated(name, prompt_format):
     assert len(world.unseen) == 64
     assert len(world.train) >= 500
     assert next(world.demonstrate(world.shown[:4]))["completion"]
+
+
+def test_a_part_of_the_released_games_has_all_kinds(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    game = json.dumps(generate_games(1, num_receptacles=(4, 4))[0])
+    for split, kind, index in product(("train", "valid_unseen"), KINDS, range(10)):
+        folder = tmp_path / "json_2.1.1" / split / f"{kind}-Mug-None-Desk-{index}" / "trial"
+        folder.mkdir(parents=True)
+        (folder / "game.tw-pddl").write_text(game)
+    world = WORLDS["alfworld"]("action", 30)
+    for tasks in world[1:4]:
+        assert len(tasks) == 30
+        assert {task.kind for task in tasks} == set(KINDS)
