@@ -105,11 +105,11 @@ def test_what_is_shown_and_trained_on_is_not_evaluated(name, prompt_format):
 
 def test_a_part_of_the_released_games_has_all_kinds(tmp_path, monkeypatch):
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
-    game = json.dumps(generate_games(1, seed=0, num_receptacles=(4, 4))[0])
-    for split, kind, index in product(("train", "valid_unseen"), KINDS, range(10)):
-        folder = tmp_path / "json_2.1.1" / split / f"{kind}-Mug-None-Desk-{index}" / "trial"
+    names = product(("train", "valid_unseen"), KINDS, range(10))
+    for (split, kind, number), game in zip(names, generate_games(120, seed=0, num_receptacles=(4, 8)), strict=True):
+        folder = tmp_path / "json_2.1.1" / split / f"{kind}-Mug-None-Desk-{number}" / "trial"
         folder.mkdir(parents=True)
-        (folder / "game.tw-pddl").write_text(game)
+        (folder / "game.tw-pddl").write_text(json.dumps(game))
     world = WORLDS["alfworld"]("action", 30)
     for tasks in world[1:4]:
         assert len(tasks) == 30
