@@ -19,7 +19,7 @@ from trl_3spo.environments.alfworld.generation.generator import generate_games
 from trl_3spo.environments.demonstrations import Advice, demonstrate
 from trl_3spo.tiny import END, word_tokenizer
 
-FEW = ["--world", "words", "--demonstrations", 2, "--unseen", 20, "--actions", 60]
+FEW = ["--world", "words", "--demonstrations", 2, "--unseen", 20, "--actions", 250]
 
 
 def words(prompt_format, num_unseen):
@@ -62,14 +62,14 @@ def test_it_goes_on_until_all_is_done(cache, monkeypatch, capsys):
     assert "The same command goes on from here" in capsys.readouterr().out
     result = json.loads(file.read_text())
     assert {"model", "environment", "before", "after", "low", "high", "sampled_actions", "hours"} <= result.keys()
-    assert result["sampled_actions"] >= 60
+    assert result["sampled_actions"] >= 250
     assert result["evaluations"]["after"]["episodes"] == 20
     assert 0 <= result["low"] <= result["after"] <= result["high"] <= 1
 
     run(monkeypatch, *options, "--method", "grpo")  # from the same imitation
     other = json.loads(file.read_text())
     assert (other["method"], other["evaluations"]["before"]) == ("grpo", result["evaluations"]["before"])
-    assert other["sampled_actions"] >= 60
+    assert other["sampled_actions"] >= 250
 
 
 def test_an_episode_is_one_sequence_and_the_answers_that_were_given_are_learned():
