@@ -250,7 +250,7 @@ class Watch:
 
         trainer, size = self._trainer, max(self._trainer.args.max_completion_length, 8)
         env, tasks = trainer.env, list(trainer.train_tasks)[:NUM_PROBES]
-        prompts = trainer.sampler.prompt_ids([env.prompt(task, env.reset(task), []) for task in tasks])
+        prompts = trainer.sampler.chat.prompt_ids([env.prompt(task, env.reset(task), []) for task in tasks])
         params = SamplingParams(temperature=0, max_tokens=size, logprobs=0, stop_token_ids=trainer.eos_token_ids)
         asked = [{"prompt_token_ids": ids} for ids in prompts]
         answers = [x.outputs[0] for x in self._generate(asked, sampling_params=params, use_tqdm=False)]
