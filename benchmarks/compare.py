@@ -268,7 +268,7 @@ def run(
         "learning_rate": trainer.args.learning_rate,
         "panel": trainer.evaluation.panel,
         "sampled_actions": _num_sampled(trainer.state),
-        "unique_states": trainer.algorithm.tally.num_states,
+        "unique_states": trainer.algorithm.tally.num_states,  # type: ignore[attr-defined]
         "optimizer_steps": trainer.state.global_step,
         "seconds": round(time.process_time() - began),
         "stop_reason": trainer.run.stop_reason,

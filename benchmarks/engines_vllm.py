@@ -19,10 +19,13 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines_server import PORT, by_server, measured_with_server
 from provenance import provenance
+
+if TYPE_CHECKING:
+    from trl_3spo import ThreeSPOTrainer
 
 # Before vLLM is imported: 1 GiB for its cache, and nothing compiled.
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_CI_ENV": "1", "HF_HUB_OFFLINE": "1"}
@@ -183,7 +186,7 @@ def by_transformers(trainer: Any, folder: Path) -> float:
 class Watch:
     """Looks at a trainer's engine at every hand-over of weights and at every call."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: "ThreeSPOTrainer") -> None:
         self.before: list[float] = []
         self.after: list[float] = []
         self.num_prompts = self.num_prompt_tokens = self.num_cached = 0

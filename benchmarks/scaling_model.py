@@ -100,7 +100,7 @@ def seconds(
     num_weights = shape.num_linear + shape.num_other
     tokens = work.rows * (work.prompt / work.group + work.completion)
     rows_at_once = work.actions / work.rounds * min(ranks_per_server or 1, ranks)
-    key_bytes = shape.num_layers * 2 * shape.key_size * 2 * (work.prompt + work.completion / 2)
+    key_bytes = shape.num_layers * 2 * shape.layer.key_size * 2 * (work.prompt + work.completion / 2)
     reading = (2 * num_weights + rows_at_once * key_bytes) / machine.bandwidth
     step = max(token_seconds, reading, 2 * num_weights * rows_at_once / machine.flops)
     episodes = work.actions / work.episode

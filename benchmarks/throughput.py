@@ -124,6 +124,9 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
 class Timed:
     """A trainer that adds up the seconds of its phases."""
 
+    add_callback: Any
+    remove_callback: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.seconds: dict[str, float] = defaultdict(float)

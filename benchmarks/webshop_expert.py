@@ -59,7 +59,8 @@ def measure(env: WebShopEnv, num_episodes: int, noise: float = 0.0) -> dict[str,
 
 def play(env: WebShopEnv, task: Task, noise: float, rng: random.Random) -> EpisodeResult:
     expert = ShoppingExpert(env.max_steps)
-    observation, turns, result = env.reset(task), [], None
+    observation, result = env.reset(task), None
+    turns: list[Turn] = []
     while result is None or not result.is_final:
         action = expert.act(observation, turns)
         others = [other for other in observation.admissible_actions if other != "click[buy now]"]

@@ -43,8 +43,8 @@ from trl_3spo import (
 from trl_3spo.evaluation import evaluate_policy, wilson_interval
 from trl_3spo.evaluation.policies import load_policy, load_tokenizer, merge_adapter
 
-# Batch, groups and novelty as tuning chose them for each method in small ALFWorld (docs/protocol.md). 3SPO counts actions,
-# GRPO and GiGPO count episodes.
+# Batch, groups and novelty as tuning chose them for each method in small ALFWorld (docs/protocol.md). A batch of 3SPO
+# holds 192 actions, one of GRPO and GiGPO 16 episodes.
 ACTIONS = {"per_device_train_batch_size": 48, "gradient_accumulation_steps": 4}
 EPISODES = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
 METHODS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
