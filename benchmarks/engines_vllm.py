@@ -36,7 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "late": {"vllm_dtype": "float32", "max_steps": 4, "learning_rate": 1e-2, "vllm_sync_steps": 2},
     "uncorrected": {"vllm_dtype": "float32", "max_steps": 2, "vllm_importance_sampling_correction": False},
     "alfworld": {"max_steps": 2, "per_device_train_batch_size": 32, "max_completion_length": 10},
-    "alfworld_lora": {"vllm_dtype": "float32", "max_steps": 2, "max_completion_length": 10},
+    "alfworld_lora": {"vllm_dtype": "float32", "max_steps": 2, "max_completion_length": 10, "learning_rate": 1e-2},
     "server": {"vllm_mode": "server", "max_steps": 1},
 }
 """Changes of the options, by name; `alfworld` has vLLM's own choice of type, bfloat16."""
@@ -164,7 +164,7 @@ def make_trainer(case: str, folder: Path, length: int = 4) -> Any:
     if case.startswith("alfworld"):
         model = str(Path(__file__).parents[1] / "examples" / "warm_start" / "alfworld")
         games = {"generated": 60, "seed": 0, "num_receptacles": (4, 8), "num_objects": (4, 10), "max_steps": 20}
-        env = AlfworldEnv(**games, prompt_format="action", history_length=3)
+        env = AlfworldEnv(**games, prompt_format="action", prompt_style="conversation", shows_admissible_actions=False)
         tasks = {"train_tasks": env.tasks()[4:], "eval_tasks": env.tasks()[:4]}
     elif case != "server":
         save_model(Path(model))

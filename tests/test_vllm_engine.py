@@ -10,6 +10,7 @@ from trl.import_utils import is_vllm_available
 
 from training import CorridorEnv, config_for, tokenizer_for, untrained
 from trl_3spo import ThreeSPOTrainer
+from trl_3spo.environments.demonstrations import Advice, demonstrate
 from trl_3spo.evaluation.policies import evaluate_checkpoint
 from trl_3spo.tiny import tiny_model
 
@@ -19,6 +20,25 @@ pytestmark = [
     pytest.mark.slow,
 ]
 EXACT = ["corridor", "lora", "alfworld_lora"]
+
+
+def sure_of_itself(tokenizer, env):
+    """Return a model that goes right and opens the last door; half of the tasks want the first one opened."""
+    model = tiny_model(tokenizer, hidden_size=128)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def advise(observation, *_):
+        return Advice("open" if f"place {env.length}" in observation.text else "right")
+
+    steps = list(demonstrate(env, env.tasks(), lambda *_: advise, keeps_lost=True))
+    for _ in range(8):
+        for step in steps:
+            whole = [*step["prompt"], *step["completion"]]
+            ids = tokenizer.apply_chat_template(whole, return_dict=False, return_tensors="pt")
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return model.eval()
 
 
 @functools.cache
@@ -100,12 +120,13 @@ def test_heads_of_a_size_without_a_kernel_are_refused(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.torch.distributed:FutureWarning")  # vLLM looks at all names there
 def test_a_checkpoint_is_evaluated_as_by_transformers(tmp_path, monkeypatch):
-    """In 16 bits, which vLLM takes for a checkpoint in 32 bits as well."""
+    """In 16 bits, which vLLM takes for a checkpoint in 32 bits as well, by a model that no rounding makes waver."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     env = CorridorEnv(length=4)
     tokenizer = tokenizer_for(env)
-    tiny_model(tokenizer, hidden_size=128, initializer_range=0.15).to(torch.bfloat16).save_pretrained(tmp_path)
+    sure_of_itself(tokenizer, env).to(torch.bfloat16).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     plays = {"num_episodes": 8, "max_completion_length": 3}
     expected = evaluate_checkpoint(str(tmp_path), env, **plays)
+    assert 0 < expected.success.rate < 1
     assert evaluate_checkpoint(str(tmp_path), env, use_vllm=True, **plays) == expected
