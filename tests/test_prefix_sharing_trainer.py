@@ -22,9 +22,10 @@ def model_folder(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("model"))
 
 
-def assert_alike(one, other):
+def assert_alike(one, other, grad_norm_rel=1e-3):
     for name in ("loss", "grad_norm", "entropy", "reward"):
-        assert curve(one, name) == pytest.approx(curve(other, name), rel=1e-3, abs=1e-6), name
+        rel = grad_norm_rel if name == "grad_norm" else 1e-3
+        assert curve(one, name) == pytest.approx(curve(other, name), rel=rel, abs=1e-6), name
 
 
 @pytest.mark.parametrize("sharing", ["cache", "tree", "auto"])
@@ -61,7 +62,8 @@ VARIANTS = {
 def test_variants_equal_stock_grpo(tmp_path, model_folder, tokenizer, variant):
     stock, num_plain = trained(tmp_path, model_folder, tokenizer, sharing=None, **VARIANTS[variant])
     shared, num_shared = trained(tmp_path, model_folder, tokenizer, sharing="tree", **VARIANTS[variant])
-    assert_alike(shared, stock)
+    # TRL keeps adapters on four bits in bfloat16: the norm of their gradients may be rounded to the next number.
+    assert_alike(shared, stock, grad_norm_rel=2**-7 if variant == "adapters on four bits" else 1e-3)
     assert num_shared < 0.9 * num_plain
 
 

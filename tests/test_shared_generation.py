@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig
 
 from prefix_models import MODELS
+from trl_3spo.prefix_sharing import generation
 from trl_3spo.prefix_sharing.generation import generate_shared
 from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, mark_of
 
@@ -61,8 +62,9 @@ def walk_a_tree(model, config, kept):
 
 @pytest.mark.parametrize("name", ["qwen2", "llama", "gemma", "gpt2"])
 @pytest.mark.parametrize("do_sample", [False, True])
-@pytest.mark.parametrize("room", [2**30, 40_000, 1])
-def test_samples_are_equal_whatever_has_been_kept(name, do_sample, room):
+@pytest.mark.parametrize(("room", "min_saved"), [(2**30, 512), (2**30, 1), (40_000, 1), (1, 512)])
+def test_samples_are_equal_whatever_has_been_kept(name, do_sample, room, min_saved, monkeypatch):
+    monkeypatch.setattr(generation, "MIN_SAVED", min_saved)
     torch.manual_seed(0)
     model = MODELS[name]().eval()
     config = GenerationConfig(max_new_tokens=6, do_sample=do_sample, top_k=0, pad_token_id=0, eos_token_id=[1, 4])
@@ -88,6 +90,24 @@ def test_what_has_been_kept_is_not_computed_again():
         (other,) = generate_shared(model, [[*prompt, *completion, 20, 21]], config, kept=kept)
         # The last token of the first completion, and the two that are new.
         assert sum(seen) == 3 + len(other) - 1
+
+
+def test_a_conversation_that_begins_does_not_pad_those_that_go_on():
+    torch.manual_seed(0)
+    model = MODELS["qwen2"]().eval()
+    config = GenerationConfig(max_new_tokens=2, do_sample=False, pad_token_id=0, eos_token_id=[1])
+    kept = KeptPrefixes(2**30)
+    going_on = [[5, 6, 7], [6, 7, 8, 9], [7]]
+    with torch.no_grad():
+        answers = generate_shared(model, going_on, config, kept=kept)
+        seen = []
+        model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+        longer = [[*prompt, *answer, 20, 21] for prompt, answer in zip(going_on, answers, strict=True)]
+        beginning = [3 + place % 50 for place in range(600)]
+        together = generate_shared(model, [beginning, *longer], config, kept=kept)
+    # Of the three, the last token of the answer and a new one; of the fourth, all but the last.
+    assert seen[:2] == [(3, 2), (1, 599)]
+    assert together == plain_samples(model, [beginning, *longer], config)
 
 
 @pytest.mark.parametrize("options", [{}, {"fused": True}])

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 from transformers.generation import GenerationMode
 
-from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, Match, layers_of
+from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, Layers, Match, layers_of
 from trl_3spo.prefix_sharing.log_probs import as_argument
 from trl_3spo.prefix_sharing.route import why_no_cache
+
+Looked = tuple[list[int], Match]
+"""A prompt and its known beginning."""
+
+MIN_SAVED = 512
+"""Fewest tokens of padding that a pass of their own has to save: a pass reads all weights, for however few tokens."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,10 @@ class Continued:
     new: int
 
     @classmethod
-    def of(cls, prompts: list[list[int]], kept: KeptPrefixes | None) -> "Continued":
-        """Look up the known beginnings of prompts. Last tokens are left out: they are computed with the completion."""
-        matches = [kept.match(prompt[:-1]) if kept else Match(0, []) for prompt in prompts]
-        num_new = [len(prompt) - 1 - match.size for prompt, match in zip(prompts, matches, strict=True)]
-        return cls(prompts, matches, max(match.size for match in matches), max(num_new))
+    def of(cls, pairs: Sequence[Looked]) -> "Continued":
+        """Make places for prompts and their known beginnings. Last tokens are computed with the completion."""
+        matches = [match for _, match in pairs]
+        return cls([x for x, _ in pairs], matches, max(match.size for match in matches), max(map(num_new, pairs)))
 
     def rows(self, pad_token_id: int) -> tuple[Tensor, Tensor]:
         """Return (U, K + N) token ids and their mask, 0 at padding."""
@@ -61,6 +68,20 @@ class Continued:
             if match.size:
                 row[:, self.known - match.size :] = match.layers[layer][kind][:, : match.size]
         return rows
+
+
+class Computed(NamedTuple):
+    """Prompts without their last tokens, as rows with padding.
+
+    Args:
+        ids: (U, T) token ids.
+        mask: (U, T) mask, 0 at padding.
+        layers: (U, H, T, D) keys and values per layer.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    layers: Layers
 
 
 def can_generate_shared(model: Any, generation_config: GenerationConfig) -> bool:
@@ -94,24 +115,15 @@ def generate_shared(
         B lists of token ids, each up to and including its end-of-sequence token.
     """
     distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-    numbers = {prompt: number for number, prompt in enumerate(distinct)}
+    pairs = [(list(x), kept.match(x[:-1]) if kept else Match(0, [])) for x in distinct]
+    parts = parts_of(pairs)
+    numbers = {tuple(pair[0]): number for number, pair in enumerate(chain.from_iterable(parts))}
     owners = torch.tensor([numbers[tuple(prompt)] for prompt in prompts], device=model.device)
-    continued = Continued.of([list(prompt) for prompt in distinct], kept)
-    ids, mask = (x.to(model.device) for x in continued.rows(generation_config.pad_token_id))
-    cache = continued.cache()
-    if continued.new:
-        # `generate` counts positions from the first token that is not padding.
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        model(
-            input_ids=ids[:, continued.known :],
-            attention_mask=mask,
-            position_ids=positions[:, continued.known :],
-            use_cache=True,
-            logits_to_keep=1,
-            **as_argument(cache, model),
-        )
+    fill = generation_config.pad_token_id
+    ids, mask, layers = _joined([_compute(model, Continued.of(part), fill) for part in parts], fill)
     room = generation_config.max_new_tokens
-    cache.layers = [PreallocatedLayer(layer.keys[owners], layer.values[owners], room) for layer in cache.layers]
+    cache = DynamicCache()
+    cache.layers = [PreallocatedLayer(keys[owners], values[owners], room) for keys, values in layers]
     last = torch.tensor([[prompt[-1]] for prompt in prompts], device=model.device)
     sequences = model.generate(
         input_ids=torch.cat([ids[owners], last], dim=1),
@@ -129,6 +141,63 @@ def generate_shared(
             is_token = torch.cat([mask[owners[row]], mask.new_ones(len(completion))]) != 0
             kept.keep([*prompt, *completion[:-1]], layers_of(cache, row, places[is_token]))
     return completions
+
+
+def parts_of(pairs: Sequence[Looked]) -> list[list[Looked]]:
+    """Return prompts in one part, or in two if padding all to the longest would cost much.
+
+    A conversation that continues has few new tokens. One that begins beside it has all of its own.
+    """
+    ordered = sorted(pairs, key=num_new)
+    sizes = [num_new(pair) for pair in ordered]
+    costs = {first: first * sizes[first - 1] + (len(sizes) - first) * sizes[-1] for first in range(1, len(sizes))}
+    split, whole = min(costs, key=costs.__getitem__, default=0), len(sizes) * sizes[-1]
+    has_tokens = any(len(prompt) > 1 for prompt, _ in ordered[:split])
+    if has_tokens and whole - costs[split] >= max(MIN_SAVED, whole / 2):
+        return [ordered[:split], ordered[split:]]
+    return [ordered]
+
+
+def num_new(pair: Looked) -> int:
+    """Return the number of a prompt's tokens that are not known, without the last."""
+    prompt, match = pair
+    return len(prompt) - 1 - match.size
+
+
+def _compute(model: Any, continued: Continued, pad_token_id: int) -> Computed:
+    """Compute the new tokens of prompts."""
+    ids, mask = (x.to(model.device) for x in continued.rows(pad_token_id))
+    cache = continued.cache()
+    if continued.new:
+        # `generate` counts positions from the first token that is not padding.
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        model(
+            input_ids=ids[:, continued.known :],
+            attention_mask=mask,
+            position_ids=positions[:, continued.known :],
+            use_cache=True,
+            logits_to_keep=1,
+            **as_argument(cache, model),
+        )
+    return Computed(ids, mask, [(layer.keys, layer.values) for layer in cache.layers])
+
+
+def _joined(parts: Sequence[Computed], pad_token_id: int) -> Computed:
+    """Return the rows of all parts, left-padded to the same size."""
+    if len(parts) == 1:
+        return parts[0]
+    size = max(part.ids.size(1) for part in parts)
+    gaps = [size - part.ids.size(1) for part in parts]
+    ids = torch.cat([pad(part.ids, (gap, 0), value=pad_token_id) for part, gap in zip(parts, gaps, strict=True)])
+    mask = torch.cat([pad(part.mask, (gap, 0)) for part, gap in zip(parts, gaps, strict=True)])
+    layers = []
+    for same in zip(*(part.layers for part in parts), strict=True):
+        keys, values = (
+            torch.cat([pad(x, (0, 0, gap, 0)) for x, gap in zip(kind, gaps, strict=True)])
+            for kind in zip(*same, strict=True)
+        )
+        layers.append((keys, values))
+    return Computed(ids, mask, layers)
 
 
 class PreallocatedLayer(DynamicLayer):
