@@ -2,11 +2,12 @@
 
 import random
 
+import psutil
 import pytest
 import torch
 
 from training import WordsEnv, tokenizer_for, untrained
-from trl_3spo.evaluation.completing import Network
+from trl_3spo.evaluation.completing import Network, free_bytes
 from trl_3spo.evaluation.policy_settings import PolicySettings
 
 NUM_TURNS, NUM_NEW = 5, 40
@@ -56,3 +57,10 @@ def test_prompts_that_share_nothing_are_soon_computed_plainly():
     num_kept = len(network._kept)
     network.complete([[rng.randrange(7, 20) for _ in range(500)]])
     assert len(network._kept) == num_kept
+
+
+def test_a_quarter_of_the_free_memory_keeps_conversations():
+    free = free_bytes(torch.device("cpu"))
+    assert 2**20 < free < psutil.virtual_memory().total
+    kept = network_of(1.0)._kept
+    assert kept._max_bytes == pytest.approx(free / 4, rel=0.2)  # other processes take and give in between

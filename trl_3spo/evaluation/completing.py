@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase
 
@@ -12,8 +13,8 @@ from trl_3spo.evaluation.policy_settings import PolicySettings
 from trl_3spo.prefix_sharing.generation import can_generate_shared, generate_shared
 from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes
 
-KEPT_BYTES = 2**30
-"""Most memory for the keys and values of conversations that may go on."""
+KEPT_SHARE = 0.25
+"""Share of the memory that is free beside a model, for the keys and values of conversations that may go on."""
 
 
 class Completer(Protocol):
@@ -36,7 +37,7 @@ class Network:
 
     Prompts are padded here and not by the tokenizer, which need not have a token for it. Equal prompts are computed
     once, and of a prompt that continues an earlier one only the new tokens, as in a training. Keys and values of
-    conversations take up to 1 GiB.
+    conversations take up to a quarter of the free memory.
 
     Args:
         network: The model.
@@ -56,7 +57,7 @@ class Network:
         )
         is_on_one_device = len({x.device for x in network.parameters()}) == 1
         can_share = is_on_one_device and self.end_tokens and can_generate_shared(network, network.generation_config)
-        self._kept = KeptPrefixes(KEPT_BYTES) if can_share else None
+        self._kept = KeptPrefixes(int(KEPT_SHARE * free_bytes(network.device))) if can_share else None
 
     @classmethod
     def load(
@@ -85,6 +86,13 @@ class Network:
         with torch.inference_mode():
             sequences = self._network.generate(input_ids=ids, attention_mask=mask)
         return [_until_end(row, set(self.end_tokens)) for row in sequences[:, size:].tolist()]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory is free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
 
 
 class Engine:
