@@ -50,17 +50,11 @@ test-vllm: .venv-vllm/stamp
 engines: .venv-engines/stamp .venv-vllm/stamp
 	.venv-engines/bin/python benchmarks/engines.py --json benchmarks/results/engines.json
 
-# Scripts need no annotations, but what they call has to be there: many run by hand alone, and would break unseen.
-SCRIPTS := MYPYPATH=benchmarks:examples:tests mypy --explicit-package-bases --no-strict-optional --implicit-reexport \
-	--allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics --no-warn-return-any \
-	--no-warn-unused-ignores --ignore-missing-imports \
-	$(addprefix --disable-error-code ,arg-type assignment func-returns-value index list-item method-assign misc operator union-attr)
-
 lint: $(VENV)/dev.stamp
 	ruff check
 	ruff format --check
 	mypy
-	$(SCRIPTS) benchmarks/*.py examples/*.py
+	mypy --config-file benchmarks/mypy.ini
 	lint-imports
 	codespell
 	python tests/prose.py
