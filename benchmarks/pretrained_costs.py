@@ -43,6 +43,8 @@ def main() -> None:
         "reading": lambda: read(model, ids),
         "upper half by LoRA, logits of all": lambda: train(adapted, ids, TOKENS),
         "upper half by LoRA, logits of completions": lambda: train(adapted, ids, COMPLETION),
+        "the same, products in bfloat16": lambda: in_bfloat16(lambda: train(adapted, ids, COMPLETION)),
+        "reading, products in bfloat16": lambda: in_bfloat16(lambda: read(model, ids)),
     }
     seconds |= medians(cases, arguments.repeats)
     rates = {name: ROWS * TOKENS / spent for name, spent in seconds.items()}
@@ -62,6 +64,12 @@ def medians(cases: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
             case()
             spent[name].append(time.process_time() - began)
     return {name: statistics.median(values[1:]) for name, values in spent.items()}
+
+
+def in_bfloat16(case: Callable[[], object]) -> None:
+    """Run a case as a trainer with `bf16=True` does: weights in float32, products of matrices in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        case()
 
 
 @torch.no_grad()
