@@ -6,8 +6,11 @@ import socket
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+import pytest
 import torch
+import transformers
 from engines_rank import shard_on_cpus
+from packaging.version import Version
 from peft import LoraConfig
 from trl.generation import vllm_client, vllm_generation
 from trl.trainer import grpo_trainer
@@ -22,6 +25,12 @@ from trl_3spo.training import engine
 # A server that has imported everything once forks the processes.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trl_3spo.three_spo_trainer", "peft"])
+
+
+resumes_on_ranks = pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.18"),
+    reason="before 5.18, transformers asks torch for the device cpu:0, which it cannot load an optimizer to",
+)
 
 
 def on_ranks(num_ranks, work, *arguments):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from transformers.trainer_utils import get_last_checkpoint
 
-from rank_training import UnevenEnv, on_ranks
+from rank_training import UnevenEnv, on_ranks, resumes_on_ranks
 from resume_training import trainer_of
 from training import SpokenCorridor
 from trl_3spo.environments.base import Task
@@ -306,6 +306,7 @@ def test_a_run_resumed_in_another_folder_does_not_mix_with_that_ones(folder, tmp
         resumed(tmp_path / "other", str(folder / "checkpoint-2"))
 
 
+@resumes_on_ranks
 def test_on_two_ranks_all_take_the_same_and_all_refuse(tmp_path):
     first, second = on_ranks(2, resume_on_a_rank, tmp_path)
     assert first == second == ("checkpoint-1", 3)

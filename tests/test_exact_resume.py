@@ -2,7 +2,7 @@
 
 import pytest
 
-from rank_training import on_ranks
+from rank_training import on_ranks, resumes_on_ranks
 from resume_training import METHODS, train_and_resume
 
 OPEN_WINDOW = {"logging_steps": 2}
@@ -14,6 +14,7 @@ def test_every_method_alone(tmp_path, method):
     assert train_and_resume(0, tmp_path, method, OPEN_WINDOW, 3, 5) == ([], 5)
 
 
+@resumes_on_ranks
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_two_ranks(tmp_path, method):
     assert on_ranks(2, train_and_resume, tmp_path, method, OPEN_WINDOW, 3, 5) == [([], 5)] * 2
@@ -45,6 +46,7 @@ def test_variants(tmp_path, variant):
     assert train_and_resume(0, tmp_path, "3spo", changes | OPEN_WINDOW, at, at + 4) == ([], at + 4)
 
 
+@resumes_on_ranks
 def test_between_two_updates_of_a_batch_on_two_ranks(tmp_path):
     changes = {"num_iterations": 2, "steps_per_generation": 2, "per_device_train_batch_size": 8}
     assert on_ranks(2, train_and_resume, tmp_path, "3spo", changes, 3, 6) == [([], 6)] * 2

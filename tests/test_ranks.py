@@ -15,6 +15,7 @@ from rank_training import (
     fail,
     on_ranks,
     resume,
+    resumes_on_ranks,
     sample_by_engines_of_shards,
     sample_by_server,
     settings,
@@ -110,6 +111,7 @@ def test_an_evaluation_is_that_of_one_process(ranks):
     assert all(asdict(x["evaluation"]) == asdict(alone) for x in seen)
 
 
+@resumes_on_ranks
 def test_more_processes_go_on_with_the_history_and_the_tasks(tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1}
     alone = corridor_trainer(tmp_path / "alone", env=UnevenEnv(), **settings(max_steps=1, **saving))

@@ -45,7 +45,7 @@ HOOKS = {
     "evaluate": ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"],
     "predict": ["self", "test_dataset", "ignore_keys", "metric_key_prefix"],
     "save_model": ["self", "output_dir", "_internal_call"],
-    "init_hf_repo": ["self", "token", "private"],
+    "init_hf_repo": ["self", "token"],
     "create_model_card": ["self", "model_name", "dataset_name", "tags"],
 }
 
