@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
 
@@ -45,7 +47,7 @@ HOOKS = {
     "evaluate": ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"],
     "predict": ["self", "test_dataset", "ignore_keys", "metric_key_prefix"],
     "save_model": ["self", "output_dir", "_internal_call"],
-    "init_hf_repo": ["self", "token"],
+    "init_hf_repo": ["self", "token", *(["private"] if Version(transformers.__version__) >= Version("5.23") else [])],
     "create_model_card": ["self", "model_name", "dataset_name", "tags"],
 }
 

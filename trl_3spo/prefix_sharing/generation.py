@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -28,28 +29,25 @@ class Continued:
     """U distinct prompts without their last tokens, as rows of K known places and N new places, each left-padded.
 
     Args:
-        prompts: Token ids of the prompts.
-        matches: Known beginning of each prompt.
-        known: Number K of places for tokens with known keys and values.
-        new: Number N of places for the other tokens.
+        pairs: Prompts and their known beginnings. Last tokens are computed with the completion.
     """
 
-    prompts: list[list[int]]
-    matches: list[Match]
-    known: int
-    new: int
+    pairs: Sequence[Looked]
 
-    @classmethod
-    def of(cls, pairs: Sequence[Looked]) -> "Continued":
-        """Make places for prompts and their known beginnings. Last tokens are computed with the completion."""
-        matches = [match for _, match in pairs]
-        return cls([x for x, _ in pairs], matches, max(match.size for match in matches), max(map(num_new, pairs)))
+    @cached_property
+    def known(self) -> int:
+        """Number K of places for tokens with known keys and values."""
+        return max(match.size for _, match in self.pairs)
+
+    @cached_property
+    def new(self) -> int:
+        """Number N of places for the other tokens."""
+        return max(map(num_new, self.pairs))
 
     def rows(self, pad_token_id: int) -> tuple[Tensor, Tensor]:
         """Return (U, K + N) token ids and their mask, 0 at padding."""
-        pairs = list(zip(self.prompts, self.matches, strict=True))
-        known = [prompt[: match.size] for prompt, match in pairs]
-        new = [prompt[match.size : -1] for prompt, match in pairs]
+        known = [prompt[: match.size] for prompt, match in self.pairs]
+        new = [prompt[match.size : -1] for prompt, match in self.pairs]
         ids = torch.cat([_left_padded(known, self.known, pad_token_id), _left_padded(new, self.new, pad_token_id)], 1)
         sizes = [[1] * len(x) for x in known], [[1] * len(x) for x in new]
         return ids, torch.cat([_left_padded(sizes[0], self.known, 0), _left_padded(sizes[1], self.new, 0)], 1)
@@ -57,14 +55,14 @@ class Continued:
     def cache(self) -> DynamicCache:
         """Return the known keys and values, right-aligned in their places."""
         cache = DynamicCache()
-        found = next((match.layers for match in self.matches if match.size), [])
+        found = next((match.layers for _, match in self.pairs if match.size), [])
         for number, kinds in enumerate(found):
             cache.update(*(self._placed(number, kind, like) for kind, like in enumerate(kinds)), number)
         return cache
 
     def _placed(self, layer: int, kind: int, like: Tensor) -> Tensor:
-        rows = like.new_zeros(len(self.prompts), like.size(0), self.known, like.size(2))
-        for row, match in zip(rows, self.matches, strict=True):
+        rows = like.new_zeros(len(self.pairs), like.size(0), self.known, like.size(2))
+        for row, (_, match) in zip(rows, self.pairs, strict=True):
             if match.size:
                 row[:, self.known - match.size :] = match.layers[layer][kind][:, : match.size]
         return rows
@@ -117,10 +115,10 @@ def generate_shared(
     distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
     pairs = [(list(x), kept.match(x[:-1]) if kept else Match(0, [])) for x in distinct]
     parts = parts_of(pairs)
-    numbers = {tuple(pair[0]): number for number, pair in enumerate(chain.from_iterable(parts))}
+    numbers = {tuple(prompt): number for number, (prompt, _) in enumerate(chain.from_iterable(parts))}
     owners = torch.tensor([numbers[tuple(prompt)] for prompt in prompts], device=model.device)
     fill = generation_config.pad_token_id
-    ids, mask, layers = _joined([_compute(model, Continued.of(part), fill) for part in parts], fill)
+    ids, mask, layers = _joined([_compute(model, Continued(part), fill) for part in parts], fill)
     room = generation_config.max_new_tokens
     cache = DynamicCache()
     cache.layers = [PreallocatedLayer(keys[owners], values[owners], room) for keys, values in layers]
@@ -187,17 +185,15 @@ def _joined(parts: Sequence[Computed], pad_token_id: int) -> Computed:
     if len(parts) == 1:
         return parts[0]
     size = max(part.ids.size(1) for part in parts)
-    gaps = [size - part.ids.size(1) for part in parts]
-    ids = torch.cat([pad(part.ids, (gap, 0), value=pad_token_id) for part, gap in zip(parts, gaps, strict=True)])
-    mask = torch.cat([pad(part.mask, (gap, 0)) for part, gap in zip(parts, gaps, strict=True)])
-    layers = []
-    for same in zip(*(part.layers for part in parts), strict=True):
-        keys, values = (
-            torch.cat([pad(x, (0, 0, gap, 0)) for x, gap in zip(kind, gaps, strict=True)])
-            for kind in zip(*same, strict=True)
-        )
-        layers.append((keys, values))
-    return Computed(ids, mask, layers)
+    ids, masks, layers = zip(*(_widened(part, size, pad_token_id) for part in parts), strict=True)
+    both = [tuple(zip(*same, strict=True)) for same in zip(*layers, strict=True)]
+    return Computed(torch.cat(ids), torch.cat(masks), [(torch.cat(keys), torch.cat(values)) for keys, values in both])
+
+
+def _widened(part: Computed, size: int, pad_token_id: int) -> Computed:
+    gap = size - part.ids.size(1)
+    layers = [(pad(keys, (0, 0, gap, 0)), pad(values, (0, 0, gap, 0))) for keys, values in part.layers]
+    return Computed(pad(part.ids, (gap, 0), value=pad_token_id), pad(part.mask, (gap, 0)), layers)
 
 
 class PreallocatedLayer(DynamicLayer):
