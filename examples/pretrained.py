@@ -16,6 +16,7 @@ import json
 import platform
 import time
 from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ MAX_COMPLETION_LENGTH = {"action": 16, "think": 96}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HARDWARE = {
     "use_cpu": not torch.cuda.is_available(),
-    "bf16": torch.cuda.is_available(),
+    # A CPU without AMX multiplies in bfloat16 several times slower than in float32.
+    "bf16": torch.cuda.is_available() or torch.cpu._is_amx_tile_supported(),
     "gradient_checkpointing": False,
     "report_to": "none",
 }
@@ -69,17 +71,22 @@ def adapter(model: Path) -> LoraConfig:
 
 
 def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes: int, seed: int) -> Path:
-    """Let the model imitate the expert's play of a few tasks and return the folder of the model that can."""
+    """Let the model imitate the expert's play of tasks and return the folder of the model that can.
+
+    If there are more episodes than tasks to show, the expert plays each again, from other mistakes.
+    """
     imitated = folder / "imitated"
     if imitated.exists():
         return imitated
-    steps, tokenizer = list(world.demonstrate(world.shown[:num_episodes])), load_tokenizer(str(model))
+    shown = list(islice(cycle(world.shown), num_episodes))
+    steps, tokenizer = list(world.demonstrate(shown)), load_tokenizer(str(model))
     print(f"Imitating {num_episodes} episodes of the expert, {len(steps)} actions.", flush=True)
     config = SFTConfig(
         output_dir=str(folder / "imitation"),
         num_train_epochs=1,
         learning_rate=1e-3,
-        per_device_train_batch_size=2,  # many updates of few rows: there are few rows, and little is padded
+        per_device_train_batch_size=1,  # nothing is padded
+        gradient_accumulation_steps=2,  # many updates of few rows: there are few rows
         completion_only_loss=True,
         max_length=None,  # an episode of 50 steps is longer than TRL's 1,024 tokens; its end would be cut off
         save_steps=20,
