@@ -55,10 +55,11 @@ METHODS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 MAX_COMPLETION_LENGTH = {"action": 16, "think": 96}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# A CPU without AMX multiplies in bfloat16 several times slower than in float32.
+IS_FAST_IN_BFLOAT16 = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
 HARDWARE = {
     "use_cpu": not torch.cuda.is_available(),
-    # A CPU without AMX multiplies in bfloat16 several times slower than in float32.
-    "bf16": torch.cuda.is_available() or torch.cpu._is_amx_tile_supported(),
+    "bf16": IS_FAST_IN_BFLOAT16,
     "gradient_checkpointing": False,
     "report_to": "none",
 }
@@ -113,13 +114,16 @@ def imitate(model: Path, world: World, folder: Path, piece: Piece, num_episodes:
 
 
 def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: argparse.Namespace) -> Path:
-    """Train the model with a method and return the folder of the trained one."""
-    trained = folder / "trained"
-    if trained.exists():
+    """Train the model with a method and return the folder of the adapter.
+
+    It is not merged: sums with weights in bfloat16 would lose most of a small change.
+    """
+    done, trained = folder / "training.json", folder / "training"
+    if done.exists():
         return trained
     trainer_class, make_config, method = METHODS[options.method]
     config = make_config(
-        output_dir=str(folder / "training"),
+        output_dir=str(trained),
         max_steps=options.actions,  # never reached: an update takes several
         learning_rate=options.learning_rate,
         lr_scheduler_type="constant",
@@ -150,8 +154,7 @@ def reinforce(model: Path, world: World, folder: Path, piece: Piece, options: ar
         raise TimeIsUpError
     trainer.save_model()
     log = {"sampled_actions": sampled, "stop_reason": trainer.run.stop_reason, "log": trainer.state.log_history}
-    (folder / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
-    merge_adapter(folder / "training", trained)
+    done.write_text(json.dumps(log, indent=1), encoding="utf-8")
     return trained
 
 
@@ -199,7 +202,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     world = WORLDS[options.world](options.prompt_format, options.unseen)
     ends_at = time.monotonic() + 60 * options.minutes
     piece, shared, own = Piece(ends_at), Clock(folder / "seconds.json"), Clock(method_folder / "seconds.json")
-    model = shared.timed("model", smollm2, options.cache)
+    dtype = "bfloat16" if IS_FAST_IN_BFLOAT16 else "float32"
+    model = shared.timed("model", smollm2, options.cache, dtype)
     imitated = shared.timed("imitation", imitate, model, world, folder, piece, options.demonstrations, options.seed)
     before = shared.timed("before", evaluate, imitated, world, folder / "before.json", piece, options)
     budget = Piece(ends_at, options.actions)
@@ -209,6 +213,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     seconds = shared.seconds | own.seconds
     return {
         "model": NAME,
+        "dtype": dtype,
         "environment": options.world,
         "method": options.method,
         "before": before["success"],

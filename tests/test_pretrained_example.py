@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 import pretrained
@@ -40,8 +41,10 @@ def cache(tmp_path, monkeypatch):
     """Return a cache folder that holds a small model under the name of the real one."""
     monkeypatch.setitem(WORLDS, "words", words)
     tokenizer = tokenizer_for(WordsEnv())
-    untrained(tokenizer).save_pretrained(tmp_path / pretrained.NAME)
-    tokenizer.save_pretrained(tmp_path / pretrained.NAME)
+    for dtype in ("float32", "bfloat16"):
+        folder = tmp_path / f"{pretrained.NAME}-{dtype}"
+        untrained(tokenizer).to(getattr(torch, dtype)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return tmp_path
 
 
@@ -90,7 +93,7 @@ def test_an_episode_is_one_sequence_and_the_answers_that_were_given_are_learned(
 
 
 def test_a_model_that_is_there_is_not_fetched(cache):
-    assert smollm2(cache) == cache / pretrained.NAME
+    assert smollm2(cache) == cache / f"{pretrained.NAME}-float32"
 
 
 @pytest.mark.parametrize(("name", "prompt_format"), [("shop", "think"), ("games", "action")])

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.generation import GenerationMode
 
 from trl_3spo.prefix_sharing.kept_prefixes import KeptPrefixes, Layers, Match, layers_of
-from trl_3spo.prefix_sharing.log_probs import as_argument
+from trl_3spo.prefix_sharing.log_probs import as_argument, one_place
 from trl_3spo.prefix_sharing.route import why_no_cache
 
 Looked = tuple[list[int], Match]
@@ -174,7 +174,7 @@ def _compute(model: Any, continued: Continued, pad_token_id: int) -> Computed:
             attention_mask=mask,
             position_ids=positions[:, continued.known :],
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=one_place(ids),
             **as_argument(cache, model),
         )
     return Computed(ids, mask, [(layer.keys, layer.values) for layer in cache.layers])

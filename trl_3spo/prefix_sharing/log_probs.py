@@ -254,10 +254,19 @@ def prefill(model: Any, prefix_ids: Tensor, prefix_mask: Tensor) -> DynamicCache
         input_ids=prefix_ids,
         attention_mask=prefix_mask,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=one_place(prefix_ids),
         **as_argument(cache, model),
     )
     return cache
+
+
+def one_place(ids: Tensor) -> Tensor:
+    """Return the last place, as `logits_to_keep` of a pass whose logits nobody reads.
+
+    A number selects a view that is not contiguous. On a CPU, its product with a head that is not trained, as under
+    LoRA, copies the head for every row.
+    """
+    return torch.tensor([-1], device=ids.device)
 
 
 def as_argument(cache: DynamicCache, model: Any) -> dict[str, DynamicCache]:
