@@ -55,11 +55,10 @@ METHODS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 MAX_COMPLETION_LENGTH = {"action": 16, "think": 96}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-# A CPU without AMX multiplies in bfloat16 several times slower than in float32.
-IS_FAST_IN_BFLOAT16 = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
 HARDWARE = {
     "use_cpu": not torch.cuda.is_available(),
-    "bf16": IS_FAST_IN_BFLOAT16,
+    # A CPU without AMX multiplies in bfloat16 several times slower than in float32.
+    "bf16": torch.cuda.is_available() or torch.cpu._is_amx_tile_supported(),
     "gradient_checkpointing": False,
     "report_to": "none",
 }
@@ -202,7 +201,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     world = WORLDS[options.world](options.prompt_format, options.unseen)
     ends_at = time.monotonic() + 60 * options.minutes
     piece, shared, own = Piece(ends_at), Clock(folder / "seconds.json"), Clock(method_folder / "seconds.json")
-    dtype = "bfloat16" if IS_FAST_IN_BFLOAT16 else "float32"
+    dtype = "bfloat16" if HARDWARE["bf16"] else "float32"
     model = shared.timed("model", smollm2, options.cache, dtype)
     imitated = shared.timed("imitation", imitate, model, world, folder, piece, options.demonstrations, options.seed)
     before = shared.timed("before", evaluate, imitated, world, folder / "before.json", piece, options)

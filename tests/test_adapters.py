@@ -113,6 +113,31 @@ def test_a_merged_adapter_is_a_plain_model_that_answers_alike(run, tmp_path):
     assert load_tokenizer(str(tmp_path)).get_vocab() == load_tokenizer(folder).get_vocab()
 
 
+def test_sixteen_bits_round_a_small_adapter_away(env, tmp_path):
+    tokenizer, base, folder = tokenizer_for(env), tmp_path / "base", tmp_path / "adapter"
+    untrained(tokenizer).to(torch.bfloat16).save_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    name = "model.layers.0.mlp.up_proj"
+    before = model.get_submodule(name).weight.detach().float()
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["up_proj"], init_lora_weights=False))
+    with torch.no_grad():
+        parts = [x for key, x in adapted.named_parameters() if name in key and "lora_" in key]
+        parts[0].fill_(1.0)
+        parts[1].fill_(before.abs().mean() / 4000)
+    adapted.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    merged = {}
+    for dtype in ("auto", "float32"):
+        cli.main(["merge", "--adapter", str(folder), "--output", str(tmp_path / dtype), "--dtype", dtype])
+        merged[dtype] = AutoModelForCausalLM.from_pretrained(tmp_path / dtype).get_submodule(name).weight.detach()
+    change = adapted.get_submodule(f"base_model.model.{name}").get_delta_weight("default").float()
+    torch.testing.assert_close(merged["float32"], before + change, atol=1e-6, rtol=1e-5)
+    assert merged["auto"].dtype == torch.bfloat16
+    assert (merged["auto"].float() == before).float().mean() > 0.5
+    assert (merged["float32"] == before).float().mean() < 0.01
+
+
 def test_adam_with_moments_of_eight_bits(env, tmp_path):
     """Of all matrices but the embedding; and the memory plan knows it."""
     tokenizer = tokenizer_for(env)
