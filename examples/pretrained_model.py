@@ -54,9 +54,8 @@ def _convert(file: Path, folder: Path, dtype: str) -> None:
     # A model that was loaded from GGUF counts as quantized and cannot be saved.
     config = loaded.config
     del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     model.load_state_dict(loaded.state_dict())
-    model.to(getattr(torch, dtype))
     model.generation_config = loaded.generation_config
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
