@@ -60,6 +60,17 @@ def test_every_sampled_action_is_counted(options):
     assert counted == policy.num_samples
 
 
+@pytest.mark.parametrize(("capacity", "num_warnings"), [(16, 1), (400, 0)])
+def test_batches_of_one_task_are_pointed_out_once(capacity, num_warnings, caplog):
+    three_spo = algorithm(tasks=CorridorEnv(length=4, max_steps=5).tasks()[:1])
+    policy = Rotating("left", "right", "left", "right")
+    for _ in range(4):
+        assert len(three_spo.collect(policy, capacity=capacity)) <= capacity
+        num_trees = three_spo.metrics()["trees"]
+    assert (num_trees == [1]) == bool(num_warnings)
+    assert caplog.text.count("has room for a single tree") == num_warnings
+
+
 def test_groups_without_signal_are_those_left_out():
     """By the batch's own judgement, which knows the outcomes, not by that of the moment the actions were taken."""
     three_spo = algorithm(max_idle_rounds=1, baseline="state", advantage_scaling="none", **FRONTIER)

@@ -315,7 +315,7 @@ def test_batches_of_walks_fit_and_are_relative_to_their_mean(tmp_path):
 def test_batches_too_small_for_a_tree_are_pointed_out(tmp_path, caplog):
     trainer = corridor_trainer(tmp_path, env=SpokenCorridor(), max_steps=4, per_device_train_batch_size=8)
     trainer.train()
-    assert caplog.text.count("the batch had room for 8; what is over is sampled in vain") == 1
+    assert caplog.text.count("A batch of 8 actions has room for a single tree") == 1
     assert max(entry.get("rows_left_out", 0) for entry in trainer.state.log_history) > 0
 
 

@@ -76,7 +76,11 @@ class AfterWalks(Loop):
             self.forest.expect(sum(map(len, samples)) / num_trees)
         self.observe(episodes)
         rows = drawn(credited, capacity)
-        self._log_left_out(sum(map(len, credited)), len(rows), num_trees)
+        num_with_signal = sum(map(len, credited))
+        self.tally.log("trees", sum(self.ranks.gather(num_trees)))
+        self.tally.log("rows_left_out", sum(self.ranks.gather(num_with_signal - len(rows))))
+        if num_trees == 1 and self.forest.num_trees_for(capacity) == 1:
+            self._warn_of_one_tree(num_with_signal, capacity)
         return rows
 
     def _walk(self, sampler: Sampler) -> tuple[list[list[Sample]], list[Group]]:
@@ -89,17 +93,16 @@ class AfterWalks(Loop):
             samples += sampled
         return samples, groups
 
-    def _log_left_out(self, num_with_signal: int, num_kept: int, num_trees: int) -> None:
-        num_left_out = num_with_signal - num_kept
-        self.tally.log("rows_left_out", sum(self.ranks.gather(num_left_out)))
-        if num_trees == 1 and num_left_out > 0 and not self.has_warned:
+    def _warn_of_one_tree(self, num_with_signal: int, capacity: int) -> None:
+        is_enough = self.ranks.num_ranks > 1 and num_with_signal <= capacity
+        if not (is_enough or self.has_warned):
             self.has_warned = True
             logger.warning(
-                "A single tree has %d samples with signal, and the batch had room for %d; what is over is sampled in "
-                "vain. Raise gradient_accumulation_steps or per_device_train_batch_size, or lower num_generations or "
-                "max_episodes_per_tree.",
+                "A batch of %d actions has room for a single tree, which has %d with signal. An update then sees one "
+                "task of each process, and what is over is sampled in vain. Raise gradient_accumulation_steps or "
+                "per_device_train_batch_size, or lower num_generations or max_episodes_per_tree.",
+                capacity,
                 num_with_signal,
-                num_kept,
             )
 
 
