@@ -14,18 +14,19 @@ the actions and fall to zero.
 
 import argparse
 import json
+import random
 import shutil
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import chain, product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from controls import FRONTIER, Control, controls, undecided
+from controls import FRONTIER, BranchInTurn, Control, controls, undecided
 from provenance import provenance
 from starting_points import WORLDS, digest
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState
@@ -76,7 +77,7 @@ METHODS |= {f"{name}_8x4": (*METHODS[name][:2], METHODS[name][2] | SMALL) for na
 METHODS["3spo_96"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS | FRONTIER | {"per_device_train_batch_size": 96})
 METHODS["branch"] = (ThreeSPOTrainer, ThreeSPOConfig, ACTIONS)
 CHOICES = {"branch_at_root": at_the_root, "branch_undecided": undecided}
-METHODS |= dict.fromkeys(CHOICES, METHODS["branch"])
+METHODS |= dict.fromkeys((*CHOICES, "branch_in_turn"), METHODS["branch"])
 METHODS["steppo_history"] = (
     StepPOTrainer,
     StepPOConfig,
@@ -186,6 +187,9 @@ def control_of(method: str, tasks: Tasks, config: Any) -> ThreeSPO | None:
     """Return 3SPO with the parts of a control, or None where a method is none or needs no parts."""
     known = controls(config, seed=config.seed) if method.startswith("no_") else {}
     known |= {name: Control(parts={"choose": choose}) for name, choose in CHOICES.items()}
+    if method == "branch_in_turn":
+        in_turn = partial(BranchInTurn, max_episodes=config.max_episodes_per_tree, rng=random.Random(config.seed))
+        known[method] = Control(parts={"make_tree": in_turn})
     if method not in known or not known[method].parts:
         return None
     common = {"seed": config.seed, "max_idle_rounds": config.max_idle_rounds}

@@ -1,7 +1,6 @@
 """3SPO with one part switched off: what each of the parts earns. A control is other options, other parts, or both."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -102,6 +101,29 @@ def one_walk(options: ThreeSPOOptions, root: Visit) -> TreeSearch:
     )
 
 
+class BranchInTurn(TreeSearch):
+    """Walks that wait for one another: each starts in a state of any walk before it, and not all on the first.
+
+    Args:
+        root: First visit of the task.
+        max_episodes: Number of walks, at least 1.
+        rng: Random numbers for the branch points.
+    """
+
+    def __init__(self, root: Visit, *, max_episodes: int, rng: random.Random) -> None:
+        super().__init__(root, max_episodes=max_episodes, has_backtracking=False, follows_best=False)
+        self._num_left = max_episodes
+        self._passed: list[Visit] = []
+        self._rng = rng
+
+    def _backtrack(self) -> None:
+        assert self.head is not None
+        self._num_left -= 1
+        if self.head.result.is_final:  # and was not given up
+            self._passed += self.head.path()[:-1]
+        self.head = self._rng.choice(self._passed or [self.root]) if self._num_left else None
+
+
 @dataclass(frozen=True)
 class Control:
     """What a control changes.
@@ -147,9 +169,9 @@ def controls(options: ThreeSPOOptions, *, seed: int, min_group_size: int = 1) ->
 NAMES = tuple(controls(ThreeSPOOptions(**FRONTIER), seed=0))
 
 
-def undecided(walks: Sequence[Walk], scorer: StateScorer, rng: random.Random) -> Visit:
+def undecided(walk: Walk, scorer: StateScorer, rng: random.Random) -> Visit:
     """Choose a state in proportion to p(1 − p), so mostly where the history cannot tell success from failure."""
-    visits = [visit for walk in walks for visit in walk[:-1]]
+    visits = walk[:-1]
     shares = [scorer.objective.share(scorer.value(visit)) for visit in visits]
     weights = [p * (1.0 - p) for p in shares]
     return rng.choices(visits, weights)[0] if any(weights) else rng.choice(visits)

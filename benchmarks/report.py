@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 FIRST_SEED = 200
 NUM_EVALUATIONS = 6
 BASELINES = ("gigpo", "steppo", "steppo_history", "grpo")
-CONTROLS = ("branch_at_root", "branch_undecided", "branch_without_novelty")
+CONTROLS = ("branch_at_root", "branch_in_turn", "branch_undecided", "branch_without_novelty")
 METHODS = ("branch", *BASELINES, "3spo", *CONTROLS)
 
 

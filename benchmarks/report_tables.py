@@ -36,6 +36,7 @@ CONTRASTS = (
     *(("3spo", name) for name in BASELINES),
     ("branch", "branch_without_novelty"),
     ("branch_undecided", "branch"),
+    ("branch", "branch_in_turn"),
 )
 """Pairs of methods that docs/protocol.md names in advance, in its order."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from controls import undecided
+from controls import BranchInTurn, undecided
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,18 +49,21 @@ def env():
 
 
 def walked(env, tree, rng):
-    """Search a tree with drawn actions; return the groups and the episodes."""
+    """Search a tree and its branches with drawn actions; return the groups and the episodes."""
     groups, episodes = [], []
     while tree.head is not None:
         origin = tree.head
         reached = next_visit(env, origin, rng.choice(["left", "right", "open"]))
         groups.append(Group(origin, (Transition(reached, 0.0),)))
         episodes += tree.record(groups[-1])
+    for branch in tree.branches:
+        more_groups, more_episodes = walked(env, branch, rng)
+        groups, episodes = groups + more_groups, episodes + more_episodes
     return groups, episodes
 
 
 @given(st.integers(1, 6), st.integers(0, 1000))
-def test_walks_start_on_walks_before_them_and_are_finished(num_walks, seed):
+def test_walks_start_on_the_first_and_are_finished(num_walks, seed):
     env = CorridorEnv(length=4, max_steps=6)
     rng = random.Random(seed)
     tree = BranchSearch(
@@ -69,49 +72,85 @@ def test_walks_start_on_walks_before_them_and_are_finished(num_walks, seed):
     groups, episodes = walked(env, tree, rng)
     assert len(episodes) == num_walks
     assert all(episode.end.result.is_final for episode in episodes)
-    known = {tree.root}
+    first, known = episodes[0].end.path(), {tree.root}
     for episode in episodes:
         start = max((visit for visit in episode.end.path() if visit in known), key=lambda visit: visit.depth)
         assert not start.result.is_final
+        assert start in first
         known.update(episode.end.path())
     # Every step was taken once, and is on the walk that took it.
     assert len(groups) == len(known) - 1
 
 
+class Counting(Drawing):
+    """Counts the states that are sampled from together."""
+
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        self.rounds = []
+
+    def sample(self, visits, num_samples):
+        self.rounds.append(visits)
+        return super().sample(visits, num_samples)
+
+
+def test_branches_are_sampled_together(env):
+    three_spo = ThreeSPO(env, env.tasks()[:1], ThreeSPOOptions(max_episodes_per_tree=5))
+    policy = Counting()
+    three_spo.collect(policy, capacity=5)
+    sizes = [len(visits) for visits in policy.rounds]
+    length = sizes.index(4)
+    assert sizes[:length] == [1] * length, "the first walk comes first"
+    assert set(policy.rounds[length]) <= {visits[0] for visits in policy.rounds[:length]}
+    assert sizes[length:] == sorted(sizes[length:], reverse=True), "and the others never wait for one another"
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_the_control_starts_walks_on_any_walk_before_them(num_walks, seed):
+    env = CorridorEnv(length=4, max_steps=6)
+    rng = random.Random(seed)
+    tree = BranchInTurn(first_visit(env, env.tasks()[0]), max_episodes=num_walks, rng=rng)
+    groups, episodes = walked(env, tree, rng)
+    assert len(episodes) == num_walks
+    assert all(episode.end.result.is_final for episode in episodes)
+    # Every step was taken once: walks start on those before them.
+    assert len(groups) == len({visit for episode in episodes for visit in episode.end.path()}) - 1
+
+
 @pytest.fixture
-def two_walks(env):
-    """A walk of one step, and one of two: the root is passed twice, the state between once."""
+def walk(env):
+    """A walk of two steps."""
     root = first_visit(env, env.tasks()[0])
     between = next_visit(env, root, "right")
-    return root, between, [[root, next_visit(env, root, "left")], [root, between, next_visit(env, between, "open")]]
+    return [root, between, next_visit(env, between, "open")]
 
 
-def shares(choose, walks, scorer, count=4000):
+def shares(choose, walk, scorer, count=4000):
     rng = random.Random(0)
-    return {visit: n / count for visit, n in Counter(choose(walks, scorer, rng) for _ in range(count)).items()}
+    return {visit: n / count for visit, n in Counter(choose(walk, scorer, rng) for _ in range(count)).items()}
 
 
-def test_branch_points_are_drawn_whatever_became_of_the_walks(two_walks):
-    root, between, walks = two_walks
-    assert shares(anywhere, walks, judge()) == pytest.approx({root: 2 / 3, between: 1 / 3}, abs=0.03)
-    assert shares(at_the_root, walks, judge()) == {root: 1.0}
+def test_branch_points_are_drawn_whatever_became_of_the_walk(walk):
+    root, between, _ = walk
+    assert shares(anywhere, walk, judge()) == pytest.approx({root: 1 / 2, between: 1 / 2}, abs=0.03)
+    assert shares(at_the_root, walk, judge()) == {root: 1.0}
 
 
-def test_the_control_starts_walks_where_success_is_undecided(two_walks):
-    """In proportion to p(1 − p): 0.09 for the root, passed twice, and 0.25 for the state between."""
-    root, between, walks = two_walks
+def test_the_control_starts_walks_where_success_is_undecided(walk):
+    """In proportion to p(1 − p): 0.09 for the root, and 0.25 for the state between."""
+    root, between, _ = walk
     history = StateHistory()
     for visit, p in ((root, 0.1), (between, 0.5)):
         for _ in range(2000):
             history.observe(dict.fromkeys(visit.keys[:1], p))
     judged = judge(history)
-    drawn = shares(undecided, walks, judged)
-    assert drawn == pytest.approx({root: 0.18 / 0.43, between: 0.25 / 0.43}, abs=0.03)
+    drawn = shares(undecided, walk, judged)
+    assert drawn == pytest.approx({root: 0.09 / 0.34, between: 0.25 / 0.34}, abs=0.03)
 
 
-def test_where_nothing_is_known_walks_start_anywhere(two_walks):
-    root, between, walks = two_walks
-    assert shares(undecided, walks, judge()) == pytest.approx({root: 2 / 3, between: 1 / 3}, abs=0.03)
+def test_where_nothing_is_known_walks_start_anywhere(walk):
+    root, between, _ = walk
+    assert shares(undecided, walk, judge()) == pytest.approx({root: 1 / 2, between: 1 / 2}, abs=0.03)
 
 
 @pytest.mark.parametrize("scaling", ["none", "batch"])

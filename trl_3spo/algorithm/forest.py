@@ -88,9 +88,15 @@ class Forest:
         self._samples_per_tree = before + TREE_SIZE_RATE * (samples_per_tree - before)
 
     def plan_living(self) -> list[Expansion]:
-        """Choose the next state of every unfinished tree; empty if all are finished."""
-        settled = [(tree, self._settle(tree)) for tree in self.trees]
-        plan = [Expansion(tree, tree.head, size) for tree, size in settled if tree.head is not None]
+        """Choose the next state of every unfinished tree, and of the branches of finished ones; empty at the end."""
+        plan = []
+        while self.trees:
+            tree = self.trees.popleft()
+            size = self._settle(tree)
+            if tree.head is not None:
+                plan.append(Expansion(tree, tree.head, size))
+            else:
+                self.trees += tree.branches
         self.trees = deque(expansion.tree for expansion in plan)
         return plan
 

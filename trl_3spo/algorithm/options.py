@@ -111,8 +111,8 @@ class ThreeSPOOptions:
             step of many trees (the paper); needs `outcome_weight=0`.
         search (`str`, *optional*, defaults to `"branch"`):
             State from which a tree continues. `"branch"`: one action is sampled in each state. The first episode starts
-            at the task's first state. Each later one starts in a state of the tree's episodes, all of them equally
-            likely. Every step is then compared with the other episodes through its state; state scores take no part.
+            at the task's first state. The others start in states of the first, all of them equally likely. Every step
+            is then compared with the other episodes through its state; state scores take no part.
             `"frontier"`: n(s) actions are tried in each state. The episode continues from the state that the first
             action reached; later episodes start at the other states. `"best_first"`: the episode continues from the
             best state of a group (the paper).

@@ -34,6 +34,8 @@ class TreeSearch:
         self.head: Visit | None = root
         self.frontier: list[Visit] = []
         self.num_episodes = 0
+        self.branches: list[TreeSearch] = []
+        """Searches of the same task that start when this one has ended."""
         self._max_episodes = max_episodes
         self._has_backtracking = has_backtracking
         self._follows_best = follows_best

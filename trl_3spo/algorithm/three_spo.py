@@ -45,7 +45,7 @@ VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)
 class ThreeSPO:
     """State-Score-Supervised Policy Optimization (arXiv 2606.09961).
 
-    Searches a tree for every task. By default walks branch off from the walks before them. A step is compared with the
+    Searches a tree for every task. By default walks branch off the first walk. A step is compared with the
     past success in its state and with the other walks through it. Other searches sample n(s) actions from a state and
     score the states they lead to. They go on from one of these and come back to the others. `options.update_after` says
     when the policy is updated. Parts can be exchanged for ablations: pass a class or function of your own.
