@@ -15,9 +15,9 @@ the same changes nothing once the history knows it. σ is the root mean square o
 batches if this is larger. A batch without any success then makes a small update. All its C are small and below zero,
 and in units of their own size they would unlearn whatever the policy did.
 
-Novelty counts most where the history cannot tell success from failure, and nothing where nothing has ever succeeded. A
-bonus of one size everywhere outweighs rare successes, and an optimizer such as Adam makes full-size updates of it. B
-counts for a step alone, in units of σ.
+Novelty counts most where the history cannot tell success from failure. Where successes are rare it counts little: a
+bonus of one size everywhere outweighs them. Before the first success there is nothing else to learn from; 0.01 is the
+least p(s) in its weight. B counts for a step alone, in units of σ.
 """
 
 import math
@@ -38,6 +38,9 @@ PRIOR_WALKS = 1.0
 
 SCALE_RATE = 0.1
 """How fast the mean square of the credit follows the batches."""
+
+LEAST_SUCCESS = 0.01
+"""The least p(s) for the weight of novelty: where nothing has ever succeeded, nothing else is there to learn from."""
 
 RETURN, NOVELTY = "return", "novelty"
 """The parts of a reward that C contains. All others are B."""
@@ -160,8 +163,8 @@ class WalkCredit:
         return rows
 
     def _novelty_weight(self, origin: Visit) -> float:
-        """Return ω · 4 p(s) (1 − p(s)): the whole weight where p is one half, none where the outcome is certain."""
-        p = self._scorer.objective.share(self._scorer.value(origin))
+        """Return ω · 4 p(s) (1 − p(s)): the whole weight where p is one half, little where the outcome is certain."""
+        p = max(self._scorer.objective.share(self._scorer.value(origin)), LEAST_SUCCESS)
         return self._options.novelty_weight * 4.0 * p * (1.0 - p)
 
     def _expected(self, origin: Visit, reached: Visit, returns: WalkReturns) -> float:
