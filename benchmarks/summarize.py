@@ -5,7 +5,7 @@
 
 Inputs are files of one run or of many, or folders of such files; without any, the committed ones. There, an
 environment's report runs take the place of the earlier study's. No mean is taken over different seeds: the methods of
-an environment need the same ones, and so do the controls of a method (`no_…` of 3SPO, `branch_…` of branch and finish),
+an environment need the same ones, and so do the controls of a method (`no_…` of 3SPO, `branch_…` of `branch_in_turn`),
 whose seeds must be among that method's. In the file of `--json`, `tuned` says whether the protocol's tuning chose the
 setting (docs/protocol.md).
 
@@ -39,7 +39,7 @@ Methods = dict[str, dict[int, Run]]
 RESULTS = Path(__file__).parent / "results"
 EARLIER, REPORT = (RESULTS / "tabular.json", RESULTS / "compare"), RESULTS / "report"
 REFERENCE = "3spo"
-CONTROLS = {"no_": REFERENCE, "branch_": "branch"}
+CONTROLS = {"no_": REFERENCE, "branch_": "branch_in_turn"}
 """What the names of a method's controls begin with."""
 SHARES = (60, 80, 90)
 
@@ -93,13 +93,13 @@ def _missing(methods: Methods, needed: set[int]) -> dict[str, list[int]]:
 
 def is_control(method: str) -> bool:
     """Whether a method is another one with a part switched off."""
-    return method.startswith(tuple(CONTROLS))
+    return method.startswith(tuple(CONTROLS)) and method not in CONTROLS.values()
 
 
 def controls_of(reference: str, methods: Methods) -> Methods:
     """Return the controls of a method."""
     beginnings = tuple(beginning for beginning, name in CONTROLS.items() if name == reference)
-    return {name: runs for name, runs in methods.items() if name.startswith(beginnings)}
+    return {name: runs for name, runs in methods.items() if name.startswith(beginnings) and is_control(name)}
 
 
 def summary(runs: dict[int, Run]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _settings(method: str, seed: int) -> tuple[ThreeSPOOptions, dict[str, Any]]:
     if method == "defaults":
         return ThreeSPOOptions(advantage_scaling="none", **FRONTIER), {}
     if method == "branch":
-        return ThreeSPOOptions(advantage_scaling="none"), {}
+        return ThreeSPOOptions(advantage_scaling="none", novelty_weight=0.05), {}
     if method == "published":
         return ThreeSPOOptions(**PUBLISHED), {}
     if method == "stepwise":

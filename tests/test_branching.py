@@ -95,7 +95,7 @@ class Counting(Drawing):
 
 
 def test_branches_are_sampled_together(env):
-    three_spo = ThreeSPO(env, env.tasks()[:1], ThreeSPOOptions(max_episodes_per_tree=5), max_idle_rounds=1)
+    three_spo = ThreeSPO(env, env.tasks()[:1], ThreeSPOOptions(max_episodes_per_tree=5))
     policy = Counting()
     three_spo.collect(policy, capacity=5)
     sizes = [len(visits) for visits in policy.rounds]
@@ -165,7 +165,7 @@ def test_credit_worked(env, scaling):
     lost = back
     while not lost.result.is_final:
         lost = next_visit(env, lost, "dance")
-    options = ThreeSPOOptions(discount=0.5, outcome_weight=1.0, novelty_weight=0.0, advantage_scaling=scaling)
+    options = ThreeSPOOptions(discount=0.5, outcome_weight=1.0, novelty_weight=0.3, advantage_scaling=scaling)
     credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
     groups = [Group(before, (Transition(after, 0.0),)) for before, after in ((root, door), (door, out), (door, back))]
     samples = [[Sample([], [], [0], group.transitions[0].visit.action)] for group in groups]
@@ -175,9 +175,12 @@ def test_credit_worked(env, scaling):
     # At the door: the other walk returned 0, and p is 0, so V = 0; the way out is worth 0.5 · 1.
     # The way back: the other walk returned 0.5 from the door, p counts as one walk: V = 0.25.
     credits = [0.5 * 0.25, 0.5 * 1.0, 0.0 - (0.0 + 0.5) / 2]
+    # Door and outside are new, the place gone back to is not: 0.2 on average.
+    bonuses = [0.3 - 0.2, 0.3 - 0.2, 0.0 - 0.2]
     scale = 1.0 if scaling == "none" else math.sqrt((0.125**2 + 0.5**2 + 0.25**2) / 3)
-    assert [row.reward for row in rows] == pytest.approx([0.125, 0.5, 0.0])
-    assert [row.advantage for row in rows] == pytest.approx([credit / scale for credit in credits])
+    assert [row.reward for row in rows] == pytest.approx([0.125 + 0.3, 0.5 + 0.3, 0.0])
+    expected = [credit / scale + bonus for credit, bonus in zip(credits, bonuses, strict=True)]
+    assert [row.advantage for row in rows] == pytest.approx(expected)
 
 
 def test_a_batch_of_small_credits_makes_a_small_update():
@@ -189,24 +192,16 @@ def test_a_batch_of_small_credits_makes_a_small_update():
     assert scale.of(1.0) == 1.0, "no advantage is blown up"
 
 
-@pytest.mark.parametrize(("p", "weight"), [(0.0, 0.01188), (0.1, 0.108), (0.5, 0.3), (1.0, 0.0)])
-def test_novelty_counts_where_success_is_undecided(env, p, weight):
-    """0.3 · 4 p (1 − p) with p at least 0.01; half of the steps are new."""
+def test_without_any_success_the_bonus_stays_as_small_as_it_is(env):
     root = first_visit(env, env.tasks()[0])
-    visits = [next_visit(env, root, action) for action in ("left", "dance")]
-    history = StateHistory(half_life=None)
-    for _ in range(100):
-        history.observe(dict.fromkeys(root.keys, p))
-    groups = [Group(root, (Transition(visit, 0.0),)) for visit in visits]
-    samples = [[Sample([], [], [0], visit.action)] for visit in visits]
-    advantages = []
-    for novelty_weight in (0.3, 0.0):
-        options = ThreeSPOOptions(novelty_weight=novelty_weight, advantage_scaling="none")
-        credit = WalkCredit(options, StateScorer(options, history), Alone(), RunningScale())
-        rows = credit.rows(samples, groups, [Episode(visit) for visit in visits])
-        advantages.append([row.advantage for (row,) in rows])
-    differences = [one - other for one, other in zip(*advantages, strict=True)]
-    assert differences == pytest.approx([weight / 2, -weight / 2])
+    new = next_visit(env, root, "left")
+    same = next_visit(env, root, "dance")
+    options = ThreeSPOOptions(novelty_weight=0.3)
+    groups = [Group(root, (Transition(visit, 0.0),)) for visit in (new, same)]
+    samples = [[Sample([], [], [0], visit.action)] for visit in (new, same)]
+    credit = WalkCredit(options, StateScorer(options, StateHistory()), Alone(), RunningScale())
+    rows = [row for (row,) in credit.rows(samples, groups, [Episode(new), Episode(same)])]
+    assert [row.advantage for row in rows] == pytest.approx([0.15, -0.15])
 
 
 def test_an_end_is_new_to_its_path():
@@ -306,7 +301,7 @@ def test_learns_in_a_table(monkeypatch):
     env = tabular_worlds.TabularEnv(tabular_worlds.WORLDS["reversible"], 0)
     policy = tabular_worlds.TablePolicy(env, 0, 6.0)
     sampler = tabular_methods.TableSampler(policy)
-    algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(advantage_scaling="none"))
+    algorithm = ThreeSPO(env, env.tasks(), ThreeSPOOptions(advantage_scaling="none", novelty_weight=0.05))
     before = policy.success_rate()
     for _ in range(200):
         sampler.learn(algorithm.collect(sampler, 60))

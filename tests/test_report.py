@@ -25,22 +25,22 @@ def test_a_permutation_test_counts_changes_of_signs():
 
 def test_the_table_compares_methods_seed_by_seed():
     methods = {
-        "branch": {0: run([0.0, 0.6, 0.8]), 1: run([0.0, 0.6, 0.6], seed=1)},
+        "branch_in_turn": {0: run([0.0, 0.6, 0.8]), 1: run([0.0, 0.6, 0.6], seed=1)},
         "grpo": {0: run([0.0, 0.2, 0.4]), 1: run([0.0, 0.4, 0.4], seed=1)},
     }
     lines = report_tables.table(methods).splitlines()
     # Areas: (0.3 + 0.7) / 2 = 0.5 and (0.3 + 0.6) / 2 = 0.45; 0.2 and 0.3. The differences are 0.3 and 0.15.
-    assert lines[2].startswith("| branch | 2 | 0.475 | 70.0% |")
-    assert lines[2].endswith("| 80.0 | 100 | – |")
-    assert lines[3].startswith("| grpo | 2 | 0.250 | 40.0% |")
-    assert lines[3].endswith("| 50.0 | – | – |")
+    assert lines[2].startswith("| grpo | 2 | 0.250 | 40.0% |")
+    assert lines[2].endswith("| 50.0 | – | – |")
+    assert lines[3].startswith("| branch_in_turn | 2 | 0.475 | 70.0% |")
+    assert lines[3].endswith("| 80.0 | 100 | – |")
     (line,) = report_tables.contrast_table(methods).splitlines()[2:]
     # Half of the interval: 12.706 · 0.1061 / √2 = 0.953. Two of four changes of signs are as far from zero, which
     # Holm's correction doubles as there are two measures.
-    assert line.startswith("| branch – grpo | 2 | +0.225 ± 0.953 | 1.000 | +0.300 ± ")
+    assert line.startswith("| branch_in_turn – grpo | 2 | +0.225 ± 0.953 | 1.000 | +0.300 ± ")
     cost = report_tables.cost_table(methods).splitlines()
     assert cost[0] == "| method | success after 2,000 processed tokens | after 10 s of one core |"
-    assert cost[2] == "| branch | 70.0% | 70.0% |"
+    assert cost[3] == "| branch_in_turn | 70.0% | 70.0% |"
 
 
 def test_the_documentation_holds_the_tables_of_the_committed_runs():

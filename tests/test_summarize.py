@@ -127,14 +127,17 @@ def test_controls_need_equal_seeds_among_themselves(summarize, tmp_path, monkeyp
 
 
 def test_controls_are_compared_with_the_method_that_they_are_of(summarize, tmp_path, monkeypatch, capsys):
-    branch = [record("branch", seed, (0.0, 0.6, final)) for seed, final in enumerate((0.9, 0.8, 0.7))]
+    branch = [record("branch_in_turn", seed, (0.0, 0.6, final)) for seed, final in enumerate((0.9, 0.8, 0.7))]
     control = [record("branch_at_root", seed, (0.0, 0.6, final)) for seed, final in enumerate((0.5, 0.6))]
     write(tmp_path, [*RUNS[:6], *branch, *control])
     call(summarize, monkeypatch, tmp_path)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ") and "method" not in line]
     names = [row.split(" | ")[0] for row in rows]
-    assert (set(names[:3]), names[3:]) == ({"| branch", "| 3spo", "| grpo"}, ["| branch", "| branch_at_root"])
-    assert rows[3].startswith("| branch | 2 | 85.0% |")
+    assert (set(names[:3]), names[3:]) == (
+        {"| branch_in_turn", "| 3spo", "| grpo"},
+        ["| branch_in_turn", "| branch_at_root"],
+    )
+    assert rows[3].startswith("| branch_in_turn | 2 | 85.0% |")
     # -0.4 and -0.2 have mean -0.3 and a standard error of 0.1: t = -3 with one degree of freedom, p = 0.205.
     assert " | 0.205 | " in rows[4]
 

@@ -82,9 +82,8 @@ class ThreeSPOOptions:
             `reward_range`; p(s) is then the expected discounted return as a share of that range.
         novelty_weight (`float`, *optional*, defaults to `0.3`):
             ω₀ in [0, 0.5], the weight of the novelty bonus. A small bonus keeps the policy from learning actions that
-            change nothing. With `search="branch"` it is multiplied by 4 p(s) (1 − p(s)), so it counts most where
-            success is undecided. Other searches add it to the reward as it is; take about 0.05 there. The paper uses
-            0.5.
+            change nothing. With `search="branch"` the bonus is added to the scaled advantage, and its mean is
+            subtracted. Other searches add it to the reward; 0.05 there is about as much. The paper uses 0.5.
         novelty (`str`, *optional*, defaults to `"episode"`):
             Condition under which a state is new. `"episode"`: first visit on this path. `"changed"`: different from the
             previous state (the authors' code). `"training"`: its finest score key is in no completed episode (the

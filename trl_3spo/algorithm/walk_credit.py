@@ -1,23 +1,21 @@
 """Credit by walks: the return after a step, compared with the returns of other walks from the same state.
 
-    C = γ · (r + G(s')) − V(s) + ω · 4 p(s) (1 − p(s)) · (R_novel − mean R_novel)
+    C = γ · (r + G(s')) − V(s)
     A = C / σ + B − mean B
 
     V(s) = (p(s) + Σ G_i(s)) / (1 + n)        over the n other walks of the tree that passed the exact state s
-    B = −invalid_action_penalty · (not admissible) + rewards of the answer's text
+    B = ω · R_novel − invalid_action_penalty · (not admissible) + rewards of the answer's text
 
 r is the step's reward: 1 for the step that solves the task. G is the λ-return of a visit (see
 `credit.lambda_returns`), averaged over the walks through it. p(s) is the past success rate, which counts as much as one
 walk. Walks through s' itself are left out of V(s): no action is compared with its own outcome.
 
-V is the baseline, so returns are not centred. A step that went as expected is not trained on. A reward that is always
-the same changes nothing once the history knows it. σ is the root mean square of C in the batch, or over the last
-batches if this is larger. A batch without any success then makes a small update. All its C are small and below zero,
-and in units of their own size they would unlearn whatever the policy did.
+V is the baseline, so C is not centred. A step that went as expected is not trained on. A reward that is always the same
+changes nothing once the history knows it. σ is the root mean square of C in the batch, or over the last batches if this
+is larger. A batch without any success then makes a small update. All its C are small and below zero, and in units of
+their own size they would unlearn whatever the policy did.
 
-Novelty counts most where the history cannot tell success from failure. Where successes are rare it counts little: a
-bonus of one size everywhere outweighs them. Before the first success there is nothing else to learn from; 0.01 is the
-least p(s) in its weight. B counts for a step alone, in units of σ.
+B counts for a step alone, in units of σ. While nothing succeeds there is no credit, and B stays as small as it is.
 """
 
 import math
@@ -39,11 +37,8 @@ PRIOR_WALKS = 1.0
 SCALE_RATE = 0.1
 """How fast the mean square of the credit follows the batches."""
 
-LEAST_SUCCESS = 0.01
-"""The least p(s) for the weight of novelty: where nothing has ever succeeded, nothing else is there to learn from."""
-
-RETURN, NOVELTY = "return", "novelty"
-"""The parts of a reward that C contains. All others are B."""
+RETURN = "return"
+"""The part of a reward that is no bonus."""
 
 
 class WalkReturns:
@@ -131,20 +126,10 @@ class WalkCredit:
         assert episodes is not None, "Options are checked: an update after every step has no walks to compare."
         options = self._options
         returns = WalkReturns(episodes, self._scorer, discount=options.discount, outcome_weight=options.outcome_weight)
-        usual = self._mean_novelty(groups)
         pairs = zip(samples, groups, strict=True)
-        return self._scaled([self._rows(number, *pair, returns, usual) for number, pair in enumerate(pairs)])
+        return self._scaled([self._rows(number, *pair, returns) for number, pair in enumerate(pairs)])
 
-    def _mean_novelty(self, groups: Sequence[Group]) -> float:
-        """Return the share of the steps of all ranks that led to a new state."""
-        steps = [(group.origin, x.visit) for group in groups for x in group.without_failed().transitions]
-        sums = (len(steps), sum(self._scorer.is_novel(*step) for step in steps))
-        num_steps, num_novel = map(sum, zip(*self._ranks.gather(sums), strict=True))
-        return num_novel / max(num_steps, 1)
-
-    def _rows(
-        self, number: int, samples: Sequence[Sample], group: Group, returns: WalkReturns, usual: float
-    ) -> list[Row]:
+    def _rows(self, number: int, samples: Sequence[Sample], group: Group, returns: WalkReturns) -> list[Row]:
         """Return rows whose advantages are C."""
         rows, options = [], self._options
         for sample, transition in zip(samples, group.transitions, strict=True):
@@ -152,20 +137,14 @@ class WalkCredit:
             if not (is_sound(sample, reached) and returns.is_known(reached)):
                 continue
             paid = options.discount * returns.of(reached)
-            weight, is_novel = self._novelty_weight(group.origin), self._scorer.is_novel(group.origin, reached)
             parts = {
                 RETURN: paid,
-                NOVELTY: weight * is_novel,
+                "novelty": options.novelty_weight * self._scorer.is_novel(group.origin, reached),
                 "penalty": -options.invalid_action_penalty * reached.is_inadmissible,
             } | text_part(sample)
-            credit = paid - self._expected(group.origin, reached, returns) + weight * (is_novel - usual)
+            credit = paid - self._expected(group.origin, reached, returns)
             rows.append(Row(sample, sum(parts.values()), credit, number, parts=parts))
         return rows
-
-    def _novelty_weight(self, origin: Visit) -> float:
-        """Return ω · 4 p(s) (1 − p(s)): the whole weight where p is one half, little where the outcome is certain."""
-        p = max(self._scorer.objective.share(self._scorer.value(origin)), LEAST_SUCCESS)
-        return self._options.novelty_weight * 4.0 * p * (1.0 - p)
 
     def _expected(self, origin: Visit, reached: Visit, returns: WalkReturns) -> float:
         others = returns.of_others(origin, reached)
@@ -186,4 +165,4 @@ class WalkCredit:
 
 
 def _bonus(row: Row) -> float:
-    return sum(value for name, value in row.parts.items() if name not in (RETURN, NOVELTY))
+    return sum(value for name, value in row.parts.items() if name != RETURN)
