@@ -83,7 +83,8 @@ class ThreeSPOOptions:
         novelty_weight (`float`, *optional*, defaults to `0.3`):
             ω₀ in [0, 0.5], the weight of the novelty bonus. A small bonus keeps the policy from learning actions that
             change nothing. With `search="branch"` the bonus is added to the scaled advantage, and its mean is
-            subtracted. Other searches add it to the reward; 0.05 there is about as much. The paper uses 0.5.
+            subtracted. Other searches add it to the reward; 0.05 there is about as much. Where fewer than about
+            one in twenty episodes succeed, it can outweigh the successes: set 0. The paper uses 0.5.
         novelty (`str`, *optional*, defaults to `"episode"`):
             Condition under which a state is new. `"episode"`: first visit on this path. `"changed"`: different from the
             previous state (the authors' code). `"training"`: its finest score key is in no completed episode (the
