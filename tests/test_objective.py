@@ -128,6 +128,9 @@ METHODS = {
     ),
 }
 
+CAPACITY = {"branch": 64, "frontier": 32}
+"""Actions of a batch, for several trees; 32 hold one of branching, and an update from one can settle for less."""
+
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(3))
@@ -135,7 +138,7 @@ def test_the_better_of_two_paying_ends_is_learned(method, seed):
     env, policy = TwoEnds(), Softmax(seed)
     algorithm = METHODS[method](env)
     for _ in range(150):
-        rows = algorithm.collect(policy, 32 if method in ("branch", "frontier") else 8)
+        rows = algorithm.collect(policy, CAPACITY.get(method, 8))
         if not rows:  # nothing is left to learn
             break
         policy.learn(rows)
