@@ -170,7 +170,7 @@ def main() -> None:
     for environment, methods in environments.items():
         print(f"### {environment}\n\n{table(methods)}\n\n{contrast_table(methods)}\n\n{cost_table(methods)}\n")
     if file := arguments.plot:
-        shown = [name for name in METHODS if name not in CONTROLS]
+        shown = ["branch_in_turn", *(name for name in METHODS if name not in CONTROLS)]
         plot({x: {name: found[name] for name in shown if name in found} for x, found in environments.items()}, file)
 
 

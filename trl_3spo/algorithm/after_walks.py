@@ -77,8 +77,9 @@ class AfterWalks(Loop):
         self.observe(episodes)
         rows = drawn(credited, capacity)
         num_with_signal = sum(map(len, credited))
-        self.tally.log("trees", sum(self.ranks.gather(num_trees)))
-        self.tally.log("rows_left_out", sum(self.ranks.gather(num_with_signal - len(rows))))
+        sums = self.ranks.gather((num_trees, num_with_signal - len(rows)))
+        for name, values in zip(("trees", "rows_left_out"), zip(*sums, strict=True), strict=True):
+            self.tally.log(name, sum(values))
         if num_trees == 1 and self.forest.num_trees_for(capacity) == 1:
             self._warn_of_one_tree(num_with_signal, capacity)
         return rows
